@@ -1,0 +1,4 @@
+//! Interactions, features, splits, loaders and bundled data sets for refrain.
+
+#[cfg(feature = "bundled")]
+pub mod bundled;
