@@ -2,3 +2,9 @@
 
 #[cfg(feature = "bundled")]
 pub mod bundled;
+mod error;
+mod interactions;
+pub mod split;
+
+pub use error::{Error, Result};
+pub use interactions::{Duplicates, Event, Interactions, InteractionsBuilder, Sparse};
