@@ -1,0 +1,205 @@
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::{Error, Result};
+
+/// A user's ids ↔ dense numbers `0..len`, in order of first appearance.
+///
+/// Ids are text; integers are accepted and kept as their decimal digits, so `7` and `"7"` are the
+/// same id. The names lie end to end in one buffer: an id costs its own bytes, 8 for its place and
+/// about 5 for the hash table. Inserting an id twice gives the same number.
+///
+/// ```
+/// use refrain_core::IdMap;
+/// let mut ids = IdMap::new();
+/// assert_eq!(ids.insert("alice")?, 0);
+/// assert_eq!(ids.insert(42)?, 1);
+/// assert_eq!(ids.get("42"), Some(1));
+/// assert_eq!(ids.get("bob"), None);
+/// assert_eq!(ids.iter().collect::<Vec<_>>(), ["alice", "42"]);
+/// # Ok::<(), refrain_core::Error>(())
+/// ```
+#[derive(Clone, Default)]
+pub struct IdMap {
+    /// All names, one after the other.
+    bytes: String,
+    /// Where each name ends in `bytes`.
+    ends: Vec<u64>,
+    table: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+/// What can serve as an id: text or an integer.
+pub trait AsId {
+    /// Calls `f` with the id as text.
+    fn with_id<R>(&self, f: impl FnOnce(&str) -> R) -> R;
+}
+
+impl AsId for str {
+    fn with_id<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        f(self)
+    }
+}
+
+impl AsId for String {
+    fn with_id<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        f(self)
+    }
+}
+
+impl<T: AsId + ?Sized> AsId for &T {
+    fn with_id<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        (**self).with_id(f)
+    }
+}
+
+macro_rules! integer_ids {
+    ($($t:ty),*) => {$(
+        impl AsId for $t {
+            fn with_id<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+                f(&self.to_string())
+            }
+        }
+    )*};
+}
+integer_ids!(i32, i64, u32, u64, usize);
+
+impl IdMap {
+    /// An empty map.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many ids there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The number of `id`, giving it the next free one if it is new.
+    ///
+    /// # Errors
+    /// [`Error::TooManyIds`] beyond 4,294,967,295 ids.
+    pub fn insert(&mut self, id: impl AsId) -> Result<u32> {
+        id.with_id(|name| self.insert_str(name))
+    }
+
+    fn insert_str(&mut self, name: &str) -> Result<u32> {
+        let hash = self.hasher.hash_one(name);
+        let (bytes, ends) = (&self.bytes, &self.ends);
+        if let Some(&found) = self
+            .table
+            .find(hash, |&i| slice(bytes, ends, i) == Some(name))
+        {
+            return Ok(found);
+        }
+        let next = u32::try_from(self.ends.len())
+            .ok()
+            .filter(|&n| n < u32::MAX)
+            .ok_or(Error::TooManyIds {
+                count: self.ends.len().saturating_add(1),
+            })?;
+        self.bytes.push_str(name);
+        self.ends.push(self.bytes.len() as u64);
+        let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
+        self.table.insert_unique(hash, next, |&i| {
+            hasher.hash_one(slice(bytes, ends, i).unwrap_or_default())
+        });
+        Ok(next)
+    }
+
+    /// The number of `id`, if it is known.
+    pub fn get(&self, id: impl AsId) -> Option<u32> {
+        id.with_id(|name| {
+            let hash = self.hasher.hash_one(name);
+            self.table
+                .find(hash, |&i| slice(&self.bytes, &self.ends, i) == Some(name))
+                .copied()
+        })
+    }
+
+    /// The id with this number.
+    pub fn name(&self, index: u32) -> Option<&str> {
+        slice(&self.bytes, &self.ends, index)
+    }
+
+    /// All ids, in the order of their numbers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + '_ {
+        (0..self.len()).map(|i| slice(&self.bytes, &self.ends, i as u32).unwrap_or_default())
+    }
+
+    /// A map of these ids, in this order.
+    ///
+    /// # Errors
+    /// [`Error::TooManyIds`]; ids that repeat keep their first number.
+    pub fn from_ids<T: AsId>(ids: impl IntoIterator<Item = T>) -> Result<Self> {
+        let mut map = Self::new();
+        for id in ids {
+            map.insert(id)?;
+        }
+        Ok(map)
+    }
+}
+
+fn slice<'a>(bytes: &'a str, ends: &[u64], index: u32) -> Option<&'a str> {
+    let index = index as usize;
+    let end = *ends.get(index)? as usize;
+    let start = match index {
+        0 => 0,
+        _ => *ends.get(index - 1)? as usize,
+    };
+    bytes.get(start..end)
+}
+
+impl PartialEq for IdMap {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes && self.ends == other.ends
+    }
+}
+
+impl Eq for IdMap {}
+
+impl std::fmt::Debug for IdMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IdMap({} ids", self.len())?;
+        for name in self.iter().take(3) {
+            write!(f, ", {name:?}")?;
+        }
+        f.write_str(if self.len() > 3 { ", …)" } else { ")" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_hash_map(names in proptest::collection::vec(".{0,6}", 0..200)) {
+            let mut ids = IdMap::new();
+            let mut model: HashMap<String, u32> = HashMap::new();
+            for name in &names {
+                let next = model.len() as u32;
+                let expected = *model.entry(name.clone()).or_insert(next);
+                prop_assert_eq!(ids.insert(name).unwrap(), expected);
+            }
+            prop_assert_eq!(ids.len(), model.len());
+            for (name, &index) in &model {
+                prop_assert_eq!(ids.get(name), Some(index));
+                prop_assert_eq!(ids.name(index), Some(name.as_str()));
+            }
+            prop_assert_eq!(ids.name(model.len() as u32), None);
+            let again = IdMap::from_ids(ids.iter()).unwrap();
+            prop_assert_eq!(again, ids);
+        }
+    }
+}

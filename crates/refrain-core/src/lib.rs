@@ -1,0 +1,45 @@
+//! What every refrain crate shares, and nothing else.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`IdMap`] | a user's ids ↔ dense `u32`, in order of first appearance |
+//! | [`Monitor`] | progress and cancellation, in one value passed to long work |
+//! | [`rng`] | seeded random streams, one per thread or per row |
+//! | [`kernels`] | dot, axpy, norms, blocked scoring and top-k, dispatched on the processor at run time |
+//! | [`model_file`] | the `*.refrain` file: safetensors and a JSON header, read without trust |
+#![cfg_attr(
+    feature = "device",
+    doc = "| [`device()`] | a CPU or GPU by name, or from `REFRAIN_DEVICE` |"
+)]
+//!
+//! ```
+//! use refrain_core::{IdMap, kernels};
+//!
+//! let mut items = IdMap::new();
+//! let a = items.insert("Drowsy Maggie")?;
+//! assert_eq!(items.insert("Drowsy Maggie")?, a); // the same id, the same number
+//! assert_eq!(items.name(a), Some("Drowsy Maggie"));
+//!
+//! let scores = [0.1, 0.9, 0.4];
+//! let best = kernels::top_k(&scores, 2);
+//! assert_eq!(best[0].index, 1);
+//! # Ok::<(), refrain_core::Error>(())
+//! ```
+
+#[cfg(feature = "device")]
+mod device;
+mod error;
+mod ids;
+pub mod kernels;
+pub mod model_file;
+mod progress;
+pub mod rng;
+
+#[cfg(feature = "device")]
+pub use device::{Device, device, device_from_env, devices};
+pub use error::{Error, Result};
+pub use ids::{AsId, IdMap};
+pub use model_file::{ModelFile, ModelWriter};
+#[cfg(feature = "indicatif")]
+pub use progress::Bars;
+pub use progress::{CancelToken, Event, Monitor, Progress, Silent, Stage};

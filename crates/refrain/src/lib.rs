@@ -1,0 +1,1 @@
+//! From recommending content to creating it: embeddings, recommenders, sequence models and GANs in one dependency.
