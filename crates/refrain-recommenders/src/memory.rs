@@ -1,0 +1,268 @@
+//! What every fitted recommender remembers: the ids, and who had what.
+//!
+//! It lets a model answer in the user's own ids, hide what was already seen, and explain itself,
+//! without the log it was fitted on. Clones share one copy.
+
+use std::sync::Arc;
+
+use refrain_core::{IdMap, ModelFile, ModelWriter};
+use refrain_data::Interactions;
+
+use crate::{Error, Result};
+
+/// Ids and histories, shared by the clones of a fitted model and by the members of a blend.
+///
+/// Costs 8 bytes an event plus the ids.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Memory(Arc<Inner>);
+
+#[derive(Debug, PartialEq)]
+struct Inner {
+    users: Arc<IdMap>,
+    items: Arc<IdMap>,
+    /// Where each user's events end in `history` and `weights`.
+    ends: Vec<u64>,
+    history: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Memory {
+    /// Remembers `log`.
+    pub fn new(log: &Interactions) -> Self {
+        let mut ends = Vec::with_capacity(log.n_users());
+        let mut history = Vec::with_capacity(log.len());
+        let mut weights = Vec::with_capacity(log.len());
+        for user in 0..log.n_users() {
+            let (items, values) = log.user_items(user as u32);
+            history.extend_from_slice(items);
+            weights.extend_from_slice(values);
+            ends.push(history.len() as u64);
+        }
+        let (users, items) = (log.shared_users(), log.shared_items());
+        Self(Arc::new(Inner {
+            users,
+            items,
+            ends,
+            history,
+            weights,
+        }))
+    }
+
+    /// The users' ids.
+    pub fn users(&self) -> &IdMap {
+        &self.0.users
+    }
+
+    /// The items' ids.
+    pub fn items(&self) -> &IdMap {
+        &self.0.items
+    }
+
+    /// How many users there are.
+    pub fn n_users(&self) -> usize {
+        self.0.users.len()
+    }
+
+    /// How many items there are.
+    pub fn n_items(&self) -> usize {
+        self.0.items.len()
+    }
+
+    /// How many events there are.
+    pub fn n_events(&self) -> usize {
+        self.0.history.len()
+    }
+
+    /// The items a user had, ascending, and their weights; empty for an unknown user.
+    pub fn history(&self, user: u32) -> (&[u32], &[f32]) {
+        let user = user as usize;
+        let Some(&end) = self.0.ends.get(user) else {
+            return (&[], &[]);
+        };
+        let start = user
+            .checked_sub(1)
+            .and_then(|u| self.0.ends.get(u))
+            .map_or(0, |&e| e as usize);
+        let range = start..end as usize;
+        (
+            self.0.history.get(range.clone()).unwrap_or_default(),
+            self.0.weights.get(range).unwrap_or_default(),
+        )
+    }
+
+    /// Refuses a user number that is out of range.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn check_user(&self, user: u32) -> Result<()> {
+        check("user", user, self.n_users())
+    }
+
+    /// Refuses an item number that is out of range.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn check_item(&self, item: u32) -> Result<()> {
+        check("item", item, self.n_items())
+    }
+
+    /// Refuses a slice for scores that does not have one place per item.
+    ///
+    /// # Errors
+    /// [`Error::Length`].
+    pub fn check_scores(&self, out: &[f32]) -> Result<()> {
+        match out.len() == self.n_items() {
+            true => Ok(()),
+            false => Err(Error::Length {
+                what: "the slice for scores".to_string(),
+                expected: self.n_items(),
+                found: out.len(),
+            }),
+        }
+    }
+
+    /// A history as models want it: known items only, ascending, duplicates summed.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for an unknown item, [`Error::Weight`] for a weight that is not finite.
+    pub fn tidy(&self, history: &[(u32, f32)]) -> Result<(Vec<u32>, Vec<f32>)> {
+        let mut sorted = history.to_vec();
+        sorted.sort_by_key(|&(item, _)| item);
+        let mut items: Vec<u32> = Vec::with_capacity(sorted.len());
+        let mut weights: Vec<f32> = Vec::with_capacity(sorted.len());
+        for (item, weight) in sorted {
+            self.check_item(item)?;
+            match weights.last_mut() {
+                Some(last) if items.last() == Some(&item) => *last += weight,
+                _ => {
+                    items.push(item);
+                    weights.push(weight);
+                }
+            }
+            if let Some(&weight) = weights.last().filter(|w| !w.is_finite()) {
+                return Err(Error::Weight {
+                    item: self.item_name(item),
+                    weight,
+                });
+            }
+        }
+        Ok((items, weights))
+    }
+
+    /// The number of a user's id.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`].
+    pub fn user(&self, id: &str) -> Result<u32> {
+        self.users()
+            .get(id)
+            .ok_or_else(|| Error::UnknownUser { id: id.to_string() })
+    }
+
+    /// The number of an item's id.
+    ///
+    /// # Errors
+    /// [`Error::UnknownItem`].
+    pub fn item(&self, id: &str) -> Result<u32> {
+        self.items()
+            .get(id)
+            .ok_or_else(|| Error::UnknownItem { id: id.to_string() })
+    }
+
+    /// The id of an item, or its number in digits when it has none.
+    pub fn item_name(&self, item: u32) -> String {
+        self.items()
+            .name(item)
+            .map_or_else(|| format!("#{item}"), str::to_string)
+    }
+
+    /// The id of a user, or its number in digits when it has none.
+    pub fn user_name(&self, user: u32) -> String {
+        self.users()
+            .name(user)
+            .map_or_else(|| format!("#{user}"), str::to_string)
+    }
+
+    /// Adds ids and histories to a model file.
+    ///
+    /// # Errors
+    /// [`Error::Core`] when a tensor of that name is there already.
+    pub fn write<'a>(&'a self, writer: ModelWriter<'a>) -> Result<ModelWriter<'a>> {
+        let n = self.n_events();
+        Ok(writer
+            .ids("users", self.users())?
+            .ids("items", self.items())?
+            .u64("history.ends", &[self.n_users()], &self.0.ends)?
+            .u32("history.items", &[n], &self.0.history)?
+            .f32("history.weights", &[n], &self.0.weights)?)
+    }
+
+    /// Reads ids and histories from a model file, checking each number.
+    ///
+    /// # Errors
+    /// [`Error::Core`] naming what does not fit.
+    pub fn read(file: &ModelFile) -> Result<Self> {
+        let (users, items) = (file.ids("users")?, file.ids("items")?);
+        let ends = file.u64("history.ends")?.data.into_owned();
+        let history = file.u32("history.items")?.data.into_owned();
+        let weights = file.f32("history.weights")?.data.into_owned();
+        let broken = |reason: &str| refrain_core::Error::ModelFile {
+            origin: file.origin().to_string(),
+            reason: format!("history: {reason}"),
+        };
+        if ends.len() != users.len() {
+            return Err(broken("it does not have one entry per user").into());
+        }
+        if history.len() != weights.len() || ends.last().map_or(0, |&e| e) != history.len() as u64 {
+            return Err(broken("its tensors do not have the same length").into());
+        }
+        let mut start = 0usize;
+        for &end in &ends {
+            let events = usize::try_from(end)
+                .ok()
+                .and_then(|end| history.get(start..end));
+            let events = events.ok_or_else(|| broken("its ends are not ascending"))?;
+            let ascending = events.windows(2).all(|pair| pair.first() < pair.last());
+            let known = events
+                .last()
+                .is_none_or(|&item| (item as usize) < items.len());
+            if !ascending || !known {
+                return Err(broken("its items are not ascending or not known").into());
+            }
+            start += events.len();
+        }
+        if weights.iter().any(|w| !w.is_finite()) {
+            return Err(broken("a weight is not a finite number").into());
+        }
+        let (users, items) = (Arc::new(users), Arc::new(items));
+        Ok(Self(Arc::new(Inner {
+            users,
+            items,
+            ends,
+            history,
+            weights,
+        })))
+    }
+
+    /// Refuses two memories whose numbers do not mean the same.
+    pub(crate) fn same_ids(&self, log: &Interactions, left: &str, right: &str) -> Result<()> {
+        let same = |a: &Arc<IdMap>, b: &Arc<IdMap>| Arc::ptr_eq(a, b) || a == b;
+        let what = match () {
+            () if !same(&self.0.users, &log.shared_users()) => "users",
+            () if !same(&self.0.items, &log.shared_items()) => "items",
+            () => return Ok(()),
+        };
+        Err(Error::Mismatch {
+            left: left.to_string(),
+            right: right.to_string(),
+            what,
+        })
+    }
+}
+
+fn check(what: &'static str, index: u32, count: usize) -> Result<()> {
+    match (index as usize) < count {
+        true => Ok(()),
+        false => Err(Error::Index { what, index, count }),
+    }
+}

@@ -1,0 +1,279 @@
+use std::path::Path;
+
+use rayon::prelude::*;
+use refrain_core::kernels::{Scored, TopK};
+use refrain_core::{IdMap, ModelWriter};
+
+use crate::{Contribution, Error, Explanation, Memory, Query, Result, Who};
+
+/// An item and its score.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recommendation {
+    /// The item's id.
+    pub item: String,
+    /// Its score; what it means is said by the model that gave it.
+    pub score: f32,
+}
+
+/// A fitted recommender.
+///
+/// Callers use the methods in ids ([`recommend`](Self::recommend) and below). A new model
+/// implements the first eight methods, in dense numbers, and gets the rest; its tests get the
+/// conformance suite with one line.
+///
+/// Dense numbers are places in [`users`](Self::users) and [`items`](Self::items). Scores are
+/// finite, higher is better, and equal scores go to the lower item number.
+pub trait Recommender: Send + Sync {
+    /// What the model is called, for tables and explanations.
+    fn name(&self) -> String;
+
+    /// Ids and histories.
+    fn memory(&self) -> &Memory;
+
+    /// Scores all items for a user; `out` has one place per item.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for an unknown user, [`Error::Length`] for a wrong slice.
+    fn score(&self, user: u32, out: &mut [f32]) -> Result<()>;
+
+    /// Scores all items for anyone with this history, who need not have been there at `fit`.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for an unknown item, [`Error::Weight`] for a weight that is not finite,
+    /// [`Error::Length`] for a wrong slice.
+    fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()>;
+
+    /// How similar each item is to `item`, in the model's own terms.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for an unknown item, [`Error::Length`] for a wrong slice,
+    /// [`Error::Unsupported`] where the model has no notion of it.
+    fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()>;
+
+    /// The parts that add up to the score of `item`.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score) and [`score_history`](Self::score_history).
+    fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>>;
+
+    /// The model as a file that [`load`](crate::load) reads back to the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Core`].
+    fn to_file(&self) -> Result<ModelWriter<'_>>;
+
+    /// The best items for each of many users: pairs of number and score, sorted.
+    ///
+    /// Provided by scoring users in parallel; models with a faster way (a blocked matrix product)
+    /// replace it.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    fn top(&self, users: &[u32], query: &Query) -> Result<Vec<Vec<Scored>>> {
+        let mask = query.mask(self.items());
+        users
+            .par_iter()
+            .map_init(
+                || vec![0.0; self.items().len()],
+                |scores, &user| {
+                    self.score(user, scores)?;
+                    Ok(pick(scores, self.history(user).0, mask.as_deref(), query))
+                },
+            )
+            .collect()
+    }
+
+    /// The users' ids.
+    fn users(&self) -> &IdMap {
+        self.memory().users()
+    }
+
+    /// The items' ids.
+    fn items(&self) -> &IdMap {
+        self.memory().items()
+    }
+
+    /// The items a user had, ascending, and their weights; empty for an unknown user.
+    fn history(&self, user: u32) -> (&[u32], &[f32]) {
+        self.memory().history(user)
+    }
+
+    /// The best `k` items that `user` has not had yet.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`].
+    fn recommend(&self, user: &str, k: usize) -> Result<Vec<Recommendation>> {
+        self.recommend_where(user, &Query::top(k))
+    }
+
+    /// The best items for `user` among those that `query` lets through.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`].
+    fn recommend_where(&self, user: &str, query: &Query) -> Result<Vec<Recommendation>> {
+        let user = self.memory().user(user)?;
+        let best = self.top(&[user], query)?.pop().unwrap_or_default();
+        Ok(named(self.items(), best))
+    }
+
+    /// The best `k` items for each of `users`, in their order, computed in parallel.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`] for the first unknown one.
+    fn recommend_batch(&self, users: &[&str], k: usize) -> Result<Vec<Vec<Recommendation>>> {
+        self.recommend_batch_where(users, &Query::top(k))
+    }
+
+    /// The best items for each of `users` among those that `query` lets through.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`] for the first unknown one.
+    fn recommend_batch_where(
+        &self,
+        users: &[&str],
+        query: &Query,
+    ) -> Result<Vec<Vec<Recommendation>>> {
+        let users = users
+            .iter()
+            .map(|id| self.memory().user(id))
+            .collect::<Result<Vec<u32>>>()?;
+        let best = self.top(&users, query)?;
+        Ok(best
+            .into_iter()
+            .map(|list| named(self.items(), list))
+            .collect())
+    }
+
+    /// The best `k` items for someone the model has never seen, from items and weights.
+    ///
+    /// # Errors
+    /// [`Error::UnknownItem`], [`Error::Weight`].
+    fn recommend_for(&self, history: &[(&str, f32)], k: usize) -> Result<Vec<Recommendation>> {
+        self.recommend_for_where(history, &Query::top(k))
+    }
+
+    /// The best items for someone the model has never seen, among those that `query` lets through.
+    ///
+    /// # Errors
+    /// [`Error::UnknownItem`], [`Error::Weight`].
+    fn recommend_for_where(
+        &self,
+        history: &[(&str, f32)],
+        query: &Query,
+    ) -> Result<Vec<Recommendation>> {
+        let history = numbered(self.memory(), history)?;
+        let mut scores = vec![0.0; self.items().len()];
+        self.score_history(&history, &mut scores)?;
+        let (seen, _) = self.memory().tidy(&history)?;
+        let mask = query.mask(self.items());
+        Ok(named(
+            self.items(),
+            pick(&scores, &seen, mask.as_deref(), query),
+        ))
+    }
+
+    /// The `k` items most similar to `item`, which is not among them.
+    ///
+    /// # Errors
+    /// [`Error::UnknownItem`], [`Error::Unsupported`].
+    fn similar_items(&self, item: &str, k: usize) -> Result<Vec<Recommendation>> {
+        let item = self.memory().item(item)?;
+        let mut scores = vec![0.0; self.items().len()];
+        self.similarity(item, &mut scores)?;
+        Ok(named(
+            self.items(),
+            pick(&scores, &[item], None, &Query::top(k)),
+        ))
+    }
+
+    /// Why `user` would get `item`: the score and what it is made of.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`], [`Error::UnknownItem`].
+    fn explain(&self, user: &str, item: &str) -> Result<Explanation> {
+        let (user, item) = (self.memory().user(user)?, self.memory().item(item)?);
+        let mut scores = vec![0.0; self.items().len()];
+        self.score(user, &mut scores)?;
+        explanation(
+            self.memory(),
+            item,
+            &scores,
+            self.contributions(Who::User(user), item)?,
+        )
+    }
+
+    /// Why someone with this history would get `item`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownItem`], [`Error::Weight`].
+    fn explain_for(&self, history: &[(&str, f32)], item: &str) -> Result<Explanation> {
+        let item = self.memory().item(item)?;
+        let history = numbered(self.memory(), history)?;
+        let mut scores = vec![0.0; self.items().len()];
+        self.score_history(&history, &mut scores)?;
+        let parts = self.contributions(Who::History(&history), item)?;
+        explanation(self.memory(), item, &scores, parts)
+    }
+
+    /// Writes the model to one file.
+    ///
+    /// # Errors
+    /// [`Error::Core`] naming the path.
+    fn save(&self, path: &Path) -> Result<()> {
+        Ok(self.to_file()?.write(path)?)
+    }
+}
+
+/// The best of `scores` but those in `seen` (ascending) and those the mask or the query leave out.
+pub(crate) fn pick(
+    scores: &[f32],
+    seen: &[u32],
+    mask: Option<&[bool]>,
+    query: &Query,
+) -> Vec<Scored> {
+    let seen = if query.hides_seen() { seen } else { &[] };
+    let mut best = TopK::new(query.k().min(scores.len()));
+    let mut seen = seen.iter().copied().peekable();
+    for (item, &score) in (0u32..).zip(scores) {
+        if seen.next_if_eq(&item).is_some() {
+            continue;
+        }
+        let allowed = mask.is_none_or(|m| m.get(item as usize).copied().unwrap_or(false));
+        if allowed && score > query.threshold() {
+            best.push(item, score);
+        }
+    }
+    best.into_sorted()
+}
+
+fn named(items: &IdMap, best: Vec<Scored>) -> Vec<Recommendation> {
+    best.into_iter()
+        .filter_map(|Scored { index, score }| {
+            Some(Recommendation {
+                item: items.name(index)?.to_string(),
+                score,
+            })
+        })
+        .collect()
+}
+
+fn numbered(memory: &Memory, history: &[(&str, f32)]) -> Result<Vec<(u32, f32)>> {
+    history
+        .iter()
+        .map(|&(id, weight)| Ok((memory.item(id)?, weight)))
+        .collect()
+}
+
+fn explanation(
+    memory: &Memory,
+    item: u32,
+    scores: &[f32],
+    parts: Vec<Contribution>,
+) -> Result<Explanation> {
+    let score = scores.get(item as usize).copied().ok_or(Error::Index {
+        what: "item",
+        index: item,
+        count: scores.len(),
+    })?;
+    Ok(Explanation::new(memory.item_name(item), score, parts))
+}
