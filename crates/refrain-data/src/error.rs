@@ -166,7 +166,6 @@ impl Error {
     }
 
     /// An error that names the line.
-    #[allow(dead_code)]
     pub(crate) fn row(origin: &str, line: u64, reason: impl Into<String>) -> Self {
         Self::Row {
             origin: origin.to_owned(),

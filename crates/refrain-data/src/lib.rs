@@ -5,6 +5,8 @@ pub mod bundled;
 mod error;
 mod interactions;
 pub mod split;
+mod table;
 
 pub use error::{Error, Result};
-pub use interactions::{Duplicates, Event, Interactions, InteractionsBuilder, Sparse};
+pub use interactions::{Columns, Duplicates, Event, Interactions, InteractionsBuilder, Sparse};
+pub use table::{Column, Encoding};

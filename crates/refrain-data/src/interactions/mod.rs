@@ -19,9 +19,11 @@ use sprs::CsMatI;
 use crate::{Error, Result};
 
 mod build;
+mod csv;
 mod filter;
 mod sort;
 
+pub use self::csv::Columns;
 pub use build::{Duplicates, InteractionsBuilder};
 
 /// A sparse matrix as this workspace uses it: `f32` values, `u32` indices.
