@@ -137,7 +137,7 @@ pub enum Error {
         terms: &'static str,
     },
     /// A row of features that cannot be used.
-    #[error("item {id:?}, column {column:?}: {reason}")]
+    #[error("{id:?}, column {column:?}: {reason}")]
     Feature {
         /// The row's id.
         id: String,

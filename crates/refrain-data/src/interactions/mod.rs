@@ -258,7 +258,7 @@ fn span(matrix: &Sparse, row: u32) -> std::ops::Range<usize> {
     }
 }
 
-fn row(matrix: &Sparse, row: u32) -> (&[u32], &[f32]) {
+pub(crate) fn row(matrix: &Sparse, row: u32) -> (&[u32], &[f32]) {
     let span = span(matrix, row);
     (
         matrix.indices().get(span.clone()).unwrap_or_default(),

@@ -162,10 +162,6 @@ impl<R: BufRead> Rows<R> {
         Ok(rows)
     }
 
-    pub(crate) fn origin(&self) -> &str {
-        &self.origin
-    }
-
     /// The next row, or nothing at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Row<'_>>> {
         if !std::mem::take(&mut self.again) {
