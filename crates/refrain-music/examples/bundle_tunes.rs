@@ -17,7 +17,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use bundle::{Entry, clean, titles};
-use refrain_music::Tune;
+use refrain_music::Tokenizer;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -62,6 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut bundled, mut sound) = (0, 0);
     for entry in chosen.values() {
         let reasons = reasons(entry);
+        debug(entry);
         if let Ok(tune) = &entry.tune {
             let f = tune.features();
             bundled += 1;
@@ -149,7 +150,15 @@ fn reasons(entry: &Entry) -> Vec<String> {
         Ok(tune) => tune,
         Err(e) => return vec![format!("not understood: {e}")],
     };
-    let out: Vec<String> = tune.validate().errors().map(ToString::to_string).collect();
+    let mut out: Vec<String> = tune.validate().errors().map(ToString::to_string).collect();
+    let tokenizer = Tokenizer::default();
+    match tokenizer.encode(tune) {
+        Err(e) => out.push(format!("no tokens: {e}")),
+        Ok(tokens) => match tokenizer.decode(&tokens) {
+            Ok(back) if back == tokenizer.image(tune) => {}
+            _ => out.push("tokens do not give the tune back".into()),
+        },
+    }
     out
 }
 
@@ -165,9 +174,31 @@ fn read_book(book: bundle::Book, corpus: &Path) -> Result<Vec<Entry>, Box<dyn Er
     for (place, file) in files.iter().enumerate() {
         let bytes = std::fs::read(folder.join(file))?;
         for text in clean::tunes(file, &bytes) {
-            let tune = Tune::parse(&text);
-            entries.push(Entry::new(book, file, place + 1, text, tune));
+            entries.push(Entry::new(book, file, place + 1, text));
         }
     }
     Ok(entries)
+}
+
+#[allow(dead_code)]
+fn debug(entry: &Entry) {
+    let Ok(tune) = &entry.tune else { return };
+    for issue in tune.validate().errors() {
+        if let refrain_music::Issue::BarLength { bar, .. } = issue {
+            let ms = tune.measures();
+            let m = &ms[*bar - 1];
+            let mut t = tune.clone();
+            t.body = tune.body[m.elements.clone()].to_vec();
+            println!(
+                "DBG {} {} {issue} [{},{}]: {}",
+                entry.id,
+                entry.file,
+                m.after_boundary,
+                m.before_boundary,
+                t.body_to_abc().trim()
+            );
+        } else {
+            println!("DBG {} {issue}", entry.id);
+        }
+    }
 }

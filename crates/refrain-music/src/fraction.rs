@@ -168,6 +168,22 @@ impl std::iter::Sum for Fraction {
     }
 }
 
+impl std::str::FromStr for Fraction {
+    type Err = crate::Error;
+
+    /// Reads `3/8` or `2`.
+    fn from_str(text: &str) -> crate::Result<Self> {
+        let (num, den) = text.trim().split_once('/').unwrap_or((text.trim(), "1"));
+        match (num.trim().parse(), den.trim().parse()) {
+            (Ok(num), Ok(den)) if den != 0 => Ok(Self::new(num, den)),
+            _ => Err(crate::Error::Setting {
+                name: "fraction",
+                reason: format!("{text:?} is not a fraction such as 1/8"),
+            }),
+        }
+    }
+}
+
 impl fmt::Display for Fraction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.den == 1 {

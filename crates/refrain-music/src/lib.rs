@@ -11,6 +11,7 @@ mod perform;
 mod pitch;
 mod resolve;
 mod rhythm;
+mod tokens;
 mod tune;
 mod validate;
 
@@ -24,6 +25,7 @@ pub use perform::{Performance, Sounding};
 pub use pitch::{Accidental, Letter, Pitch};
 pub use resolve::Resolved;
 pub use rhythm::{Rhythm, UnknownRhythm};
+pub use tokens::{Constraint, Detail, Form, Tokenizer};
 pub use tune::{
     BarLine, BarStyle, Chord, Decoration, Element, Ending, Field, Grace, Note, Rest, Tempo, Tune,
     Tuplet,

@@ -6,7 +6,9 @@
 //! 3. `K:Bn` is `K:Bm`.
 //! 4. A colon without its bar line gets it: `:abc` at the start of a line is `|:abc`, `abc:` is
 //!    `abc:|`.
-//! 5. The replacements in [`REPLACED`], one keystroke each.
+//! 5. `Hx` before a bar line, an invisible rest set to carry a fermata, loses its rest: it would take
+//!    time in the bar.
+//! 6. The replacements in [`REPLACED`], one keystroke each.
 
 /// File, wrong, right.
 pub(crate) const REPLACED: [(&str, &str, &str); 6] = [
@@ -53,7 +55,14 @@ pub(crate) fn tunes(file: &str, bytes: &[u8]) -> Vec<String> {
             line = "K:Bm".into();
         }
         if in_music && !is_field(&line) {
-            line = colons(&line);
+            line = colons(&line)
+                .replace("Hx|", "H|")
+                .replace("Hx:", "H:")
+                .replace("Hx |", "H |");
+            line = line.replace("Hx y|", "H|");
+            if let Some(head) = line.strip_suffix("Hx") {
+                line = format!("{head}H");
+            }
         }
         in_music |= line.starts_with("K:");
         tune.push_str(&line);

@@ -1,6 +1,7 @@
 //! Parts of the maintenance example `bundle_tunes`.
 
 pub(crate) mod clean;
+pub(crate) mod repair;
 pub(crate) mod titles;
 
 use refrain_music::{Metre, Result, Rhythm, Tune};
@@ -53,19 +54,15 @@ pub(crate) struct Entry {
     pub(crate) file: String,
     /// Cleaned text.
     pub(crate) text: String,
+    /// What was put right, see [`repair`].
+    pub(crate) repairs: Vec<&'static str>,
     /// What the parser says.
     pub(crate) tune: Result<Tune>,
 }
 
 impl Entry {
     /// Reads number and title from the text.
-    pub(crate) fn new(
-        book: Book,
-        file: &str,
-        place: usize,
-        text: String,
-        tune: Result<Tune>,
-    ) -> Self {
+    pub(crate) fn new(book: Book, file: &str, place: usize, text: String) -> Self {
         let field = |letter: &str| {
             text.lines()
                 .find_map(|l| l.strip_prefix(letter))
@@ -78,6 +75,8 @@ impl Entry {
             Book::Ryan => place,
         };
         let id = format!("{}-{number:04}", book.prefix());
+        let mut tune = Tune::parse(&text);
+        let repairs = tune.as_mut().map(repair::repair).unwrap_or_default();
         Self {
             id,
             number,
@@ -85,6 +84,7 @@ impl Entry {
             book,
             file: file.into(),
             text,
+            repairs,
             tune,
         }
     }
@@ -100,6 +100,9 @@ impl Entry {
 
     /// The lines of music: fields that change key, metre, unit or part stay, remarks do not.
     pub(crate) fn body(&self) -> String {
+        if let (Ok(tune), false) = (&self.tune, self.repairs.is_empty()) {
+            return tune.body_to_abc().trim_end().into();
+        }
         let after_key = self
             .text
             .lines()
