@@ -2,8 +2,8 @@
 //!
 //! | function | what | licence |
 //! |---|---|---|
-//! | [`tunes`] | traditional tunes from books of 1883 and 1903, in ABC | public domain, transcribers credited |
-//! | [`listening_log`] | a **simulated** log of 2,000 listeners and 200,000 plays over them | made here |
+//! | [`tunes`], [`tune_features`] | 2,890 traditional tunes from books of 1883 and 1903, in ABC | public domain, transcribers credited |
+//! | [`listening_log`], [`SimulatedLog`] | a **simulated** log of 2,000 listeners and 200,000 plays over them | made here |
 //! | [`digits`] | 1,797 handwritten digits, 8×8 | CC BY 4.0 |
 //! | [`text`], [`moby_dick`], [`speeches`] | 3.4 MB of English | public domain |
 //! | [`tang_poems`] | 4,710 Chinese poems | MIT |
@@ -26,7 +26,7 @@ pub use self::digits::{Digits, digits};
 pub use self::simulated::{Listener, Play, SimulatedLog, Simulation, Taste};
 pub use self::tang::{Poem, tang_poems};
 pub use self::text::{Speech, moby_dick, speeches, text};
-pub use self::tunes::{TuneRecord, parse_tunes, tunes};
+pub use self::tunes::{TuneRecord, tune_features, tunes};
 use crate::{Error, Interactions, Result};
 
 /// More than any bundled set unpacks to: a damaged length cannot make us read on for ever.

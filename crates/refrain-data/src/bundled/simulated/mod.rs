@@ -57,7 +57,7 @@ use self::draw::Draw;
 use self::taste::Society;
 use self::world::World;
 use super::TuneRecord;
-use crate::{Error, Event, Interactions, Result};
+use crate::{Error, Event, Interactions, Result, UserFeatures};
 
 pub use self::taste::Taste;
 
@@ -398,6 +398,22 @@ impl Simulation {
             })?;
         }
         builder.build()
+    }
+
+    /// What a service would know of its listeners: instrument and circle, as categories. Rows are
+    /// numbered as [`listeners`](Self::listeners).
+    pub fn features(&self) -> Result<UserFeatures> {
+        let listeners = || self.listeners.iter();
+        UserFeatures::builder()
+            .category(
+                "instrument",
+                listeners().map(|l| (l.id.as_str(), l.instrument)),
+            )?
+            .category(
+                "circle",
+                listeners().map(|l| (l.id.as_str(), format!("circle-{}", l.circle))),
+            )?
+            .build()
     }
 
     /// Writes one line per play, `listener,tune,time,session`, under a comment that says the log is

@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::*;
 use crate::bundled::tunes;
+use crate::{Columns, FeatureValue};
 
 fn small() -> SimulatedLog {
     SimulatedLog {
@@ -255,6 +256,45 @@ fn csv_says_it_is_simulated() {
     assert_eq!(lines[1], "listener,tune,time,session");
     assert_eq!(lines.len(), 22);
     assert!(lines[2].starts_with("listener-000"));
+}
+
+#[test]
+fn csv_reads_back_as_the_same_log() {
+    let log = small().generate(&tunes().unwrap()).unwrap();
+    let mut csv = Vec::new();
+    log.write_csv(&mut csv).unwrap();
+    let read =
+        Interactions::from_csv_reader(&csv[..], "simulated.csv", &Columns::default()).unwrap();
+    let made = log.interactions().unwrap();
+    assert_eq!(
+        (read.n_users(), read.len(), read.has_times()),
+        (300, made.len(), true)
+    );
+    for event in read.iter() {
+        let user = made
+            .users()
+            .get(read.users().name(event.user).unwrap())
+            .unwrap();
+        let item = made
+            .items()
+            .get(read.items().name(event.item).unwrap())
+            .unwrap();
+        let (items, plays) = made.user_items(user);
+        assert_eq!(plays[items.binary_search(&item).unwrap()], event.weight);
+    }
+}
+
+#[test]
+fn features_follow_the_listeners() {
+    let log = small().generate(&tunes().unwrap()).unwrap();
+    let features = log.features().unwrap();
+    assert_eq!(features.len(), 300);
+    let listener = &log.listeners[17];
+    assert_eq!(features.ids().name(17), Some("listener-0018"));
+    assert_eq!(
+        features.value(17, "instrument"),
+        Some(FeatureValue::Category(listener.instrument))
+    );
 }
 
 #[test]
