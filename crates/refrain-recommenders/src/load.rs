@@ -4,10 +4,16 @@ use refrain_core::ModelFile;
 
 use crate::{Error, Recommender, Result};
 
-type Reader = fn(&ModelFile) -> Result<Box<dyn Recommender>>;
+pub(crate) type Reader = fn(&ModelFile) -> Result<Box<dyn Recommender>>;
 
 /// Every kind of model file this crate writes, and who reads it.
-const KINDS: &[(&str, Reader)] = &[];
+const KINDS: &[(&str, Reader)] = &[
+    crate::als::READER,
+    crate::neighbours::ITEM_KNN,
+    crate::neighbours::USER_KNN,
+    crate::popularity::READER,
+    crate::random::READER,
+];
 
 /// Reads any recommender from the file that [`Recommender::save`] wrote.
 ///

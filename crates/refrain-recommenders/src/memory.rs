@@ -8,7 +8,7 @@ use std::sync::Arc;
 use refrain_core::{IdMap, ModelFile, ModelWriter};
 use refrain_data::Interactions;
 
-use crate::{Error, Result};
+use crate::{Error, Result, Who};
 
 /// Ids and histories, shared by the clones of a fitted model and by the members of a blend.
 ///
@@ -147,6 +147,21 @@ impl Memory {
             }
         }
         Ok((items, weights))
+    }
+
+    /// The history of a user or of someone else, tidy, with its items and weights apart.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for an unknown user or item, [`Error::Weight`].
+    pub fn history_of(&self, who: Who<'_>) -> Result<(Vec<u32>, Vec<f32>)> {
+        match who {
+            Who::User(user) => {
+                self.check_user(user)?;
+                let (items, weights) = self.history(user);
+                Ok((items.to_vec(), weights.to_vec()))
+            }
+            Who::History(history) => self.tidy(history),
+        }
     }
 
     /// The number of a user's id.
