@@ -26,6 +26,7 @@ impl Default for Fraction {
 }
 
 /// The signs that hold in a bar.
+#[derive(Clone)]
 pub(crate) struct Signs {
     key: Key,
     bar: [Option<i32>; 7],

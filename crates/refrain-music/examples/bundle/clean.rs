@@ -1,7 +1,7 @@
 //! Mechanical repairs, each a slip of mail programs or of one keystroke. What a transcriber meant
 //! is never guessed: a bar that does not add up stays as it is.
 //!
-//! 1. Quoted-printable left over from mail (`=20`, `=FF`, a line broken after `=`) is undone.
+//! 1. Quoted-printable left over from mail (`=20`, `=3D`, `=FF`, a line broken after `=`) is undone.
 //! 2. `at:` inside a word, from a filter that hid mail addresses, becomes `at` (`Blackwat:er`).
 //! 3. `K:Bn` is `K:Bm`.
 //! 4. A colon without its bar line gets it: `:abc` at the start of a line is `|:abc`, `abc:` is
@@ -11,7 +11,8 @@
 //! 6. The replacements in [`REPLACED`], one keystroke each.
 
 /// File, wrong, right.
-pub(crate) const REPLACED: [(&str, &str, &str); 6] = [
+pub(crate) const REPLACED: [(&str, &str, &str); 7] = [
+    ("HeadlightJig.abc", "^3^FGA", "(3^FGA"),
     ("CosmopolitanHornpipe.abc", "ce=>g", "ce>=g"),
     ("PaddysTheBoyJig.abc", "| ,B3 GBd", "| B3 GBd"),
     ("YoungAmericaHornpipe.abc", ".B2 ,F4 .G2", ".B2 F4 .G2"),
@@ -31,11 +32,12 @@ pub(crate) fn tunes(file: &str, bytes: &[u8]) -> Vec<String> {
         Err(_) => bytes.iter().map(|b| char::from(*b)).collect(),
     }
     .replace("\r\n", "\n");
-    if text.contains("=20\n") {
+    if text.contains("=20\n") || text.contains("=3D") || text.contains(" =\n") {
         text = text
             .replace(" =\n", " ")
             .replace("=20", "")
-            .replace("=FF", "");
+            .replace("=FF", "")
+            .replace("=3D", "=");
     }
     for (name, wrong, right) in REPLACED {
         if name == file {
