@@ -1,0 +1,384 @@
+//! A set of equally large images, checked once.
+//!
+//! Values are brightness from 0 to 1, stored channel by channel, row by row (`[image, channel, row,
+//! column]`, what a convolution reads). Loaders of other orders and ranges are here, so that nothing
+//! behind this type has to ask again.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rand::seq::SliceRandom;
+use refrain_core::rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The size of one image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ImageShape {
+    /// 1 for grey, 3 for colour; any number is trained, only these two are drawn.
+    pub channels: usize,
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+}
+
+impl ImageShape {
+    /// A square of `size` × `size` pixels.
+    pub fn square(channels: usize, size: usize) -> Self {
+        Self { channels, height: size, width: size }
+    }
+
+    /// Values in one image: channels × height × width.
+    pub fn len(&self) -> usize {
+        self.channels.saturating_mul(self.height).saturating_mul(self.width)
+    }
+
+    /// Whether an image of this shape holds no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl fmt::Display for ImageShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}×{}×{}", self.channels, self.height, self.width)
+    }
+}
+
+/// Images of one shape, with a class label each or none at all. Cloning shares the pixels.
+///
+/// ```
+/// use refrain_gan::{ImageShape, Images};
+/// let shape = ImageShape::square(1, 2);
+/// let two = Images::from_f32(shape, vec![0.0, 0.5, 1.0, 0.5, 1.0, 1.0, 0.0, 0.0])?;
+/// assert_eq!(two.len(), 2);
+/// assert_eq!(two.image(0), [0.0, 0.5, 1.0, 0.5]);
+/// let labelled = two.with_labels(vec![3, 7], 10)?;
+/// assert_eq!(labelled.labels(), Some(&[3, 7][..]));
+/// # Ok::<(), refrain_gan::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Images {
+    shape: ImageShape,
+    pixels: Arc<[f32]>,
+    labels: Option<Arc<[u32]>>,
+    classes: usize,
+}
+
+impl Images {
+    /// Images from brightness values between 0 and 1, `[image, channel, row, column]`.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], [`Error::Shape`] when the values are no whole number of images,
+    /// [`Error::Pixel`] for NaN and values outside the range.
+    pub fn from_f32(shape: ImageShape, pixels: Vec<f32>) -> Result<Self> {
+        Self::scaled(shape, &pixels, 1.0)
+    }
+
+    /// Images from values between 0 and `max`: 16 for scikit-learn's digits, 255 for bytes kept as
+    /// floats.
+    ///
+    /// # Errors
+    /// As [`Images::from_f32`], and [`Error::Config`] when `max` is no positive number.
+    ///
+    /// ```
+    /// # #[cfg(feature = "flex")] {
+    /// use refrain_gan::{ImageShape, Images};
+    /// let dot = Images::scaled(ImageShape::square(1, 1), &[8.0], 16.0)?;
+    /// assert_eq!(dot.image(0), [0.5]);
+    /// # }
+    /// # Ok::<(), refrain_gan::Error>(())
+    /// ```
+    pub fn scaled(shape: ImageShape, values: &[f32], max: f32) -> Result<Self> {
+        if !(max.is_finite() && max > 0.0) {
+            return Err(Error::config("max", format!("{max} is no positive number")));
+        }
+        check_shape(shape, values.len())?;
+        for (at, &value) in values.iter().enumerate() {
+            if !(0.0..=max).contains(&value) {
+                let (image, position) = (at / shape.len(), at % shape.len());
+                return Err(Error::Pixel { image, position, value, max });
+            }
+        }
+        let pixels = values.iter().map(|v| v / max).collect();
+        Ok(Self { shape, pixels, labels: None, classes: 0 })
+    }
+
+    /// Images from bytes as picture files hold them, `[image, row, column, channel]`.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], and [`Error::Shape`] when the bytes are no whole number of images.
+    pub fn from_u8(shape: ImageShape, bytes: &[u8]) -> Result<Self> {
+        check_shape(shape, bytes.len())?;
+        let area = shape.height * shape.width;
+        let mut pixels = Vec::with_capacity(bytes.len());
+        for image in bytes.chunks_exact(shape.len()) {
+            for channel in 0..shape.channels {
+                pixels.extend((0..area).map(|p| f32::from(image[p * shape.channels + channel])));
+            }
+        }
+        pixels.iter_mut().for_each(|v| *v /= 255.0);
+        Ok(Self { shape, pixels: pixels.into(), labels: None, classes: 0 })
+    }
+
+    /// The same images with one class label each, below `classes`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is not one label per image, [`Error::Label`] when a label is not
+    /// below `classes`.
+    pub fn with_labels(self, labels: Vec<u32>, classes: usize) -> Result<Self> {
+        if labels.len() != self.len() {
+            return Err(Error::shape("labels", self.len(), labels.len()));
+        }
+        if let Some((image, &label)) =
+            labels.iter().enumerate().find(|(_, label)| **label as usize >= classes)
+        {
+            return Err(Error::Label { image, label, classes });
+        }
+        Ok(Self { labels: Some(labels.into()), classes, ..self })
+    }
+
+    /// The same images without labels.
+    #[must_use]
+    pub fn without_labels(self) -> Self {
+        Self { labels: None, classes: 0, ..self }
+    }
+
+    /// How many images there are.
+    pub fn len(&self) -> usize {
+        self.pixels.len() / self.shape.len().max(1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.pixels.is_empty()
+    }
+
+    /// The shape of each image.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// All values, `[image, channel, row, column]`.
+    pub fn pixels(&self) -> &[f32] {
+        &self.pixels
+    }
+
+    /// The values of one image; empty when there is no such image.
+    pub fn image(&self, index: usize) -> &[f32] {
+        let size = self.shape.len();
+        let start = index.saturating_mul(size);
+        self.pixels.get(start..start.saturating_add(size)).unwrap_or(&[])
+    }
+
+    /// The label of each image, if they have labels.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    /// How many classes the labels tell apart; 0 without labels.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The images at `indices`, in that order; indices without an image are left out.
+    #[must_use]
+    pub fn select(&self, indices: &[usize]) -> Self {
+        let kept: Vec<usize> = indices.iter().copied().filter(|&i| i < self.len()).collect();
+        let pixels = kept.iter().flat_map(|&i| self.image(i)).copied().collect();
+        let labels = self.labels().map(|labels| kept.iter().map(|&i| labels[i]).collect());
+        Self { shape: self.shape, pixels, labels, classes: self.classes }
+    }
+
+    /// The images that have class `class`.
+    #[must_use]
+    pub fn of_class(&self, class: u32) -> Self {
+        let labels = self.labels().unwrap_or(&[]);
+        let indices: Vec<usize> = (0..labels.len()).filter(|&i| labels[i] == class).collect();
+        self.select(&indices)
+    }
+
+    /// A seeded split into two sets that share no image; the second holds `fraction` of them,
+    /// rounded down.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when either side would be empty.
+    ///
+    /// ```
+    /// # use refrain_gan::{ImageShape, Images};
+    /// let ten = Images::from_f32(ImageShape::square(1, 1), vec![0.5; 10])?;
+    /// let (train, held_out) = ten.split(0.2, 1)?;
+    /// assert_eq!((train.len(), held_out.len()), (8, 2));
+    /// # Ok::<(), refrain_gan::Error>(())
+    /// ```
+    pub fn split(&self, fraction: f64, seed: u64) -> Result<(Self, Self)> {
+        let held_out = (self.len() as f64 * fraction) as usize;
+        if !(0.0..1.0).contains(&fraction) || held_out == 0 || held_out == self.len() {
+            let reason = format!("{fraction} of {} images leaves one side empty", self.len());
+            return Err(Error::config("fraction", reason));
+        }
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.shuffle(&mut rng::stream(seed, 0));
+        let (second, first) = order.split_at(held_out);
+        Ok((self.select(first), self.select(second)))
+    }
+
+    /// The images at another size, by linear interpolation between pixel centres.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a side is 0.
+    pub fn resized(&self, height: usize, width: usize) -> Result<Self> {
+        if height == 0 || width == 0 {
+            return Err(Error::config("size", format!("{height}×{width} holds no pixel")));
+        }
+        let shape = ImageShape { height, width, ..self.shape };
+        let rows = line_weights(self.shape.height, height);
+        let columns = line_weights(self.shape.width, width);
+        let area = self.shape.height * self.shape.width;
+        let mut pixels = Vec::with_capacity(self.len() * shape.len());
+        for plane in self.pixels.chunks_exact(area) {
+            let at = |row: usize, column: usize| plane[row * self.shape.width + column];
+            for &(top, bottom, down) in &rows {
+                for &(left, right, across) in &columns {
+                    let upper = at(top, left) * (1.0 - across) + at(top, right) * across;
+                    let lower = at(bottom, left) * (1.0 - across) + at(bottom, right) * across;
+                    pixels.push((upper * (1.0 - down) + lower * down).clamp(0.0, 1.0));
+                }
+            }
+        }
+        Ok(Self { shape, pixels: pixels.into(), ..self.clone() })
+    }
+
+    /// Images that a network painted: values are clamped, what is not finite becomes 0.
+    pub(crate) fn painted(
+        shape: ImageShape,
+        mut pixels: Vec<f32>,
+        labels: Option<Vec<u32>>,
+        classes: usize,
+    ) -> Self {
+        for value in &mut pixels {
+            *value = if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
+        }
+        Self { shape, pixels: pixels.into(), labels: labels.map(Into::into), classes }
+    }
+
+    /// Refuses another shape than `shape`; `what` names these images in the message.
+    pub(crate) fn expect_shape(&self, what: &str, shape: ImageShape) -> Result<()> {
+        match self.shape == shape {
+            true => Ok(()),
+            false => Err(Error::shape(what, shape, self.shape)),
+        }
+    }
+}
+
+/// For each of `to` target pixels along a line of `from` source pixels: the two source pixels around
+/// its centre, and the weight of the second.
+fn line_weights(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
+    let scale = from as f32 / to as f32;
+    (0..to)
+        .map(|i| {
+            let centre = ((i as f32 + 0.5) * scale - 0.5).clamp(0.0, (from - 1) as f32);
+            let first = (centre as usize).min(from - 1);
+            (first, (first + 1).min(from - 1), centre - first as f32)
+        })
+        .collect()
+}
+
+/// Refuses shapes without pixels, and a number of values that is no whole number of images.
+fn check_shape(shape: ImageShape, values: usize) -> Result<()> {
+    let sides = [shape.channels, shape.height, shape.width];
+    let product = sides.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
+    match product {
+        None | Some(0) => Err(Error::shape("image shape", "at least one value per image", shape)),
+        Some(_) if values == 0 => Err(Error::Empty { what: "images" }),
+        Some(size) if !values.is_multiple_of(size) => Err(Error::shape(
+            "images",
+            format_args!("a multiple of {size} values ({shape} each)"),
+            values,
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn grey(size: usize, pixels: Vec<f32>) -> Result<Images> {
+        Images::from_f32(ImageShape::square(1, size), pixels)
+    }
+
+    #[test]
+    fn bad_values_name_their_place() {
+        let error = grey(2, vec![0.0, 0.1, 0.2, 0.3, 0.0, f32::NAN, 0.0, 0.0]).unwrap_err();
+        assert_eq!(error.to_string(), "image 1, value 1: NaN is not between 0 and 1");
+        for bad in [-0.1, 1.5, f32::INFINITY] {
+            assert!(matches!(grey(1, vec![bad]), Err(Error::Pixel { .. })));
+        }
+    }
+
+    #[test]
+    fn bad_shapes_are_refused() {
+        assert!(matches!(grey(2, vec![]), Err(Error::Empty { .. })));
+        assert!(matches!(grey(2, vec![0.0; 5]), Err(Error::Shape { .. })));
+        assert!(matches!(grey(0, vec![0.0; 4]), Err(Error::Shape { .. })));
+        let huge = ImageShape::square(3, usize::MAX / 2);
+        assert!(matches!(Images::from_f32(huge, vec![0.0; 3]), Err(Error::Shape { .. })));
+        let one = grey(1, vec![0.5]).unwrap();
+        assert!(matches!(one.clone().with_labels(vec![0, 1], 2), Err(Error::Shape { .. })));
+        let error = one.with_labels(vec![2], 2).unwrap_err();
+        assert_eq!(error.to_string(), "image 0: label 2 is not below the number of classes, 2");
+    }
+
+    #[test]
+    fn bytes_are_turned_channel_first() {
+        let shape = ImageShape { channels: 3, height: 1, width: 2 };
+        let images = Images::from_u8(shape, &[255, 0, 51, 0, 255, 102]).unwrap();
+        assert_eq!(images.image(0), [1.0, 0.0, 0.0, 1.0, 0.2, 0.4]);
+    }
+
+    #[test]
+    fn split_shares_nothing_and_loses_nothing() {
+        let values: Vec<f32> = (0..50).map(|i| i as f32 / 50.0).collect();
+        let images = grey(1, values.clone()).unwrap();
+        let (train, held_out) = images.split(0.3, 4).unwrap();
+        assert_eq!(held_out.len(), 15);
+        let mut all: Vec<f32> = train.pixels().iter().chain(held_out.pixels()).copied().collect();
+        all.sort_by(f32::total_cmp);
+        assert_eq!(all, values);
+        assert_eq!(images.split(0.3, 4).unwrap().0, train);
+        assert_ne!(images.split(0.3, 5).unwrap().0, train);
+        assert!(images.split(0.0, 1).is_err() && images.split(1.0, 1).is_err());
+        assert!(images.split(f64::NAN, 1).is_err());
+    }
+
+    #[test]
+    fn resize_keeps_flat_images_and_its_own_size() {
+        let flat = grey(3, vec![0.25; 9]).unwrap();
+        assert!(flat.resized(7, 5).unwrap().pixels().iter().all(|v| (v - 0.25).abs() < 1e-6));
+        let ramp = grey(2, vec![0.0, 1.0, 0.0, 1.0]).unwrap();
+        assert_eq!(ramp.resized(2, 2).unwrap(), ramp);
+        assert_eq!(ramp.resized(1, 4).unwrap().image(0), [0.0, 0.25, 0.75, 1.0]);
+        assert!(ramp.resized(0, 4).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn select_keeps_labels_with_their_images(
+            labels in prop::collection::vec(0u32..5, 1..20),
+            picks in prop::collection::vec(0usize..25, 0..30),
+        ) {
+            let pixels = labels.iter().map(|&l| l as f32 / 4.0).collect();
+            let images = grey(1, pixels).unwrap().with_labels(labels.clone(), 5).unwrap();
+            let some = images.select(&picks);
+            prop_assert_eq!(some.len(), picks.iter().filter(|&&i| i < labels.len()).count());
+            for (i, &label) in some.labels().unwrap().iter().enumerate() {
+                prop_assert_eq!(some.image(i)[0], label as f32 / 4.0);
+            }
+        }
+    }
+}

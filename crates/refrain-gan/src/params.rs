@@ -1,0 +1,136 @@
+//! Walking a network's weights: by name for files, in order for optimizers and averages.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use refrain_core::{ModelFile, ModelWriter};
+
+use crate::{Error, Result};
+
+/// One weight of a network, flat and off the tape.
+#[derive(Debug, Clone)]
+pub(crate) struct Weight {
+    /// Where it is, such as `net.layers.0.weight`.
+    pub(crate) name: String,
+    /// Its shape in the network.
+    pub(crate) shape: Vec<usize>,
+    /// Its values, on the plain device.
+    pub(crate) values: Tensor<1>,
+}
+
+/// All weights of `module`, in an order that depends on its structure alone.
+pub(crate) fn weights(module: &impl Module) -> Vec<Weight> {
+    struct Collect {
+        path: Vec<String>,
+        found: Vec<Weight>,
+    }
+    impl ModuleVisitor for Collect {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let tensor = param.val().inner();
+            let shape = tensor.dims().to_vec();
+            let values = tensor.reshape([shape.iter().product::<usize>()]);
+            self.found.push(Weight { name: self.path.join("."), shape, values });
+        }
+    }
+    let mut collect = Collect { path: Vec::new(), found: Vec::new() };
+    module.visit(&mut collect);
+    collect.found
+}
+
+/// The module with each weight replaced by what `change` makes of it (its place in the order, and
+/// its flat values off the tape). Whether a weight is trained stays as it is.
+pub(crate) fn map_weights<M: Module>(
+    module: M,
+    change: impl FnMut(usize, Tensor<1>) -> Tensor<1>,
+) -> M {
+    struct Change<F> {
+        next: usize,
+        change: F,
+    }
+    impl<F: FnMut(usize, Tensor<1>) -> Tensor<1>> ModuleMapper for Change<F> {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            let (id, tensor, mapper) = param.consume();
+            let (taped, trained) = (tensor.is_autodiff(), tensor.is_require_grad());
+            let shape = tensor.dims();
+            let flat = tensor.inner().reshape([shape.iter().product::<usize>()]);
+            let mut tensor = (self.change)(self.next, flat).reshape(shape);
+            self.next += 1;
+            if taped {
+                tensor = tensor.autodiff();
+            }
+            if trained {
+                tensor = tensor.require_grad();
+            }
+            Param::from_mapped_value(id, tensor, mapper)
+        }
+    }
+    module.map(&mut Change { next: 0, change })
+}
+
+/// Adds every weight to a file, as `prefix.name`.
+pub(crate) fn write<'a>(
+    mut file: ModelWriter<'a>,
+    prefix: &str,
+    module: &impl Module,
+) -> Result<ModelWriter<'a>> {
+    for weight in weights(module) {
+        let name = format!("{prefix}.{}", weight.name);
+        file = file.f32(name, &weight.shape, host(weight.values)?)?;
+    }
+    Ok(file)
+}
+
+/// The module with every weight read from a file; shapes are checked and values must be finite.
+pub(crate) fn read<M: Module>(
+    file: &ModelFile,
+    prefix: &str,
+    module: M,
+    device: &Device,
+) -> Result<M> {
+    let mut values = Vec::new();
+    for weight in weights(&module) {
+        let name = format!("{prefix}.{}", weight.name);
+        let array = file.f32(&name)?.expect_shape(&name, &weight.shape)?;
+        if let Some(at) = array.data.iter().position(|v| !v.is_finite()) {
+            let reason = format!("tensor {name:?}, value {at}: {} is not finite", array.data[at]);
+            return Err(Error::Saved { file: file.origin().to_string(), reason });
+        }
+        values.push(tensor(array.data.into_owned(), device));
+    }
+    let mut values = values.into_iter();
+    Ok(map_weights(module, |_, old| values.next().unwrap_or(old)))
+}
+
+/// Refuses a file whose weights under `prefix` are not `expected` numbers. Asked before a network is
+/// built, so that a file cannot ask for more memory than it is long.
+pub(crate) fn check_size(file: &ModelFile, prefix: &str, expected: Option<usize>) -> Result<()> {
+    let mut found = 0;
+    for name in file.names().filter(|name| name.starts_with(&format!("{prefix}."))) {
+        found += file.f32(name)?.data.len();
+    }
+    match expected {
+        Some(expected) if expected == found => Ok(()),
+        _ => {
+            let expected = expected.map_or("too many".to_string(), |n| n.to_string());
+            let reason = format!("its configuration needs {expected} {prefix} weights, it holds {found}");
+            Err(Error::Saved { file: file.origin().to_string(), reason })
+        }
+    }
+}
+
+/// A flat tensor's values on the host.
+pub(crate) fn host(values: Tensor<1>) -> Result<Vec<f32>> {
+    let data = values.try_into_data().map_err(Error::device)?;
+    data.try_into_vec::<f32>().map_err(Error::device)
+}
+
+/// A flat tensor on `device`.
+pub(crate) fn tensor(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let shape = [values.len()];
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

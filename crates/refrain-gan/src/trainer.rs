@@ -1,0 +1,327 @@
+//! Training step by step.
+//!
+//! One step: the discriminator sees a batch of real images and a batch painted without gradient, and
+//! takes one step (or several); then the generator paints a batch through the discriminator, whose
+//! weights are held fixed, and takes one step; then the average follows. Everything drawn at random in
+//! a step comes from a stream numbered by the step, so a run resumed from a checkpoint goes on with
+//! the bits an unbroken one would have had.
+
+use burn::module::Module;
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use refrain_core::rng::Stream;
+use refrain_core::{Device, Monitor, Stage};
+
+use crate::adam::AdamState;
+use crate::conv::{Discriminator, Generator};
+use crate::model::{Latent, Painter};
+use crate::params::{host, tensor};
+use crate::random::{Purpose, normal, stream};
+use crate::report::{Tally, spread};
+use crate::{EpochReport, Error, Gan, GanModel, ImageShape, Images, Penalty, Result, StepReport, ema};
+
+/// A game in progress.
+///
+/// ```
+/// use refrain_core::Monitor;
+/// use refrain_gan::{Gan, ImageShape, Images};
+/// let device = refrain_core::device("cpu")?;
+/// let images = Images::from_f32(ImageShape::square(1, 4), [0.2, 0.8].repeat(64))?;
+/// let mut trainer = Gan { epochs: 2, batch: 4, ..Gan::default() }.trainer(&images, &device)?;
+/// while let Some(epoch) = trainer.epoch(&Monitor::silent())? {
+///     println!("{epoch}");
+///     let _sheet = trainer.sheet(4)?; // the same noise every time: watch the images form
+/// }
+/// let model = trainer.into_model();
+/// # assert_eq!(model.history().len(), 2);
+/// # Ok::<(), refrain_gan::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Trainer {
+    pub(crate) config: Gan,
+    pub(crate) images: Images,
+    pub(crate) device: Device, // plain; the networks that learn live on its autodiff twin
+    pub(crate) generator: Generator,
+    pub(crate) discriminator: Discriminator,
+    pub(crate) average: Generator,
+    pub(crate) generator_adam: AdamState,
+    pub(crate) discriminator_adam: AdamState,
+    pub(crate) step: u64,
+    pub(crate) tally: Tally,
+    pub(crate) history: Vec<EpochReport>,
+    order: (u64, Vec<usize>), // which pass over the images this is the order of
+    spread: f32,
+}
+
+impl Trainer {
+    pub(crate) fn new(config: Gan, images: &Images, device: &Device) -> Result<Self> {
+        config.check()?;
+        if images.is_empty() {
+            return Err(Error::Empty { what: "training images" });
+        }
+        let device = device.clone().inner();
+        let taped = device.clone().autodiff();
+        let (shape, classes) = (images.shape(), config.classes(images));
+        let generator = config.generator.build(shape, classes, config.seed, &taped);
+        let discriminator = config.discriminator.build(shape, classes, config.seed, &taped);
+        let images = if classes == 0 { images.clone().without_labels() } else { images.clone() };
+        let mut trainer = Self {
+            average: generator.valid(),
+            generator_adam: AdamState::new(config.generator_adam, &generator),
+            discriminator_adam: AdamState::new(config.discriminator_adam, &discriminator),
+            spread: spread(&images),
+            config,
+            images,
+            device,
+            generator,
+            discriminator,
+            step: 0,
+            tally: Tally::default(),
+            history: Vec::new(),
+            order: (0, Vec::new()),
+        };
+        trainer.order = (0, trainer.shuffled(0));
+        Ok(trainer)
+    }
+
+    /// Images per batch.
+    fn batch(&self) -> usize {
+        self.config.batch.min(self.images.len())
+    }
+
+    /// Steps in one epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        let batches = self.images.len() / self.batch();
+        (batches / self.config.discriminator_steps).max(1) as u64
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// Steps to do in all.
+    pub fn total_steps(&self) -> u64 {
+        self.steps_per_epoch().saturating_mul(self.config.epochs as u64)
+    }
+
+    /// The numbers of each finished epoch.
+    pub fn history(&self) -> &[EpochReport] {
+        &self.history
+    }
+
+    /// Trains one step, whether or not the configured epochs are over.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when a loss is no longer a number; [`Error::Device`].
+    pub fn step(&mut self) -> Result<StepReport> {
+        let mut rng = stream(self.config.seed, Purpose::Step, self.step);
+        let mut report = StepReport {
+            step: self.step + 1,
+            discriminator_loss: 0.0,
+            generator_loss: 0.0,
+            penalty: 0.0,
+            real_accuracy: 0.0,
+            fake_accuracy: 0.0,
+        };
+        for turn in 0..self.config.discriminator_steps {
+            self.discriminator_step(turn, &mut rng, &mut report)?;
+        }
+        self.generator_step(&mut rng, &mut report)?;
+        let decay = ema::decay(self.config.average, self.step);
+        self.average = ema::update(self.average.clone(), &self.generator, decay);
+        self.step += 1;
+
+        self.tally.add(&report);
+        if self.step.is_multiple_of(self.steps_per_epoch()) {
+            let variety = spread(&self.sheet(8)?) / self.spread.max(1e-12);
+            self.history.push(self.tally.epoch(self.history.len() + 1, variety));
+            self.tally = Tally::default();
+        }
+        Ok(report)
+    }
+
+    /// Trains to the end of the current epoch; `None` when the configured epochs are over.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`], and [`refrain_core::Error::Cancelled`], after which training can go on
+    /// or be saved.
+    pub fn epoch(&mut self, monitor: &Monitor) -> Result<Option<EpochReport>> {
+        if self.step >= self.total_steps() {
+            return Ok(None);
+        }
+        let left = self.steps_per_epoch() - self.step % self.steps_per_epoch();
+        let stage = monitor.start(format!("gan epoch {}", self.history.len() + 1), Some(left));
+        self.epoch_in(&stage)
+    }
+
+    /// Trains until the configured epochs are over.
+    ///
+    /// # Errors
+    /// As [`Trainer::epoch`].
+    pub fn run(&mut self, monitor: &Monitor) -> Result<()> {
+        let stage = monitor.start("gan", Some(self.total_steps()));
+        stage.advance(self.step.min(self.total_steps()), "")?;
+        while self.step < self.total_steps() {
+            self.epoch_in(&stage)?;
+        }
+        Ok(())
+    }
+
+    fn epoch_in(&mut self, stage: &Stage) -> Result<Option<EpochReport>> {
+        loop {
+            let report = self.step()?;
+            stage.advance(1, report)?;
+            if self.step.is_multiple_of(self.steps_per_epoch()) {
+                return Ok(self.history.last().cloned());
+            }
+        }
+    }
+
+    /// What the averaged generator paints now from noise that is the same at every call: `rows` rows
+    /// of eight images, or of one image per class.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn sheet(&self, rows: usize) -> Result<Images> {
+        self.painter().sheet(rows, self.config.seed, Purpose::Sheet)
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> GanModel {
+        GanModel::new(self.config.clone(), self.painter(), self.history.clone())
+    }
+
+    /// The model, when nothing more is to be learnt.
+    pub fn into_model(self) -> GanModel {
+        self.model()
+    }
+
+    fn painter(&self) -> Painter {
+        Painter {
+            generator: self.average.clone(),
+            noise: self.config.generator.noise,
+            shape: self.images.shape(),
+            classes: self.classes(),
+            device: self.device.clone(),
+        }
+    }
+
+    pub(crate) fn classes(&self) -> usize {
+        self.images.classes()
+    }
+
+    fn shuffled(&self, pass: u64) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.images.len()).collect();
+        order.shuffle(&mut stream(self.config.seed, Purpose::Order, pass));
+        order
+    }
+
+    /// The images of batch number `number`, counted from the first step on.
+    fn real(&mut self, number: u64) -> Images {
+        let per_pass = (self.images.len() / self.batch()) as u64;
+        let (pass, at) = (number / per_pass, (number % per_pass) as usize);
+        if self.order.0 != pass {
+            self.order = (pass, self.shuffled(pass));
+        }
+        self.images.select(&self.order.1[at * self.batch()..(at + 1) * self.batch()])
+    }
+
+    /// Noise `[batch, noise, 1, 1]` and classes, as common as among the real images.
+    fn draw(&self, rng: &mut Stream) -> (Tensor<4>, Option<Tensor<4>>) {
+        let (batch, noise) = (self.batch(), self.config.generator.noise);
+        let values = normal(rng, batch * noise);
+        let labels: Option<Vec<u32>> = self.images.labels().map(|labels| {
+            (0..batch).map(|_| labels[rng.random_range(0..labels.len())]).collect()
+        });
+        let noise = tensor(values, &self.device).reshape([batch, noise, 1, 1]);
+        (noise, labels.map(|labels| self.one_hot(&labels)))
+    }
+
+    fn one_hot(&self, labels: &[u32]) -> Tensor<4> {
+        let latents = labels.iter().map(|&l| Latent::one_hot(l, self.classes()));
+        let flat: Vec<f32> = latents.flatten().collect();
+        tensor(flat, &self.device).reshape([labels.len(), self.classes(), 1, 1])
+    }
+
+    fn discriminator_step(
+        &mut self,
+        turn: usize,
+        rng: &mut Stream,
+        report: &mut StepReport,
+    ) -> Result<()> {
+        let turns = self.config.discriminator_steps;
+        let real = self.real(self.step * turns as u64 + turn as u64);
+        let batch = real.len();
+        let ImageShape { channels, height, width } = real.shape();
+        let real_class = real.labels().map(|labels| self.one_hot(labels));
+        let real = tensor(real.pixels().to_vec(), &self.device)
+            .reshape([batch, channels, height, width]);
+        let (noise, fake_class) = self.draw(rng);
+        let fake = self.generator.valid().forward(noise, fake_class.clone());
+
+        // One pass over [real, fake] or [real, fake, real + radius · u].
+        let mut parts = vec![real.clone(), fake];
+        let mut classes: Vec<_> = [real_class.clone(), fake_class].into_iter().flatten().collect();
+        if let Penalty::Slope { radius, .. } = self.config.penalty {
+            let u = tensor(normal(rng, real.dims().iter().product()), &self.device);
+            parts.push(real.clone() + u.reshape(real.dims()) * radius);
+            classes.extend(real_class);
+        }
+        let class = (!classes.is_empty()).then(|| Tensor::cat(classes, 0).autodiff());
+        let logits = self.discriminator.forward(Tensor::cat(parts, 0).autodiff(), class);
+
+        let (on_real, on_fake) = (
+            logits.clone().slice([0..batch]),
+            logits.clone().slice([batch..2 * batch]),
+        );
+        let game = self.config.loss.discriminator(on_real.clone(), on_fake);
+        let (total, penalty) = match self.config.penalty {
+            Penalty::Slope { weight, radius } => {
+                let near = logits.clone().slice([2 * batch..3 * batch]);
+                let slope = ((near - on_real) / radius).square().mean();
+                let penalty = slope * (weight / 2.0);
+                (game.clone() + penalty.clone(), penalty)
+            }
+            Penalty::None => (game.clone(), game.zeros_like()),
+        };
+        let gradients = GradientsParams::from_grads(total.backward(), &self.discriminator);
+        self.discriminator =
+            self.discriminator_adam.step(self.discriminator.clone(), gradients);
+
+        let told = host(Tensor::cat(vec![game.inner(), penalty.inner(), logits.inner()], 0))?;
+        let (game, penalty, logits) = (told[0], told[1], &told[2..]);
+        if !(game + penalty).is_finite() {
+            let network = "discriminator";
+            return Err(Error::Diverged { step: report.step, network, loss: game + penalty });
+        }
+        let share = |right: usize| right as f32 / batch as f32 / turns as f32;
+        report.discriminator_loss += game / turns as f32;
+        report.penalty += penalty / turns as f32;
+        report.real_accuracy += share(logits[..batch].iter().filter(|&&l| l > 0.0).count());
+        report.fake_accuracy +=
+            share(logits[batch..2 * batch].iter().filter(|&&l| l < 0.0).count());
+        Ok(())
+    }
+
+    fn generator_step(&mut self, rng: &mut Stream, report: &mut StepReport) -> Result<()> {
+        let (noise, class) = self.draw(rng);
+        let class = class.map(Tensor::autodiff);
+        let fake = self.generator.forward(noise.autodiff(), class.clone());
+        let judge = self.discriminator.clone().no_grad();
+        let loss = self.config.loss.generator(judge.forward(fake, class));
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.generator);
+        self.generator = self.generator_adam.step(self.generator.clone(), gradients);
+        report.generator_loss = host(loss.inner())?[0];
+        match report.generator_loss.is_finite() {
+            true => Ok(()),
+            false => Err(Error::Diverged {
+                step: report.step,
+                network: "generator",
+                loss: report.generator_loss,
+            }),
+        }
+    }
+}
