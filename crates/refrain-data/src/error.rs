@@ -121,18 +121,14 @@ pub enum Error {
         reason: String,
     },
     /// A public data set that is not where it was looked for.
-    #[error(
-        "{}: not found. {name} comes from {source_url}; terms: {terms}. refrain may not ship it: \
-         download it there and pass the folder that holds {}",
-        path.display(), path.file_name().unwrap_or_default().display()
-    )]
+    #[error("{}: not found. {name} comes from {url}; terms: {terms}", path.display())]
     DataSet {
         /// The file that is missing.
         path: PathBuf,
         /// The data set.
         name: &'static str,
         /// Where it comes from.
-        source_url: &'static str,
+        url: &'static str,
         /// What its licence allows.
         terms: &'static str,
     },

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "bundled")]
 pub mod bundled;
+pub mod datasets;
 mod error;
 mod features;
 mod interactions;

@@ -152,7 +152,7 @@ fn read(reader: impl BufRead, origin: &str, schema: &Schema) -> Result<Features>
     let mut columns: Vec<Raw> = Vec::new();
     for (place, kind) in &places {
         let name = match header {
-            Some(_) => place.name.clone(),
+            Some(_) => table::untyped(&place.name).to_owned(),
             None => place.index.to_string(),
         };
         columns.push(Raw {

@@ -24,6 +24,7 @@ mod column;
 mod csv;
 mod encode;
 mod encoder;
+mod fit;
 mod text;
 
 pub use build::FeaturesBuilder;

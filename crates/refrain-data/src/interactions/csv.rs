@@ -6,145 +6,10 @@ use std::path::Path;
 
 use refrain_core::Monitor;
 
-use super::{Duplicates, Interactions};
-use crate::table::{self, Column, Encoding, Field, Format, Header, Place, Row, Rows};
+use super::{Columns, Interactions};
+use crate::table::{self, Field, Header, Place, Row, Rows};
 use crate::{Error, Result};
 
-/// How a table of events is read. The default finds out what it can:
-///
-/// - separator: the first of `::`, tab, comma, semicolon, `|`, blank that the first row contains;
-/// - header: present if the first row holds a usual name of a column, or a column is asked for by
-///   its name;
-/// - columns with a header: by their usual names, whatever their case (`user`, `userId`, `user_id:token`;
-///   `item`, `movieId`, `artistID`; `rating`, `weight`, `plays`; `timestamp`, `time`, `date`);
-///   without one: user, item, weight, time, in this order, as many as there are.
-///
-/// Without a weight every event counts 1. Times are whole numbers, or dates and times of ISO 8601,
-/// which become Unix seconds. Blanks around fields do not count. Files may be gzipped.
-///
-/// ```
-/// use refrain_data::{Columns, Interactions};
-/// let text = "listener;tune;plays\nalice;Acacia;3\nbob;Acacia;1\n";
-/// let columns = Columns { user: "listener".into(), item: "tune".into(), ..Columns::default() };
-/// let log = Interactions::from_csv_reader(text.as_bytes(), "listens.csv", &columns)?;
-/// assert_eq!(log.user_items(0).1, [3.0]);
-/// # Ok::<(), refrain_data::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Columns {
-    /// Who.
-    pub user: Column,
-    /// What.
-    pub item: Column,
-    /// How much; [`Column::Absent`] ignores weights that are there.
-    pub weight: Column,
-    /// When; [`Column::Absent`] ignores times that are there.
-    pub time: Column,
-    /// Between fields; `None` finds it out.
-    pub separator: Option<String>,
-    /// Whether the first row names the columns; `None` finds it out.
-    pub header: Option<bool>,
-    /// Lines that begin with this are skipped.
-    pub comment: Option<String>,
-    /// Around fields that hold separators or line ends; `None` gives quotes no meaning.
-    pub quote: Option<u8>,
-    /// How bytes become text.
-    pub encoding: Encoding,
-    /// What becomes of a pair that occurs twice.
-    pub duplicates: Duplicates,
-}
-
-impl Default for Columns {
-    fn default() -> Self {
-        Self {
-            user: Column::Auto,
-            item: Column::Auto,
-            weight: Column::Auto,
-            time: Column::Auto,
-            separator: None,
-            header: None,
-            comment: Some("#".into()),
-            quote: Some(b'"'),
-            encoding: Encoding::Utf8,
-            duplicates: Duplicates::Sum,
-        }
-    }
-}
-
-const USER: &[&str] = &[
-    "user",
-    "userid",
-    "uid",
-    "listener",
-    "listenerid",
-    "reader",
-    "viewer",
-    "customer",
-    "customerid",
-    "account",
-    "accountid",
-    "member",
-    "memberid",
-    "visitor",
-    "visitorid",
-    "person",
-    "username",
-];
-const ITEM: &[&str] = &[
-    "item",
-    "itemid",
-    "iid",
-    "movie",
-    "movieid",
-    "artist",
-    "artistid",
-    "track",
-    "trackid",
-    "song",
-    "songid",
-    "tune",
-    "tuneid",
-    "album",
-    "albumid",
-    "product",
-    "productid",
-    "book",
-    "bookid",
-    "article",
-    "articleid",
-    "video",
-    "videoid",
-    "game",
-    "gameid",
-    "sku",
-    "asin",
-    "isbn",
-];
-const WEIGHT: &[&str] = &[
-    "rating",
-    "weight",
-    "plays",
-    "playcount",
-    "playcounts",
-    "count",
-    "listens",
-    "score",
-    "value",
-    "quantity",
-    "strength",
-    "stars",
-];
-const TIME: &[&str] = &[
-    "timestamp",
-    "time",
-    "date",
-    "datetime",
-    "ts",
-    "unixtime",
-    "when",
-    "createdat",
-    "eventtime",
-];
 /// Rows between two signs of life.
 const STEP: u64 = 1 << 16;
 
@@ -227,68 +92,6 @@ impl Interactions {
     }
 }
 
-/// Where the four columns stand.
-struct Places {
-    user: Place,
-    item: Place,
-    weight: Option<Place>,
-    time: Option<Place>,
-}
-
-impl Columns {
-    fn format(&self) -> Format {
-        Format {
-            separator: self.separator.clone(),
-            comment: self.comment.clone(),
-            quote: self.quote,
-            encoding: self.encoding,
-        }
-    }
-
-    fn has_header(&self, first: &Header) -> bool {
-        self.header.unwrap_or_else(|| {
-            let named = [&self.user, &self.item, &self.weight, &self.time]
-                .iter()
-                .any(|column| matches!(column, Column::Name(_)));
-            let usual = first
-                .names
-                .iter()
-                .map(|name| table::normal(name))
-                .any(|name| {
-                    [USER, ITEM, WEIGHT, TIME]
-                        .iter()
-                        .any(|list| list.contains(&name.as_str()))
-                });
-            named || usual
-        })
-    }
-
-    fn places(&self, header: Option<&Header>, width: usize, origin: &str) -> Result<Places> {
-        let find = |column, role, usual, place| {
-            table::find(column, header, width, role, usual, place, origin)
-        };
-        let needed = |place: Option<Place>, role: &str, usual: &[&str]| {
-            place.ok_or_else(|| Error::NoColumn {
-                origin: origin.to_owned(),
-                column: format!(
-                    "for the {role} (looked for {} and the like)",
-                    usual[..4].join(", ")
-                ),
-                known: header.map_or(
-                    format!("{width} columns without names"),
-                    ToString::to_string,
-                ),
-            })
-        };
-        Ok(Places {
-            user: needed(find(&self.user, "user", USER, 0)?, "user", USER)?,
-            item: needed(find(&self.item, "item", ITEM, 1)?, "item", ITEM)?,
-            weight: find(&self.weight, "weight", WEIGHT, 2)?,
-            time: find(&self.time, "time", TIME, 3)?,
-        })
-    }
-}
-
 fn read(
     reader: impl BufRead,
     origin: &str,
@@ -309,6 +112,18 @@ fn read(
         rows.again();
     }
     let places = columns.places(header, first.names.len(), origin)?;
+    if let Some((_, bad)) = columns
+        .event_weights
+        .iter()
+        .find(|(_, weight)| !weight.is_finite())
+    {
+        let value = bad.to_string();
+        return Err(Error::Config {
+            field: "event_weights",
+            value,
+            must: "finite",
+        });
+    }
     let mut builder = Interactions::builder().duplicates(columns.duplicates);
     let stage = monitor.start(format!("read {origin}"), None);
     while let Some(row) = rows.next()? {
@@ -385,7 +200,9 @@ fn short(text: &str) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::Duplicates;
     use super::*;
+    use crate::table::{Column, Encoding};
 
     fn load(text: &str) -> Result<Interactions> {
         Interactions::from_csv_reader(text.as_bytes(), "ratings.csv", &Columns::default())

@@ -19,12 +19,13 @@ use sprs::CsMatI;
 use crate::{Error, Result};
 
 mod build;
+mod columns;
 mod csv;
 mod filter;
 mod sort;
 
-pub use self::csv::Columns;
 pub use build::{Duplicates, InteractionsBuilder};
+pub use columns::Columns;
 
 /// A sparse matrix as this workspace uses it: `f32` values, `u32` indices.
 pub type Sparse = CsMatI<f32, u32, usize>;

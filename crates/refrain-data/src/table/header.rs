@@ -62,7 +62,7 @@ impl Header {
 
     /// The column of this name; `user_id` also finds RecBole's `user_id:token`.
     pub(crate) fn position(&self, name: &str) -> Option<usize> {
-        let typed = |n: &String| n.rsplit_once(':').is_some_and(|(before, _)| before == name);
+        let typed = |n: &String| untyped(n) == name;
         self.names
             .iter()
             .position(|n| n == name)
@@ -84,10 +84,18 @@ impl fmt::Display for Header {
     }
 }
 
+/// A name without RecBole's type.
+pub(crate) fn untyped(name: &str) -> &str {
+    match name.rsplit_once(':') {
+        Some((before, "token" | "token_seq" | "float" | "float_seq")) => before,
+        _ => name,
+    }
+}
+
 /// A name without case, blanks, signs and RecBole's type.
 pub(crate) fn normal(name: &str) -> String {
-    let name = name.rsplit_once(':').map_or(name, |(before, _)| before);
-    name.chars()
+    untyped(name)
+        .chars()
         .filter(|c| c.is_alphanumeric())
         .flat_map(char::to_lowercase)
         .collect()

@@ -7,7 +7,7 @@ mod time;
 mod write;
 
 pub use header::Column;
-pub(crate) use header::{Header, Place, find, normal};
+pub(crate) use header::{Header, Place, find, normal, untyped};
 pub(crate) use open::open;
 pub use rows::Encoding;
 pub(crate) use rows::{Field, Format, Row, Rows};
