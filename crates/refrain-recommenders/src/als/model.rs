@@ -1,0 +1,251 @@
+//! The fitted model: scores, fold-in, similar items and reasons.
+
+use nalgebra::{DMatrix, DVector};
+use refrain_core::kernels::{self, Scored, top_k_products};
+use refrain_core::{ModelFile, ModelWriter};
+
+use super::simd::{self, Aligned, Events, padded};
+use super::sweep::solve_alone;
+use super::{Als, NAME, Penalty};
+use crate::{Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
+
+const KIND: &str = "recommenders.als";
+
+/// Fitted implicit ALS. A score is a predicted preference: near 1 for what the user surely likes, near
+/// 0 for the rest; it compares across users.
+///
+/// The columns of both factor matrices are the eigenvectors of the items' Gram matrix, by falling
+/// eigenvalue: the first few hold most of the taste.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlsModel {
+    config: Als,
+    memory: Memory,
+    penalty: Penalty,
+    /// Eigenvalues of the items' Gram matrix, padded.
+    spectrum: Vec<f32>,
+    /// users × factors
+    users: Vec<f32>,
+    /// items × factors
+    items: Vec<f32>,
+    /// Length of each item's factors.
+    norms: Vec<f32>,
+    losses: Vec<f64>,
+}
+
+impl AlsModel {
+    pub(super) fn new(
+        config: Als,
+        memory: Memory,
+        penalty: Penalty,
+        spectrum: Vec<f32>,
+        users: Vec<f32>,
+        items: Vec<f32>,
+        losses: Vec<f64>,
+    ) -> Self {
+        let norms = items.chunks_exact(config.factors).map(kernels::norm).collect();
+        Self { config, memory, penalty, spectrum, users, items, norms, losses }
+    }
+
+    /// The settings it was fitted with.
+    pub fn config(&self) -> &Als {
+        &self.config
+    }
+
+    /// The loss after each iteration: all pairs and both regularisations. Empty for a loaded model.
+    pub fn losses(&self) -> &[f64] {
+        &self.losses
+    }
+
+    /// A user's factors.
+    pub fn user_factors(&self, user: &str) -> Option<&[f32]> {
+        self.user(self.memory.users().get(user)?)
+    }
+
+    /// An item's factors.
+    pub fn item_factors(&self, item: &str) -> Option<&[f32]> {
+        self.item(self.memory.items().get(item)?)
+    }
+
+    fn user(&self, user: u32) -> Option<&[f32]> {
+        let f = self.config.factors;
+        self.users.get(user as usize * f..(user as usize + 1) * f)
+    }
+
+    fn item(&self, item: u32) -> Option<&[f32]> {
+        let f = self.config.factors;
+        self.items.get(item as usize * f..(item as usize + 1) * f)
+    }
+
+    /// The factors of anyone with this history: what an exact half-iteration would give them. For a
+    /// user of the training data and their own history these are the stored ones.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for an unknown item, [`Error::Weight`] for a weight that is not finite,
+    /// [`Error::Data`] for weights too large to square.
+    pub fn fold_in(&self, history: &[(u32, f32)]) -> Result<Vec<f32>> {
+        let (items, weights) = self.memory.tidy(history)?;
+        let f = self.config.factors;
+        if items.is_empty() {
+            return Ok(vec![0.0; f]);
+        }
+        let stride = padded(f);
+        let mut table = Aligned::zeros(items.len() * stride);
+        for (to, &item) in table.chunks_exact_mut(stride).zip(&items) {
+            to[..f].copy_from_slice(self.item(item).unwrap_or_default());
+        }
+        let indices: Vec<u32> = (0..items.len() as u32).collect();
+        let weights = self.weigh(&weights);
+        let lambda = self.penalty.of(&weights);
+        let events = Events { indices: &indices, weights: &weights };
+        let x = solve_alone(&table, &self.spectrum, events, lambda).ok_or_else(too_large)?;
+        Ok(x[..f].to_vec())
+    }
+
+    fn weigh(&self, weights: &[f32]) -> Vec<f32> {
+        weights.iter().map(|&r| self.config.weigh(r)).collect()
+    }
+
+    /// `A⁻¹ y_item`, with A the normal matrix of this history; in f64, as sums of many small parts
+    /// should add up.
+    fn influence(&self, items: &[u32], weights: &[f32], item: &[f32]) -> Option<DVector<f64>> {
+        let f = self.config.factors;
+        let lambda = f64::from(self.penalty.of(weights));
+        let diagonal = self.spectrum.iter().take(f).map(|&value| f64::from(value) + lambda);
+        let mut a = DMatrix::from_diagonal(&DVector::from_iterator(f, diagonal));
+        for (&item, &weight) in items.iter().zip(weights) {
+            let y = wide(self.item(item)?);
+            a.ger(f64::from(weight.abs()), &y, &y, 1.0);
+        }
+        Some(a.cholesky()?.solve(&wide(item)))
+    }
+
+    pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
+        file.expect(KIND, 1)?;
+        let config: Als = file.config()?;
+        config.check()?;
+        let memory = Memory::read(file)?;
+        let f = config.factors;
+        let finite = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
+            let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
+            match values.iter().all(|value| value.is_finite()) {
+                true => Ok(values),
+                false => Err(damaged(file, format!("{name} has a value that is not finite"))),
+            }
+        };
+        let users = finite("users", &[memory.n_users(), f])?;
+        let items = finite("items", &[memory.n_items(), f])?;
+        let mut spectrum = finite("spectrum", &[f])?;
+        let penalty = finite("penalty", &[2])?;
+        let (lambda, mean) = match penalty[..] {
+            [lambda, mean] if lambda > 0.0 && mean > 0.0 => (lambda, mean),
+            _ => return Err(damaged(file, "penalty is not above 0".to_string())),
+        };
+        if spectrum.iter().any(|&value| value < 0.0) {
+            return Err(damaged(file, "spectrum has a value below 0".to_string()));
+        }
+        spectrum.resize(padded(f), 0.0);
+        let exponent = config.frequency_exponent;
+        let penalty = Penalty { lambda, mean, others: memory.n_items(), exponent };
+        let losses = Vec::new();
+        Ok(Box::new(Self::new(config, memory, penalty, spectrum, users, items, losses)))
+    }
+}
+
+fn wide(x: &[f32]) -> DVector<f64> {
+    DVector::from_iterator(x.len(), x.iter().map(|&x| f64::from(x)))
+}
+
+fn too_large() -> Error {
+    Error::Data { model: NAME, reason: "alpha times a weight is too large".to_string() }
+}
+
+fn damaged(file: &ModelFile, reason: String) -> Error {
+    refrain_core::Error::ModelFile { origin: file.origin().to_string(), reason }.into()
+}
+
+impl Recommender for AlsModel {
+    fn name(&self) -> String {
+        NAME.to_string()
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn score(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_user(user)?;
+        self.memory.check_scores(out)?;
+        kernels::scores(self.user(user).unwrap_or_default(), &self.items, out);
+        Ok(())
+    }
+
+    fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()> {
+        self.memory.check_scores(out)?;
+        kernels::scores(&self.fold_in(history)?, &self.items, out);
+        Ok(())
+    }
+
+    /// The cosine of the items' factors.
+    fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_item(item)?;
+        self.memory.check_scores(out)?;
+        kernels::scores(self.item(item).unwrap_or_default(), &self.items, out);
+        let own = self.norms.get(item as usize).copied().unwrap_or_default();
+        for (score, norm) in out.iter_mut().zip(&self.norms) {
+            let size = own * norm;
+            *score = if size > 0.0 { *score / size } else { 0.0 };
+        }
+        Ok(())
+    }
+
+    /// c_uj s_ij of each event j, after Hu et al.: `s_ij = y_iᵀ A⁻¹ y_j`.
+    fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
+        let (items, weights) = self.memory.history_of(who)?;
+        self.memory.check_item(item)?;
+        let weights = self.weigh(&weights);
+        let v = self
+            .influence(&items, &weights, self.item(item).unwrap_or_default())
+            .ok_or_else(too_large)?;
+        let part = |(&j, &weight): (&u32, &f32)| {
+            let part = f64::from(simd::gain(weight)) * wide(self.item(j)?).dot(&v);
+            Some(Contribution::new(Reason::Item(self.memory.item_name(j)), part as f32))
+        };
+        Ok(items.iter().zip(&weights).filter_map(part).collect())
+    }
+
+    fn to_file(&self) -> Result<ModelWriter<'_>> {
+        let f = self.config.factors;
+        let penalty = vec![self.penalty.lambda, self.penalty.mean];
+        let writer = self.memory.write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
+        Ok(writer
+            .f32("users", &[self.memory.n_users(), f], &self.users)?
+            .f32("items", &[self.memory.n_items(), f], &self.items)?
+            .f32("spectrum", &[f], self.spectrum.get(..f).unwrap_or_default())?
+            .f32("penalty", &[2], penalty)?)
+    }
+
+    fn top(&self, users: &[u32], query: &Query) -> Result<Vec<Vec<Scored>>> {
+        let mut queries = Vec::with_capacity(users.len() * self.config.factors);
+        for &user in users {
+            self.memory.check_user(user)?;
+            queries.extend_from_slice(self.user(user).unwrap_or_default());
+        }
+        let mask = query.mask(self.items());
+        let skip = |at: u32, item: u32| {
+            let masked = mask.as_ref().is_some_and(|mask| !mask[item as usize]);
+            let seen = || {
+                let user = users.get(at as usize).copied().unwrap_or(u32::MAX);
+                query.hides_seen() && self.history(user).0.binary_search(&item).is_ok()
+            };
+            masked || seen()
+        };
+        let mut best =
+            top_k_products(&queries, &self.items, self.config.factors, query.k(), &skip);
+        for list in &mut best {
+            list.retain(|scored| scored.score > query.threshold());
+        }
+        Ok(best)
+    }
+}
+
+pub(crate) const READER: (&str, crate::load::Reader) = (KIND, AlsModel::read);
