@@ -9,7 +9,7 @@
 //! | [`tang_poems`] | 4,710 Chinese poems | MIT |
 //!
 //! Each set is decompressed when it is asked for, and again each time: keep what you got. A damaged
-//! set is an [`Error::File`](crate::Error::File). Where each set comes from and how it was made
+//! set is an [`Error::File`]. Where each set comes from and how it was made
 //! stands in the `README.md` beside it, under `data/` in this crate.
 
 mod digits;
