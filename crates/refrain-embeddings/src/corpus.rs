@@ -1,0 +1,306 @@
+//! Where sentences come from. A [`Corpus`] can be read more than once and never has to lie in
+//! memory: training reads it once, and again each epoch when its word numbers would not fit
+//! [`SkipGram::cache_tokens`](crate::SkipGram::cache_tokens).
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use refrain_core::{Error as CoreError, IdMap};
+use refrain_data::Interactions;
+
+use crate::vocabulary::{END, Sink};
+use crate::{Error, Result};
+
+/// Sentences of tokens, from text, files, iterators or listening sessions.
+///
+/// ```
+/// use refrain_embeddings::{Corpus, Vocabulary, tokenize};
+///
+/// // text, a sentence a line
+/// let a = Corpus::from_text("the cat sat\nthe dog sat", tokenize::words);
+/// // anything that gives sentences of tokens
+/// let b = Corpus::from_sentences([["the", "cat", "sat"], ["the", "dog", "sat"]])?;
+/// // a stream that can be started again
+/// let lines = ["the cat sat", "the dog sat"];
+/// let c = Corpus::from_fn(|| lines.iter().map(|line| line.split(' ')));
+/// // poems, a character a token
+/// let d = Corpus::from_text("床前明月光\n疑是地上霜", tokenize::characters);
+/// for corpus in [a, b, c] {
+///     assert_eq!(Vocabulary::build(&corpus, 1)?.count(0), Some(2));
+/// }
+/// assert_eq!(Vocabulary::build(&d, 1)?.len(), 10);
+/// # Ok::<(), refrain_embeddings::Error>(())
+/// ```
+pub struct Corpus<'a> {
+    visit: Box<Visit<'a>>,
+}
+
+type Visit<'a> = dyn Fn(&mut dyn Sink) -> Result<()> + Send + Sync + 'a;
+
+impl std::fmt::Debug for Corpus<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Corpus").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Corpus<'a> {
+    fn new(visit: impl Fn(&mut dyn Sink) -> Result<()> + Send + Sync + 'a) -> Self {
+        Self { visit: Box::new(visit) }
+    }
+
+    /// Pours the corpus, from its beginning, into `sink`.
+    pub(crate) fn visit(&self, sink: &mut dyn Sink) -> Result<()> {
+        (self.visit)(sink)
+    }
+
+    /// Text with a sentence on each line, cut by `tokenizer` (see [`tokenize`](crate::tokenize)).
+    pub fn from_text(
+        text: impl Into<Cow<'a, str>>,
+        tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
+    ) -> Self {
+        let text = text.into();
+        Self::new(move |sink| {
+            for line in text.lines() {
+                pour_line(line, &tokenizer, sink)?;
+                sink.end()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Text whose sentences are paragraphs: an empty line ends one, the end of a line does not.
+    /// The choice for books, whose lines are broken for the page.
+    pub fn from_paragraphs(
+        text: impl Into<Cow<'a, str>>,
+        tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
+    ) -> Self {
+        let text = text.into();
+        Self::new(move |sink| {
+            for line in text.lines() {
+                pour_line(line, &tokenizer, sink)?;
+                if line.trim().is_empty() {
+                    sink.end()?;
+                }
+            }
+            sink.end()
+        })
+    }
+
+    /// Files of text, a sentence a line, read as a stream on every pass; names in `.gz` are
+    /// unpacked. Bytes that are not UTF-8 become `U+FFFD`.
+    pub fn from_files<P: AsRef<Path>>(
+        paths: impl IntoIterator<Item = P>,
+        tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
+    ) -> Self {
+        let paths: Vec<PathBuf> = paths.into_iter().map(|p| p.as_ref().to_path_buf()).collect();
+        Self::new(move |sink| {
+            for path in &paths {
+                let mut reader = open(path)?;
+                let mut line = Vec::new();
+                loop {
+                    line.clear();
+                    let n = reader
+                        .by_ref()
+                        .take(MAX_LINE)
+                        .read_until(b'\n', &mut line)
+                        .map_err(|e| CoreError::io(path, e))?;
+                    if n == 0 {
+                        break;
+                    }
+                    pour_line(&String::from_utf8_lossy(&line), &tokenizer, sink)?;
+                    sink.end()?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Sentences from an iterator, which is read once; its tokens are kept as numbers.
+    ///
+    /// # Errors
+    /// When there are more than 4,294,967,294 different tokens.
+    pub fn from_sentences<S>(sentences: impl IntoIterator<Item = S>) -> Result<Self>
+    where
+        S: IntoIterator<Item: AsRef<str>>,
+    {
+        let (mut ids, mut stream) = (IdMap::new(), Vec::new());
+        for sentence in sentences {
+            for token in sentence {
+                stream.push(ids.insert(token.as_ref())?);
+            }
+            stream.push(END);
+        }
+        Ok(Self::new(move |sink| {
+            for &id in &stream {
+                match ids.name(id) {
+                    Some(token) => sink.token(token)?,
+                    None => sink.end()?,
+                }
+            }
+            Ok(())
+        }))
+    }
+
+    /// Sentences from a stream that `start` begins anew on every pass; it must give the same
+    /// sentences each time.
+    pub fn from_fn<S, I>(start: impl Fn() -> I + Send + Sync + 'a) -> Self
+    where
+        S: IntoIterator<Item: AsRef<str>>,
+        I: IntoIterator<Item = S>,
+    {
+        Self::new(move |sink| {
+            for sentence in start() {
+                for token in sentence {
+                    sink.token(token.as_ref())?;
+                }
+                sink.end()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Listening sessions as sentences, for item2vec (Barkan and Koenigstein, 2016): each user's
+    /// items in order of time, a new session after a pause longer than `gap` (in the unit of the
+    /// log's times; `None` keeps a user's history in one).
+    ///
+    /// A log without times gives one sentence a user, in the order of the item numbers: choose a
+    /// [`window`](crate::SkipGram::window) as long as the histories then, so that order does not
+    /// matter.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `gap` is negative.
+    pub fn from_interactions(log: &'a Interactions, gap: Option<i64>) -> Result<Self> {
+        if let Some(gap) = gap.filter(|&gap| gap < 0) {
+            return Err(Error::Config {
+                field: "gap",
+                value: gap.to_string(),
+                reason: "a pause cannot be negative",
+            });
+        }
+        Ok(Self::new(move |sink| {
+            let mut plays: Vec<(i64, u32)> = Vec::new();
+            for user in 0..log.n_users() as u32 {
+                let (items, _) = log.user_items(user);
+                let times = log.user_times(user).unwrap_or_default();
+                plays.clear();
+                plays.extend(
+                    items
+                        .iter()
+                        .enumerate()
+                        .map(|(i, &item)| (times.get(i).copied().unwrap_or_default(), item)),
+                );
+                plays.sort_unstable();
+                let mut before = None;
+                for &(time, item) in &plays {
+                    let pause = before.map_or(0, |b: i64| time.saturating_sub(b));
+                    if gap.is_some_and(|gap| pause > gap) {
+                        sink.end()?;
+                    }
+                    before = Some(time);
+                    if let Some(name) = log.items().name(item) {
+                        sink.token(name)?;
+                    }
+                }
+                sink.end()?;
+            }
+            Ok(())
+        }))
+    }
+}
+
+/// A line longer than this is cut, so that a file without line breaks cannot fill the memory.
+const MAX_LINE: u64 = 1 << 24;
+
+fn pour_line(
+    line: &str,
+    tokenizer: &impl Fn(&str, &mut dyn FnMut(&str)),
+    sink: &mut dyn Sink,
+) -> Result<()> {
+    let mut result = Ok(());
+    tokenizer(line, &mut |token| {
+        if result.is_ok() {
+            result = sink.token(token);
+        }
+    });
+    result
+}
+
+fn open(path: &Path) -> Result<Box<dyn BufRead>> {
+    let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|e| CoreError::io(path, e))?);
+    match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
+        true => Ok(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))),
+        false => Ok(Box::new(file)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::tokenize;
+
+    struct List(Vec<String>);
+
+    impl Sink for List {
+        fn token(&mut self, token: &str) -> Result<()> {
+            self.0.push(token.to_string());
+            Ok(())
+        }
+        fn end(&mut self) -> Result<()> {
+            self.0.push("/".to_string());
+            Ok(())
+        }
+    }
+
+    fn list(corpus: &Corpus<'_>) -> String {
+        let mut sink = List(Vec::new());
+        corpus.visit(&mut sink).unwrap();
+        sink.0.join(" ")
+    }
+
+    #[test]
+    fn lines_paragraphs_and_files_agree() {
+        let text = "one two\nthree\n\nfour";
+        let lines = Corpus::from_text(text, tokenize::whitespace);
+        assert_eq!(list(&lines), "one two / three / / four /");
+        assert_eq!(list(&lines), list(&lines), "a corpus can be read again");
+        let paragraphs = Corpus::from_paragraphs(text, tokenize::whitespace);
+        assert_eq!(list(&paragraphs), "one two three / four /");
+
+        let folder = tempfile::tempdir().unwrap();
+        let (plain, packed) = (folder.path().join("a.txt"), folder.path().join("a.txt.gz"));
+        std::fs::write(&plain, text).unwrap();
+        let mut gz = flate2::write::GzEncoder::new(File::create(&packed).unwrap(), Default::default());
+        gz.write_all(text.as_bytes()).unwrap();
+        gz.finish().unwrap();
+        let files = Corpus::from_files([&plain, &packed], tokenize::whitespace);
+        assert_eq!(list(&files), [list(&lines), list(&lines)].join(" "));
+
+        std::fs::write(&plain, b"caf\xe9 noir").unwrap();
+        assert_eq!(list(&Corpus::from_files([&plain], tokenize::words)), "caf noir /");
+        let error = Corpus::from_files(["/no/such.txt"], tokenize::words)
+            .visit(&mut List(Vec::new()))
+            .unwrap_err();
+        assert!(error.to_string().contains("/no/such.txt"), "{error}");
+    }
+
+    #[test]
+    fn sessions_are_cut_at_pauses() {
+        let mut log = Interactions::builder();
+        for (user, item, time) in
+            [("ann", "c", 30), ("ann", "a", 10), ("ann", "b", 12), ("bob", "a", 5), ("ann", "d", 31)]
+        {
+            log.push(user, item, 1.0, Some(time)).unwrap();
+        }
+        let log = log.build().unwrap();
+        let sessions = Corpus::from_interactions(&log, Some(10)).unwrap();
+        assert_eq!(list(&sessions), "a b / c d / a /");
+        let whole = Corpus::from_interactions(&log, None).unwrap();
+        assert_eq!(list(&whole), "a b c d / a /");
+        assert!(Corpus::from_interactions(&log, Some(-1)).is_err());
+    }
+}

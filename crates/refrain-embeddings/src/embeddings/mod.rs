@@ -1,0 +1,406 @@
+//! Fitted vectors and the questions one asks them.
+//!
+//! Similarity is the cosine everywhere: `cos(a, b) = a·b / (|a| |b|)`. Search is exact: one pass
+//! over all vectors with a heap of the best, `vocabulary × dim` multiplications on all cores.
+
+mod analogy;
+mod file;
+
+use rayon::prelude::*;
+use refrain_core::ModelFile;
+use refrain_core::kernels::{self, TopK};
+
+pub use analogy::Analogy;
+
+use crate::{Error, Result, Vocabulary};
+
+/// Words (or items) with a vector each.
+///
+/// ```
+/// use refrain_embeddings::Embeddings;
+/// let words = Embeddings::from_vectors([
+///     ("cat", [1.0, 0.1]),
+///     ("dog", [0.9, 0.2]),
+///     ("plant", [0.0, 1.0]),
+/// ])?;
+/// assert_eq!(words.neighbours("cat", 1)?[0].word, "dog");
+/// assert!(words.similarity("cat", "dog")? > words.similarity("cat", "plant")?);
+/// assert_eq!(words.doesnt_match(&["cat", "dog", "plant"])?, "plant");
+/// assert_eq!(words.vector("unicorn"), None);
+/// assert!(words.neighbours("unicorn", 1).is_err());
+/// # Ok::<(), refrain_embeddings::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Embeddings {
+    vocabulary: Vocabulary,
+    dim: usize,
+    vectors: Vectors,
+    /// `1/|v|` of each vector; 0 for a vector of zeros.
+    inverse_norms: Vec<f32>,
+}
+
+/// `[words, dim]`, in memory or in a mapped file.
+#[derive(Debug)]
+enum Vectors {
+    Owned(Vec<f32>),
+    Mapped(ModelFile),
+}
+
+/// A word near another.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Neighbour<'a> {
+    /// The word.
+    pub word: &'a str,
+    /// Its number in the vocabulary.
+    pub index: u32,
+    /// How near: the cosine, or the score of an analogy.
+    pub similarity: f32,
+}
+
+impl Clone for Embeddings {
+    fn clone(&self) -> Self {
+        Self {
+            vocabulary: self.vocabulary.clone(),
+            dim: self.dim,
+            vectors: Vectors::Owned(self.vectors().to_vec()),
+            inverse_norms: self.inverse_norms.clone(),
+        }
+    }
+}
+
+impl Embeddings {
+    /// Vectors for the words of `vocabulary`, end to end in its order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there are not `dim` finite values for each word.
+    pub fn new(vocabulary: Vocabulary, dim: usize, vectors: Vec<f32>) -> Result<Self> {
+        let expected = vocabulary.len().checked_mul(dim).filter(|_| dim > 0);
+        if expected != Some(vectors.len()) {
+            return Err(Error::Shape {
+                what: format!("vectors of {} words, {dim} values each", vocabulary.len()),
+                expected: expected.unwrap_or_default(),
+                found: vectors.len(),
+            });
+        }
+        let inverse_norms = vectors.par_chunks(dim).map(inverse_norm).collect();
+        Ok(Self { vocabulary, dim, vectors: Vectors::Owned(vectors), inverse_norms })
+    }
+
+    /// Words with their vectors; each counts once.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when vectors differ in length or are empty, [`Error::Config`] when a word
+    /// stands twice.
+    pub fn from_vectors<W: AsRef<str>, V: AsRef<[f32]>>(
+        words: impl IntoIterator<Item = (W, V)>,
+    ) -> Result<Self> {
+        let (mut names, mut values, mut dim) = (Vec::new(), Vec::new(), None);
+        for (word, vector) in words {
+            let vector = vector.as_ref();
+            let dim = *dim.get_or_insert(vector.len());
+            if vector.len() != dim || dim == 0 {
+                return Err(Error::Shape {
+                    what: format!("vector of {:?}", word.as_ref()),
+                    expected: dim.max(1),
+                    found: vector.len(),
+                });
+            }
+            names.push((word, 1));
+            values.extend_from_slice(vector);
+        }
+        Self::new(Vocabulary::from_counts(names)?, dim.unwrap_or(1), values)
+    }
+
+    /// How many words there are.
+    pub fn len(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.vocabulary.is_empty()
+    }
+
+    /// The length of the vectors.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// The words and their counts.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// All vectors, `[words, dim]`, in the order of the vocabulary.
+    pub fn vectors(&self) -> &[f32] {
+        match &self.vectors {
+            Vectors::Owned(values) => values,
+            Vectors::Mapped(file) => file::mapped(file),
+        }
+    }
+
+    /// The vector of `word`.
+    pub fn vector(&self, word: &str) -> Option<&[f32]> {
+        self.row(self.vocabulary.get(word)?)
+    }
+
+    /// The vector of the word with this number.
+    pub fn row(&self, index: u32) -> Option<&[f32]> {
+        let at = (index as usize).checked_mul(self.dim)?;
+        self.vectors().get(at..at.checked_add(self.dim)?)
+    }
+
+    /// Words with their vectors, most frequent first.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[f32])> + '_ {
+        self.vocabulary.ids().iter().zip(self.vectors().chunks_exact(self.dim))
+    }
+
+    /// The cosine of two words.
+    ///
+    /// # Errors
+    /// [`Error::UnknownWord`].
+    pub fn similarity(&self, a: &str, b: &str) -> Result<f32> {
+        let ((a, x), (b, y)) = (self.find(a)?, self.find(b)?);
+        Ok(kernels::dot(x, y) * self.inverse(a) * self.inverse(b))
+    }
+
+    /// The `k` words nearest to `word`, itself left out, nearest first.
+    ///
+    /// # Errors
+    /// [`Error::UnknownWord`].
+    pub fn neighbours(&self, word: &str, k: usize) -> Result<Vec<Neighbour<'_>>> {
+        let (index, vector) = self.find(word)?;
+        self.nearest_where(vector, k, |other, _| other != index)
+    }
+
+    /// The `k` words nearest to a vector.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when its length differs.
+    pub fn nearest(&self, vector: &[f32], k: usize) -> Result<Vec<Neighbour<'_>>> {
+        self.nearest_where(vector, k, |_, _| true)
+    }
+
+    /// The `k` words nearest to a vector among those that `keep` accepts, by number and word: a
+    /// prefix, a set, the frequent ones (numbers below a bound). It is asked only about words that
+    /// would otherwise be returned.
+    ///
+    /// ```
+    /// # use refrain_embeddings::Embeddings;
+    /// # let words = Embeddings::from_vectors([("cat", [1.0, 0.1]), ("dog", [0.9, 0.2]), ("car", [0.5, 0.5])])?;
+    /// let cat = words.vector("cat").unwrap_or_default();
+    /// let near = words.nearest_where(cat, 1, |_, word| word.starts_with("d"))?;
+    /// assert_eq!(near[0].word, "dog");
+    /// # Ok::<(), refrain_embeddings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when its length differs.
+    pub fn nearest_where(
+        &self,
+        vector: &[f32],
+        k: usize,
+        keep: impl Fn(u32, &str) -> bool + Sync,
+    ) -> Result<Vec<Neighbour<'_>>> {
+        self.check(vector)?;
+        let scale = inverse_norm(vector);
+        Ok(self.best(k, keep, |rows, out| {
+            kernels::scores(vector, rows, out);
+            kernels::scale(scale, out);
+        }))
+    }
+
+    /// The word that fits the others least: the one farthest from the mean of their directions.
+    ///
+    /// # Errors
+    /// [`Error::UnknownWord`], and [`Error::TooFewWords`] for less than two.
+    pub fn doesnt_match<'w>(&self, words: &[&'w str]) -> Result<&'w str> {
+        let mean = self.mean(words)?;
+        let mut worst: Option<(f32, &str)> = None;
+        for &word in words {
+            let (index, vector) = self.find(word)?;
+            let score = kernels::dot(&mean, vector) * self.inverse(index);
+            if worst.is_none_or(|(least, _)| score < least) {
+                worst = Some((score, word));
+            }
+        }
+        match worst {
+            Some((_, word)) if words.len() >= 2 => Ok(word),
+            _ => {
+                Err(Error::TooFewWords { what: "doesn't match", expected: 2, found: words.len() })
+            }
+        }
+    }
+
+    /// The mean direction of some words.
+    ///
+    /// # Errors
+    /// [`Error::UnknownWord`], and [`Error::TooFewWords`] for none.
+    pub fn mean(&self, words: &[&str]) -> Result<Vec<f32>> {
+        let weighted: Vec<(&str, f32)> = words.iter().map(|&w| (w, 1.0)).collect();
+        self.combine(&weighted)
+    }
+
+    /// Arithmetic: the weighted sum of the words' directions, of length 1.
+    ///
+    /// ```
+    /// # use refrain_embeddings::Embeddings;
+    /// # let words = Embeddings::from_vectors([("king", [1.0, 1.0]), ("man", [0.0, 1.0]), ("throne", [1.0, 0.0])])?;
+    /// let direction = words.combine(&[("king", 1.0), ("man", -0.7)])?;
+    /// assert_eq!(words.nearest(&direction, 1)?[0].word, "throne");
+    /// # Ok::<(), refrain_embeddings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownWord`], and [`Error::TooFewWords`] for none.
+    pub fn combine(&self, words: &[(&str, f32)]) -> Result<Vec<f32>> {
+        if words.is_empty() {
+            return Err(Error::TooFewWords { what: "combine", expected: 1, found: 0 });
+        }
+        let mut sum = vec![0.0; self.dim];
+        for &(word, weight) in words {
+            let (index, vector) = self.find(word)?;
+            kernels::axpy(weight * self.inverse(index), vector, &mut sum);
+        }
+        kernels::normalize(&mut sum);
+        Ok(sum)
+    }
+
+    /// The `k` best words by a score that `fill` computes for a run of rows from their dot products
+    /// with directions; it is multiplied by the inverse length of each row.
+    fn best(
+        &self,
+        k: usize,
+        keep: impl Fn(u32, &str) -> bool + Sync,
+        fill: impl Fn(&[f32], &mut [f32]) + Sync,
+    ) -> Vec<Neighbour<'_>> {
+        self.best_by(k, keep, |rows, inverse, out| {
+            fill(rows, out);
+            for (score, inverse) in out.iter_mut().zip(inverse) {
+                *score *= inverse;
+            }
+        })
+    }
+
+    /// The `k` best words by the scores that `fill` computes from a run of rows and their inverse
+    /// lengths.
+    fn best_by(
+        &self,
+        k: usize,
+        keep: impl Fn(u32, &str) -> bool + Sync,
+        fill: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
+    ) -> Vec<Neighbour<'_>> {
+        const BLOCK: usize = 4096;
+        let (vectors, k) = (self.vectors(), k.min(self.len()));
+        if k == 0 {
+            return Vec::new();
+        }
+        let search = |(block, rows): (usize, &[f32])| {
+            let first = block * BLOCK;
+            let mut scores = vec![0.0; rows.len() / self.dim];
+            fill(rows, &self.inverse_norms[first..first + scores.len()], &mut scores);
+            let mut top = TopK::new(k);
+            for (i, &score) in scores.iter().enumerate() {
+                let index = (first + i) as u32;
+                let good = score > top.threshold() || top.len() < k;
+                if good && keep(index, self.vocabulary.word(index).unwrap_or_default()) {
+                    top.push(index, score);
+                }
+            }
+            top.into_sorted()
+        };
+        let mut top = TopK::new(k);
+        let blocks: Vec<_> =
+            vectors.par_chunks(BLOCK * self.dim).enumerate().map(search).collect();
+        for found in blocks.into_iter().flatten() {
+            top.push(found.index, found.score);
+        }
+        top.into_sorted()
+            .into_iter()
+            .map(|found| Neighbour {
+                word: self.vocabulary.word(found.index).unwrap_or_default(),
+                index: found.index,
+                similarity: found.score,
+            })
+            .collect()
+    }
+
+    fn find(&self, word: &str) -> Result<(u32, &[f32])> {
+        let unknown = || Error::UnknownWord { word: word.to_string() };
+        let index = self.vocabulary.get(word).ok_or_else(unknown)?;
+        Ok((index, self.row(index).ok_or_else(unknown)?))
+    }
+
+    fn inverse(&self, index: u32) -> f32 {
+        self.inverse_norms.get(index as usize).copied().unwrap_or_default()
+    }
+
+    fn check(&self, vector: &[f32]) -> Result<()> {
+        match vector.len() == self.dim {
+            true => Ok(()),
+            false => Err(Error::Shape {
+                what: "vector".to_string(),
+                expected: self.dim,
+                found: vector.len(),
+            }),
+        }
+    }
+}
+
+fn inverse_norm(vector: &[f32]) -> f32 {
+    let norm = kernels::norm(vector);
+    if norm > 0.0 { 1.0 / norm } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+
+    fn random(count: usize, dim: usize) -> Embeddings {
+        let mut rng = refrain_core::rng::stream(3, 4);
+        Embeddings::from_vectors((0..count).map(|i| {
+            (format!("w{i}"), (0..dim).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>())
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn neighbours_equal_a_slow_search() {
+        let words = random(5000, 7);
+        for word in ["w0", "w4999", "w17"] {
+            let mut slow: Vec<(f32, &str)> = words
+                .iter()
+                .filter(|(other, _)| *other != word)
+                .map(|(other, _)| (words.similarity(word, other).unwrap(), other))
+                .collect();
+            slow.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let fast = words.neighbours(word, 12).unwrap();
+            assert_eq!(fast.len(), 12);
+            for (fast, slow) in fast.iter().zip(&slow) {
+                assert_eq!(fast.word, slow.1);
+                assert!((fast.similarity - slow.0).abs() < 1e-5);
+            }
+        }
+        assert_eq!(words.neighbours("w0", 10_000).unwrap().len(), 4999);
+        assert!(words.neighbours("w0", 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn bad_input_is_an_error_or_nothing() {
+        let words = random(10, 4);
+        assert!(matches!(words.neighbours("x", 3), Err(Error::UnknownWord { .. })));
+        assert!(matches!(words.nearest(&[1.0; 3], 3), Err(Error::Shape { expected: 4, .. })));
+        assert!(words.nearest(&[f32::NAN; 4], 3).unwrap().is_empty());
+        assert_eq!(words.nearest(&[0.0; 4], 3).unwrap().len(), 3);
+        assert!(matches!(words.doesnt_match(&["w1"]), Err(Error::TooFewWords { .. })));
+        assert!(matches!(words.combine(&[]), Err(Error::TooFewWords { .. })));
+        assert_eq!(words.row(10), None);
+        assert!(Embeddings::from_vectors([("a", vec![1.0]), ("b", vec![1.0, 2.0])]).is_err());
+        assert!(Embeddings::from_vectors([("a", [1.0]), ("a", [2.0])]).is_err());
+        assert!(Embeddings::from_vectors([("a", [0.0f32; 0])]).is_err());
+        let none = Embeddings::from_vectors(Vec::<(&str, Vec<f32>)>::new()).unwrap();
+        assert!(none.is_empty() && none.nearest(&[1.0], 3).unwrap().is_empty());
+    }
+}
