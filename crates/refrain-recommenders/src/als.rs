@@ -43,7 +43,11 @@
 
 mod factors;
 mod model;
+#[cfg(test)]
+mod reference;
 mod simd;
+#[cfg(test)]
+mod simd_tests;
 mod solve;
 mod sweep;
 #[cfg(test)]
