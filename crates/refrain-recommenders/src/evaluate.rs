@@ -60,9 +60,10 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// [`Error::Mismatch`], [`Error::Data`].
     pub fn new(train: &'a Interactions, test: &Interactions) -> Result<Self> {
-        for (what, same) in
-            [("users", train.users() == test.users()), ("items", train.items() == test.items())]
-        {
+        for (what, same) in [
+            ("users", train.users() == test.users()),
+            ("items", train.items() == test.items()),
+        ] {
             if !same {
                 let (left, right) = ("the training log".to_string(), "the test log".to_string());
                 return Err(Error::Mismatch { left, right, what });
@@ -70,16 +71,24 @@ impl<'a> Evaluator<'a> {
         }
         let cases: Vec<(u32, Vec<u32>)> = (0..test.n_users() as u32)
             .filter_map(|user| {
-                let (mut relevant, seen) = (test.user_items(user).0.to_vec(), train.user_items(user).0);
+                let (mut relevant, seen) =
+                    (test.user_items(user).0.to_vec(), train.user_items(user).0);
                 relevant.retain(|item| seen.binary_search(item).is_err());
                 (!relevant.is_empty()).then_some((user, relevant))
             })
             .collect();
         if cases.is_empty() {
             let reason = "no user of the test log has an item they did not have in training".into();
-            return Err(Error::Data { model: "evaluation", reason });
+            return Err(Error::Data {
+                model: "evaluation",
+                reason,
+            });
         }
-        Ok(Self { train, cases, vectors: None })
+        Ok(Self {
+            train,
+            cases,
+            vectors: None,
+        })
     }
 
     /// How many users have something to find.
@@ -92,7 +101,9 @@ impl<'a> Evaluator<'a> {
     /// # Errors
     /// [`Error::Mismatch`] when the model has other ids.
     pub fn run(&self, model: &dyn Recommender, metrics: &[Metric]) -> Result<Report> {
-        model.memory().same_ids(self.train, &model.name(), "the training log")?;
+        model
+            .memory()
+            .same_ids(self.train, &model.name(), "the training log")?;
         let longest = metrics.iter().filter_map(Metric::cutoff).max().unwrap_or(0);
         let judged: Vec<Judged> = self
             .cases
@@ -118,7 +129,12 @@ impl<'a> Evaluator<'a> {
             .collect();
         let cold = |(user, _): &&(u32, Vec<u32>)| self.train.user_items(*user).0.is_empty();
         let cold_users = self.cases.iter().filter(cold).count();
-        Ok(Report { model: model.name(), users: self.cases.len(), cold_users, values })
+        Ok(Report {
+            model: model.name(),
+            users: self.cases.len(),
+            cold_users,
+            values,
+        })
     }
 
     fn judge(
@@ -130,8 +146,10 @@ impl<'a> Evaluator<'a> {
         longest: usize,
     ) -> Judged {
         let seen = self.train.user_items(user).0;
-        let list: Vec<u32> =
-            pick(scores, seen, None, &Query::top(longest)).iter().map(|s| s.index).collect();
+        let list: Vec<u32> = pick(scores, seen, None, &Query::top(longest))
+            .iter()
+            .map(|s| s.index)
+            .collect();
         let is_relevant = |item: u32| relevant.binary_search(&item).is_ok();
         let hits: Vec<bool> = list.iter().map(|&item| is_relevant(item)).collect();
         let n = relevant.len();
@@ -143,9 +161,12 @@ impl<'a> Evaluator<'a> {
             Metric::Mrr(k) => metrics::reciprocal_rank(&hits, k),
             Metric::HitRate(k) => metrics::hit_rate(&hits, k),
             Metric::Auc => {
-                let ranked = (0u32..).zip(scores).filter(|(i, _)| seen.binary_search(i).is_err());
-                let mut ranked: Vec<(f32, bool)> =
-                    ranked.map(|(item, &score)| (score, is_relevant(item))).collect();
+                let ranked = (0u32..)
+                    .zip(scores)
+                    .filter(|(i, _)| seen.binary_search(i).is_err());
+                let mut ranked: Vec<(f32, bool)> = ranked
+                    .map(|(item, &score)| (score, is_relevant(item)))
+                    .collect();
                 metrics::auc(&mut ranked)
             }
             Metric::Novelty(k) => {
@@ -156,7 +177,10 @@ impl<'a> Evaluator<'a> {
             Metric::Diversity(k) => self.diversity(list.get(..k.min(list.len())).unwrap_or(&list)),
             Metric::Coverage(_) => 0.0, // judged over all lists together
         });
-        Judged { values: values.collect(), list }
+        Judged {
+            values: values.collect(),
+            list,
+        }
     }
 
     fn coverage(&self, judged: &[Judged], k: usize) -> f64 {
@@ -185,7 +209,11 @@ impl<'a> Evaluator<'a> {
                 pairs += 1;
             }
         }
-        if pairs == 0 { 0.0 } else { 1.0 - alike / pairs as f64 }
+        if pairs == 0 {
+            0.0
+        } else {
+            1.0 - alike / pairs as f64
+        }
     }
 
     /// Cosine of two items' vectors; training users count 1 each.
@@ -230,7 +258,10 @@ pub struct Report {
 impl Report {
     /// The value of a metric, when it was asked for.
     pub fn get(&self, metric: Metric) -> Option<f64> {
-        self.values.iter().find(|(m, _)| *m == metric).map(|&(_, value)| value)
+        self.values
+            .iter()
+            .find(|(m, _)| *m == metric)
+            .map(|&(_, value)| value)
     }
 }
 
@@ -304,18 +335,25 @@ mod tests {
     // same three users with scikit-learn 1.9.1 (ndcg_score, roc_auc_score) and numpy 2.4.6.
     #[test]
     fn equals_scikit_learn() {
-        let train = log_of([[1, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0, 0], [
-            0, 0, 0, 0, 1, 1, 0, 0,
-        ]]);
-        let test = log_of([[0, 1, 1, 0, 0, 0, 0, 1], [1, 0, 0, 0, 1, 0, 1, 0], [
-            0, 0, 0, 1, 0, 0, 0, 0,
-        ]]);
+        let train = log_of([
+            [1, 0, 0, 0, 0, 0, 0, 0],
+            [0, 0, 0, 1, 0, 0, 0, 0],
+            [0, 0, 0, 0, 1, 1, 0, 0],
+        ]);
+        let test = log_of([
+            [0, 1, 1, 0, 0, 0, 0, 1],
+            [1, 0, 0, 0, 1, 0, 1, 0],
+            [0, 0, 0, 1, 0, 0, 0, 0],
+        ]);
         let scores = vec![
             vec![0.9, 0.1, 0.8, 0.4, 0.3, 0.7, 0.2, 0.6],
             vec![0.2, 0.5, 0.1, 0.9, 0.8, 0.3, 0.7, 0.4],
             vec![0.3, 0.6, 0.5, 0.1, 0.9, 0.2, 0.8, 0.7],
         ];
-        let model = Table { memory: Memory::new(&train), scores };
+        let model = Table {
+            memory: Memory::new(&train),
+            scores,
+        };
         let golden = [
             (Precision(3), 0.4444444444444444),
             (Recall(3), 0.4444444444444444),
@@ -331,16 +369,21 @@ mod tests {
         let report = evaluate(&model, &train, &test, &wanted).unwrap();
         for (metric, value) in golden {
             let got = report.get(metric).unwrap();
-            assert!((got - value).abs() < 1e-12, "{metric}: {got} is not {value}");
+            assert!(
+                (got - value).abs() < 1e-12,
+                "{metric}: {got} is not {value}"
+            );
         }
         assert_eq!(report.users, 3);
     }
 
     #[test]
     fn diversity_by_hand() {
-        let train = log_of([[1, 1, 0, 0, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0, 0, 0], [
-            0, 0, 1, 0, 0, 0, 0, 1,
-        ]]);
+        let train = log_of([
+            [1, 1, 0, 0, 0, 0, 0, 0],
+            [1, 0, 1, 0, 0, 0, 0, 0],
+            [0, 0, 1, 0, 0, 0, 0, 1],
+        ]);
         let test = log_of([[0, 0, 1, 0, 0, 0, 0, 0], [0; 8], [0; 8]]);
         let judge = Evaluator::new(&train, &test).unwrap();
         // Items 0 and 2 share one of two users each: cosine ½. Items 0 and 7 share none.
@@ -352,17 +395,35 @@ mod tests {
     #[test]
     fn better_models_score_better_and_threads_do_not_matter() {
         let (train, test) = split::random(&blocks_log(), 0.25, 5).unwrap();
-        let all = [Ndcg(5), Recall(5), Map(5), Mrr(5), Auc, Coverage(5), Novelty(5), Diversity(5)];
+        let all = [
+            Ndcg(5),
+            Recall(5),
+            Map(5),
+            Mrr(5),
+            Auc,
+            Coverage(5),
+            Novelty(5),
+            Diversity(5),
+        ];
         let knn = ItemKnn::default().fit(&train).unwrap();
         let random = Random::default().fit(&train).unwrap();
         let good = evaluate(&knn, &train, &test, &all).unwrap();
         let chance = evaluate(&random, &train, &test, &all).unwrap();
         for metric in [Ndcg(5), Recall(5), Map(5), Mrr(5), Auc] {
-            assert!(good.get(metric) > chance.get(metric), "{metric}\n{good}\n{chance}");
+            assert!(
+                good.get(metric) > chance.get(metric),
+                "{metric}\n{good}\n{chance}"
+            );
         }
         assert!((chance.get(Auc).unwrap() - 0.5).abs() < 0.1);
-        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(one.install(|| evaluate(&knn, &train, &test, &all)).unwrap(), good);
+        let one = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
+        assert_eq!(
+            one.install(|| evaluate(&knn, &train, &test, &all)).unwrap(),
+            good
+        );
         assert!(good.to_string().contains("NDCG@5"));
     }
 
@@ -373,7 +434,10 @@ mod tests {
         let other = Interactions::from_events([("a", "x", 1.0)]).unwrap();
         let model = Popularity::default().fit(&other).unwrap();
         let error = evaluate(&model, &train, &test, &[Auc]).unwrap_err();
-        assert!(matches!(error, Error::Mismatch { what: "users", .. }), "{error}");
+        assert!(
+            matches!(error, Error::Mismatch { what: "users", .. }),
+            "{error}"
+        );
         let error = Evaluator::new(&train, &other).unwrap_err();
         assert!(matches!(error, Error::Mismatch { .. }));
         let error = Evaluator::new(&train, &train).unwrap_err();

@@ -45,7 +45,11 @@ impl<'a> Leaderboard<'a> {
     /// As [`Evaluator::new`].
     pub fn new(train: &'a Interactions, test: &Interactions) -> Result<Self> {
         let metrics = vec![Metric::Ndcg(10), Metric::Recall(20), Metric::Coverage(10)];
-        Ok(Self { judge: Evaluator::new(train, test)?, metrics, rows: Vec::new() })
+        Ok(Self {
+            judge: Evaluator::new(train, test)?,
+            metrics,
+            rows: Vec::new(),
+        })
     }
 
     /// Other columns. The first one decides who is best.
@@ -81,7 +85,11 @@ impl<'a> Leaderboard<'a> {
         fit_seconds: f64,
     ) -> Result<()> {
         let report = self.judge.run(model, &self.metrics)?;
-        self.rows.push(Row { name: name.into(), report, fit_seconds });
+        self.rows.push(Row {
+            name: name.into(),
+            report,
+            fit_seconds,
+        });
         Ok(())
     }
 
@@ -93,19 +101,29 @@ impl<'a> Leaderboard<'a> {
     /// The row with the highest first column; the earlier one when two are equal.
     pub fn best(&self) -> Option<&Row> {
         let value = |row: &Row| row.report.values.first().map_or(0.0, |v| v.1);
-        self.rows.iter().reduce(|best, row| if value(row) > value(best) { row } else { best })
+        self.rows
+            .iter()
+            .reduce(|best, row| if value(row) > value(best) { row } else { best })
     }
 
     /// The table in Markdown.
     pub fn to_markdown(&self) -> String {
         let mut lines = vec!["| model |".to_string(), "|---|".to_string()];
-        let titles = self.metrics.iter().map(Metric::to_string).chain(["fit (s)".to_string()]);
+        let titles = self
+            .metrics
+            .iter()
+            .map(Metric::to_string)
+            .chain(["fit (s)".to_string()]);
         for title in titles {
             lines[0].push_str(&format!(" {title} |"));
             lines[1].push_str("---:|");
         }
         for row in &self.rows {
-            let values = row.report.values.iter().map(|(_, value)| format!(" {value:.4} |"));
+            let values = row
+                .report
+                .values
+                .iter()
+                .map(|(_, value)| format!(" {value:.4} |"));
             let values: String = values.collect();
             lines.push(format!("| {} |{values} {:.2} |", row.name, row.fit_seconds));
         }
@@ -146,12 +164,19 @@ mod tests {
         let (train, test) = split::random(&blocks_log(), 0.25, 5).unwrap();
         let mut board = Leaderboard::new(&train, &test).unwrap();
         assert!(board.best().is_none());
-        board.run("chance", || Random::default().fit(&train)).unwrap();
-        board.run("item-kNN", || ItemKnn::default().fit(&train)).unwrap();
+        board
+            .run("chance", || Random::default().fit(&train))
+            .unwrap();
+        board
+            .run("item-kNN", || ItemKnn::default().fit(&train))
+            .unwrap();
         assert_eq!(board.best().unwrap().name, "item-kNN");
         let text = board.to_string();
         assert_eq!(text.lines().count(), 3);
-        assert!(text.lines().all(|line| line.len() == text.lines().next().unwrap().len()));
+        assert!(
+            text.lines()
+                .all(|line| line.len() == text.lines().next().unwrap().len())
+        );
         assert_eq!(board.to_markdown().lines().count(), 4);
     }
 }

@@ -9,6 +9,8 @@ pub(crate) type Reader = fn(&ModelFile) -> Result<Box<dyn Recommender>>;
 /// Every kind of model file this crate writes, and who reads it.
 const KINDS: &[(&str, Reader)] = &[
     crate::als::READER,
+    crate::content::READER,
+    crate::hybrid::READER,
     crate::neighbours::ITEM_KNN,
     crate::neighbours::USER_KNN,
     crate::popularity::READER,

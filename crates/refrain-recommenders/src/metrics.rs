@@ -112,8 +112,13 @@ pub fn hit_rate(hits: &[bool], k: usize) -> f64 {
 pub fn ndcg(hits: &[bool], k: usize, relevant: usize) -> f64 {
     let discount = |place: usize| 1.0 / (place as f64 + 2.0).log2();
     let ideal: f64 = (0..k.min(relevant)).map(discount).sum();
-    let gain: f64 =
-        hits.iter().take(k).enumerate().filter(|(_, hit)| **hit).map(|(r, _)| discount(r)).sum();
+    let gain: f64 = hits
+        .iter()
+        .take(k)
+        .enumerate()
+        .filter(|(_, hit)| **hit)
+        .map(|(r, _)| discount(r))
+        .sum();
     if ideal > 0.0 { gain / ideal } else { 0.0 }
 }
 
@@ -133,7 +138,10 @@ pub fn average_precision(hits: &[bool], k: usize, relevant: usize) -> f64 {
 
 /// 1 / rank of the first hit within the first `k`.
 pub fn reciprocal_rank(hits: &[bool], k: usize) -> f64 {
-    hits.iter().take(k).position(|hit| *hit).map_or(0.0, |place| 1.0 / (place + 1) as f64)
+    hits.iter()
+        .take(k)
+        .position(|hit| *hit)
+        .map_or(0.0, |place| 1.0 / (place + 1) as f64)
 }
 
 /// The chance that a relevant score is above an irrelevant one, ties counted half.
@@ -163,7 +171,11 @@ fn count(hits: &[bool], k: usize) -> usize {
 }
 
 fn ratio(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 #[cfg(test)]
@@ -177,7 +189,13 @@ mod tests {
         let (mut wins, mut pairs) = (0.0, 0.0);
         for (a, _) in scored.iter().filter(|s| s.1) {
             for (b, _) in scored.iter().filter(|s| !s.1) {
-                wins += if a > b { 1.0 } else if a == b { 0.5 } else { 0.0 };
+                wins += if a > b {
+                    1.0
+                } else if a == b {
+                    0.5
+                } else {
+                    0.0
+                };
                 pairs += 1.0;
             }
         }

@@ -41,7 +41,12 @@ impl Popularity {
             None => users.iter().map(|&count| count as f32).collect(),
             Some(half_life) => decayed(log, half_life)?,
         };
-        Ok(PopularityModel { config: self.clone(), memory, users, scores })
+        Ok(PopularityModel {
+            config: self.clone(),
+            memory,
+            users,
+            scores,
+        })
     }
 }
 
@@ -56,9 +61,16 @@ fn decayed(log: &Interactions, half_life: f64) -> Result<Vec<f32>> {
     }
     if !log.has_times() {
         let reason = "half_life needs a log with times".to_string();
-        return Err(Error::Data { model: NAME, reason });
+        return Err(Error::Data {
+            model: NAME,
+            reason,
+        });
     }
-    let newest = log.iter().filter_map(|event| event.time).max().unwrap_or_default();
+    let newest = log
+        .iter()
+        .filter_map(|event| event.time)
+        .max()
+        .unwrap_or_default();
     let mut sums = vec![0.0f64; log.n_items()];
     for event in log.iter() {
         // In f64, as two i64 may lie further apart than an i64 reaches.
@@ -89,10 +101,17 @@ impl PopularityModel {
         file.expect(KIND, 1)?;
         let memory = Memory::read(file)?;
         let n = memory.n_items();
-        let users = file.u32("users_per_item")?.expect_shape("users_per_item", &[n])?;
+        let users = file
+            .u32("users_per_item")?
+            .expect_shape("users_per_item", &[n])?;
         let scores = file.f32("scores")?.expect_shape("scores", &[n])?;
         let (users, scores) = (users.data.into_owned(), scores.data.into_owned());
-        Ok(Box::new(Self { config: file.config()?, memory, users, scores }))
+        Ok(Box::new(Self {
+            config: file.config()?,
+            memory,
+            users,
+            scores,
+        }))
     }
 
     fn fill(&self, out: &mut [f32]) -> Result<()> {
@@ -123,7 +142,10 @@ impl Recommender for PopularityModel {
 
     fn similarity(&self, item: u32, _: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
-        Err(Error::Unsupported { model: self.name(), what: "compare items" })
+        Err(Error::Unsupported {
+            model: self.name(),
+            what: "compare items",
+        })
     }
 
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
@@ -137,8 +159,12 @@ impl Recommender for PopularityModel {
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {
         let n = self.memory.n_items();
-        let writer = self.memory.write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
-        Ok(writer.u32("users_per_item", &[n], &self.users)?.f32("scores", &[n], &self.scores)?)
+        let writer = self
+            .memory
+            .write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
+        Ok(writer
+            .u32("users_per_item", &[n], &self.users)?
+            .f32("scores", &[n], &self.scores)?)
     }
 }
 
@@ -170,7 +196,11 @@ mod tests {
         let everything = Popularity::default().fit(&log).unwrap();
         assert_eq!(everything.recommend("c", 1).unwrap()[0].score, 2.0);
         assert_eq!(everything.recommend_for(&[], 1).unwrap()[0].item, "old");
-        let recent = Popularity { half_life: Some(5.0) }.fit(&log).unwrap();
+        let recent = Popularity {
+            half_life: Some(5.0),
+        }
+        .fit(&log)
+        .unwrap();
         let best = recent.recommend_for(&[], 2).unwrap();
         assert_eq!((best[0].item.as_str(), best[0].score), ("new", 1.5));
         assert!(best[1].score < 1e-4);
@@ -181,10 +211,14 @@ mod tests {
     #[test]
     fn decay_needs_times_and_a_sound_half_life() {
         let log = Interactions::from_events([("a", "x", 1.0)]).unwrap();
-        let decaying = Popularity { half_life: Some(5.0) };
+        let decaying = Popularity {
+            half_life: Some(5.0),
+        };
         assert!(matches!(decaying.fit(&log), Err(Error::Data { .. })));
         for half_life in [0.0, -1.0, f64::NAN] {
-            let model = Popularity { half_life: Some(half_life) };
+            let model = Popularity {
+                half_life: Some(half_life),
+            };
             assert!(matches!(model.fit(&timed()), Err(Error::Config { .. })));
         }
     }

@@ -29,7 +29,10 @@ impl Random {
     /// # Errors
     /// None today.
     pub fn fit(&self, log: &Interactions) -> Result<RandomModel> {
-        Ok(RandomModel { config: self.clone(), memory: Memory::new(log) })
+        Ok(RandomModel {
+            config: self.clone(),
+            memory: Memory::new(log),
+        })
     }
 }
 
@@ -43,7 +46,10 @@ pub struct RandomModel {
 impl RandomModel {
     pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
         file.expect(KIND, 1)?;
-        Ok(Box::new(Self { config: file.config()?, memory: Memory::read(file)? }))
+        Ok(Box::new(Self {
+            config: file.config()?,
+            memory: Memory::read(file)?,
+        }))
     }
 
     fn draw(&self, items: &[u32], out: &mut [f32]) -> Result<()> {
@@ -78,7 +84,10 @@ impl Recommender for RandomModel {
 
     fn similarity(&self, item: u32, _: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
-        Err(Error::Unsupported { model: self.name(), what: "compare items" })
+        Err(Error::Unsupported {
+            model: self.name(),
+            what: "compare items",
+        })
     }
 
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
@@ -86,11 +95,15 @@ impl Recommender for RandomModel {
         let mut scores = vec![0.0; self.memory.n_items()];
         self.draw(&self.memory.history_of(who)?.0, &mut scores)?;
         let score = scores.get(item as usize).copied().unwrap_or_default();
-        Ok(vec![Contribution::new(Reason::Constant("by chance"), score)])
+        Ok(vec![Contribution::new(
+            Reason::Constant("by chance"),
+            score,
+        )])
     }
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {
-        self.memory.write(ModelWriter::new(KIND, 1).config(&self.config)?)
+        self.memory
+            .write(ModelWriter::new(KIND, 1).config(&self.config)?)
     }
 }
 
@@ -106,7 +119,13 @@ mod tests {
     fn seeds_differ() {
         let log = Interactions::from_events((0..50).map(|i| (0, i, 1.0))).unwrap();
         let lists: Vec<_> = (0..2)
-            .map(|seed| Random { seed }.fit(&log).unwrap().recommend_for(&[], 9).unwrap())
+            .map(|seed| {
+                Random { seed }
+                    .fit(&log)
+                    .unwrap()
+                    .recommend_for(&[], 9)
+                    .unwrap()
+            })
             .collect();
         assert_ne!(lists[0], lists[1]);
     }

@@ -43,7 +43,7 @@ pub trait Recommender: Send + Sync {
     /// [`Error::Length`] for a wrong slice.
     fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()>;
 
-    /// How similar each item is to `item`, in the model's own terms.
+    /// How similar each item is to `item`, in the model's own terms; 0 where nothing is known.
     ///
     /// # Errors
     /// [`Error::Index`] for an unknown item, [`Error::Length`] for a wrong slice,
@@ -172,7 +172,8 @@ pub trait Recommender: Send + Sync {
         ))
     }
 
-    /// The `k` items most similar to `item`, which is not among them.
+    /// The `k` items most similar to `item`, which is not among them. Fewer come back where the model
+    /// knows fewer: items of similarity 0 are left out.
     ///
     /// # Errors
     /// [`Error::UnknownItem`], [`Error::Unsupported`].
@@ -180,6 +181,10 @@ pub trait Recommender: Send + Sync {
         let item = self.memory().item(item)?;
         let mut scores = vec![0.0; self.items().len()];
         self.similarity(item, &mut scores)?;
+        scores
+            .iter_mut()
+            .filter(|s| **s == 0.0)
+            .for_each(|s| *s = f32::NEG_INFINITY);
         Ok(named(
             self.items(),
             pick(&scores, &[item], None, &Query::top(k)),

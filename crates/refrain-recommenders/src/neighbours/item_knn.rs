@@ -51,7 +51,12 @@ pub struct ItemKnn {
 
 impl Default for ItemKnn {
     fn default() -> Self {
-        Self { neighbours: 200, weighting: Weighting::TfIdf, asymmetry: 0.6, shrinkage: 0.0 }
+        Self {
+            neighbours: 200,
+            weighting: Weighting::TfIdf,
+            asymmetry: 0.6,
+            shrinkage: 0.0,
+        }
     }
 }
 
@@ -99,7 +104,12 @@ pub struct ItemKnnModel {
 impl ItemKnnModel {
     fn new(config: ItemKnn, memory: Memory, nearest: Csr) -> Self {
         let listeners = nearest.transpose();
-        Self { config, memory, nearest, listeners }
+        Self {
+            config,
+            memory,
+            nearest,
+            listeners,
+        }
     }
 
     /// The settings it was fitted with.
@@ -173,7 +183,9 @@ impl Recommender for ItemKnnModel {
     }
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {
-        let writer = self.memory.write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
+        let writer = self
+            .memory
+            .write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
         self.nearest.write(writer, "nearest")
     }
 }
@@ -195,7 +207,11 @@ mod tests {
         .fit(log)
     });
     crate::conformance!(bm25, personal, |log| {
-        ItemKnn { weighting: Weighting::Bm25 { k1: 1.2, b: 0.5 }, ..ItemKnn::default() }.fit(log)
+        ItemKnn {
+            weighting: Weighting::Bm25 { k1: 1.2, b: 0.5 },
+            ..ItemKnn::default()
+        }
+        .fit(log)
     });
 
     #[test]
@@ -225,11 +241,40 @@ mod tests {
     #[test]
     fn settings_out_of_range_are_refused() {
         let log = Interactions::from_events([("a", "x", 1.0)]).unwrap();
-        let error = ItemKnn { neighbours: 0, ..ItemKnn::default() }.fit(&log).unwrap_err();
-        assert_eq!(error.to_string(), "item-kNN: neighbours is 0, must be at least 1");
-        assert!(ItemKnn { asymmetry: 1.5, ..ItemKnn::default() }.fit(&log).is_err());
-        assert!(ItemKnn { shrinkage: f32::NAN, ..ItemKnn::default() }.fit(&log).is_err());
+        let error = ItemKnn {
+            neighbours: 0,
+            ..ItemKnn::default()
+        }
+        .fit(&log)
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "item-kNN: neighbours is 0, must be at least 1"
+        );
+        assert!(
+            ItemKnn {
+                asymmetry: 1.5,
+                ..ItemKnn::default()
+            }
+            .fit(&log)
+            .is_err()
+        );
+        assert!(
+            ItemKnn {
+                shrinkage: f32::NAN,
+                ..ItemKnn::default()
+            }
+            .fit(&log)
+            .is_err()
+        );
         let weighting = Weighting::Bm25 { k1: 0.0, b: 0.5 };
-        assert!(ItemKnn { weighting, ..ItemKnn::default() }.fit(&log).is_err());
+        assert!(
+            ItemKnn {
+                weighting,
+                ..ItemKnn::default()
+            }
+            .fit(&log)
+            .is_err()
+        );
     }
 }

@@ -4,7 +4,7 @@ mod item_knn;
 mod product;
 pub(crate) mod sparse;
 mod user_knn;
-mod weighting;
+pub(crate) mod weighting;
 
 pub use item_knn::{ItemKnn, ItemKnnModel};
 pub use user_knn::{UserKnn, UserKnnModel};
@@ -31,5 +31,10 @@ fn check_settings(
         }
         () => return Ok(()),
     };
-    Err(Error::Config { model, field, value, expected })
+    Err(Error::Config {
+        model,
+        field,
+        value,
+        expected,
+    })
 }

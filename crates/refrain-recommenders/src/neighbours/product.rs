@@ -59,7 +59,10 @@ pub(crate) struct Sums {
 
 impl Sums {
     pub(crate) fn new(rows: usize) -> Self {
-        Self { sums: vec![0.0; rows], touched: Vec::new() }
+        Self {
+            sums: vec![0.0; rows],
+            touched: Vec::new(),
+        }
     }
 
     /// The best `k` neighbours of a row given as pairs; `own` is its |row|^2p, `skip` itself.
@@ -174,7 +177,14 @@ pub(crate) fn nearest_rows_reference(
                 .map(|b| {
                     let product: f32 = rows.pairs(a).map(|(c, v)| v * rows.get(b, c)).sum();
                     let below = square(a).powf(own) * square(b).powf(other);
-                    (b, if product > 0.0 { product / (below + shrinkage) } else { 0.0 })
+                    (
+                        b,
+                        if product > 0.0 {
+                            product / (below + shrinkage)
+                        } else {
+                            0.0
+                        },
+                    )
                 })
                 .filter(|&(_, s)| s > 0.0)
                 .collect();

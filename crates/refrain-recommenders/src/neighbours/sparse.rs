@@ -20,7 +20,10 @@ pub(crate) struct Csr {
 impl Csr {
     /// An empty matrix with `width` columns.
     pub(crate) fn with_width(width: usize) -> Self {
-        Self { width, ..Self::default() }
+        Self {
+            width,
+            ..Self::default()
+        }
     }
 
     /// Adds a row; its columns ascend and are below the width.
@@ -48,8 +51,13 @@ impl Csr {
     /// One row; empty when there is no such row.
     pub(crate) fn row(&self, row: u32) -> (&[u32], &[f32]) {
         let row = row as usize;
-        let Some(&end) = self.ends.get(row) else { return (&[], &[]) };
-        let start = row.checked_sub(1).and_then(|r| self.ends.get(r)).map_or(0, |&e| e as usize);
+        let Some(&end) = self.ends.get(row) else {
+            return (&[], &[]);
+        };
+        let start = row
+            .checked_sub(1)
+            .and_then(|r| self.ends.get(r))
+            .map_or(0, |&e| e as usize);
         let range = start..end as usize;
         (
             self.columns.get(range.clone()).unwrap_or_default(),
@@ -88,7 +96,9 @@ impl Csr {
         let mut values = vec![0f32; self.len()];
         for row in 0..self.n_rows() as u32 {
             for (column, value) in self.pairs(row) {
-                let Some(place) = next.get_mut(column as usize) else { continue };
+                let Some(place) = next.get_mut(column as usize) else {
+                    continue;
+                };
                 let at = *place as usize;
                 if let (Some(c), Some(v)) = (columns.get_mut(at), values.get_mut(at)) {
                     (*c, *v) = (row, value);
@@ -97,7 +107,12 @@ impl Csr {
             }
         }
         // Each start has moved to the end of its row.
-        Self { ends: next, columns, values, width: self.n_rows() }
+        Self {
+            ends: next,
+            columns,
+            values,
+            width: self.n_rows(),
+        }
     }
 
     /// Adds the matrix to a model file under `name`.
@@ -119,7 +134,9 @@ impl Csr {
         let values = file.f32(&format!("{name}.values"))?.data.into_owned();
         let mut start = 0usize;
         let whole = ends.iter().all(|&end| {
-            let row = usize::try_from(end).ok().and_then(|end| columns.get(start..end));
+            let row = usize::try_from(end)
+                .ok()
+                .and_then(|end| columns.get(start..end));
             start = end as usize;
             row.is_some_and(|row| {
                 row.windows(2).all(|pair| pair.first() < pair.last())
@@ -133,7 +150,12 @@ impl Csr {
         if values.len() != columns.len() {
             return Err(broken(file, name).into());
         }
-        Ok(Self { ends, columns, values, width })
+        Ok(Self {
+            ends,
+            columns,
+            values,
+            width,
+        })
     }
 }
 

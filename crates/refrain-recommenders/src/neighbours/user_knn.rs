@@ -109,8 +109,18 @@ impl Space {
         let terms = Terms::learn(&users, config.weighting);
         let users = terms.weigh_all(&users);
         let items = users.transpose();
-        let scale = Scale::new(&users, 1.0 - config.asymmetry, config.asymmetry, config.shrinkage);
-        Self { terms, users, items, scale }
+        let scale = Scale::new(
+            &users,
+            1.0 - config.asymmetry,
+            config.asymmetry,
+            config.shrinkage,
+        );
+        Self {
+            terms,
+            users,
+            items,
+            scale,
+        }
     }
 }
 
@@ -131,7 +141,13 @@ pub struct UserKnnModel {
 
 impl UserKnnModel {
     fn new(config: UserKnn, memory: Memory, space: Space, nearest: Csr) -> Self {
-        Self { config, memory, space, nearest, spare: Mutex::new(Vec::new()) }
+        Self {
+            config,
+            memory,
+            space,
+            nearest,
+            spare: Mutex::new(Vec::new()),
+        }
     }
 
     /// The settings it was fitted with.
@@ -260,7 +276,9 @@ impl Recommender for UserKnnModel {
     }
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {
-        let writer = self.memory.write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
+        let writer = self
+            .memory
+            .write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
         self.nearest.write(writer, "nearest")
     }
 }
@@ -273,7 +291,11 @@ mod tests {
 
     crate::conformance!(default, personal, |log| UserKnn::default().fit(log));
     crate::conformance!(bm25, personal, |log| {
-        UserKnn { weighting: Weighting::Bm25 { k1: 1.2, b: 0.5 }, ..UserKnn::default() }.fit(log)
+        UserKnn {
+            weighting: Weighting::Bm25 { k1: 1.2, b: 0.5 },
+            ..UserKnn::default()
+        }
+        .fit(log)
     });
 
     #[test]
@@ -290,7 +312,15 @@ mod tests {
         assert_eq!(best[0].item, "y");
         let why = model.explain("a", "y").unwrap();
         assert_eq!(why.reasons[0].reason, Reason::User("b".into()));
-        let error = UserKnn { amplification: 0.0, ..UserKnn::default() }.fit(&log).unwrap_err();
-        assert_eq!(error.to_string(), "user-kNN: amplification is 0, must be above 0");
+        let error = UserKnn {
+            amplification: 0.0,
+            ..UserKnn::default()
+        }
+        .fit(&log)
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "user-kNN: amplification is 0, must be above 0"
+        );
     }
 }

@@ -40,7 +40,9 @@ impl Weighting {
     }
 
     pub(crate) fn check(self, model: &'static str) -> Result<()> {
-        let Weighting::Bm25 { k1, b } = self else { return Ok(()) };
+        let Weighting::Bm25 { k1, b } = self else {
+            return Ok(());
+        };
         let field = match () {
             () if !(k1.is_finite() && k1 > 0.0) => ("weighting.k1", k1, "must be above 0"),
             () if !(0.0..=1.0).contains(&b) => ("weighting.b", b, "must be from 0 to 1"),
@@ -79,13 +81,15 @@ impl Terms {
             }
         }
         let idf = |&count: &u32| match weighting {
-            Weighting::TfIdf | Weighting::Bm25 { .. } => {
-                (n as f32 / count.max(1) as f32).ln_1p()
-            }
+            Weighting::TfIdf | Weighting::Bm25 { .. } => (n as f32 / count.max(1) as f32).ln_1p(),
             _ => 1.0,
         };
         let mean_length = (length / n.max(1) as f64) as f32;
-        Self { weighting, idf: counts.iter().map(idf).collect(), mean_length }
+        Self {
+            weighting,
+            idf: counts.iter().map(idf).collect(),
+            mean_length,
+        }
     }
 
     /// One document's strengths become its weights.
@@ -132,5 +136,7 @@ pub(crate) fn strengths_of<'a>(
     weighting: Weighting,
 ) -> impl Iterator<Item = (u32, f32)> + 'a {
     let pairs = history.0.iter().copied().zip(history.1.iter().copied());
-    pairs.map(move |(i, w)| (i, weighting.strength(w))).filter(|&(_, s)| s > 0.0)
+    pairs
+        .map(move |(i, w)| (i, weighting.strength(w)))
+        .filter(|&(_, s)| s > 0.0)
 }
