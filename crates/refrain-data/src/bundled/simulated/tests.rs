@@ -2,7 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::*;
 use crate::bundled::tunes;
-use crate::{Columns, FeatureValue};
+use crate::{Columns, FeatureValue, Interactions};
 
 fn small() -> SimulatedLog {
     SimulatedLog {
