@@ -52,10 +52,7 @@ pub fn run(tour: &mut Tour, data: &Data) -> Result<Recommended> {
 
     // The blends' weights come from the last tenth of the training part, never from the test.
     let began = Instant::now();
-    let mut blend = Blend {
-        seed: tour.options.seed,
-        ..Blend::default()
-    }
+    let mut blend = Blend::default()
     .member("popularity", |log: &Interactions| {
         Popularity::default().fit(log)
     })
