@@ -1,0 +1,231 @@
+//! Which tokens a step sees: a pure function of the seed and the step, so that a resumed run
+//! draws what an unbroken one would have drawn.
+
+use rand::seq::SliceRandom;
+use rand::{Rng, RngExt};
+use refrain_core::rng;
+
+use crate::TokenSequences;
+
+/// A target that is not scored.
+pub(crate) const UNSCORED: u32 = u32::MAX;
+
+const WINDOWS: u64 = 0x7769_6e64;
+const ORDER: u64 = 0x6f72_6465;
+const DROPOUT: u64 = 0x6472_6f70;
+
+/// One sequence to learn from: after `inputs[..=i]` comes `targets[i]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Example {
+    pub(crate) inputs: Vec<u32>,
+    pub(crate) targets: Vec<u32>,
+    /// Its number among all examples ever drawn; dropout draws from it.
+    pub(crate) number: u64,
+}
+
+impl Example {
+    /// The example of consecutive tokens; needs two at least.
+    pub(crate) fn of(tokens: &[u32], number: u64) -> Self {
+        let end = tokens.len().saturating_sub(1);
+        Self {
+            inputs: tokens[..end].to_vec(),
+            targets: tokens[end.min(1)..].to_vec(),
+            number,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.inputs.len()
+    }
+
+    pub(crate) fn scored(&self) -> usize {
+        self.targets.iter().filter(|&&t| t != UNSCORED).count()
+    }
+}
+
+/// How many targets of a batch are scored.
+pub(crate) fn scored(batch: &[Example]) -> usize {
+    batch.iter().map(Example::scored).sum()
+}
+
+/// Dropout of one step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dropout {
+    pub(crate) rate: f32,
+    pub(crate) seed: u64,
+}
+
+impl Dropout {
+    /// The factors of one place in the network for one example: 0, or `1 / (1 - rate)`.
+    pub(crate) fn fill(&self, site: usize, example: &Example, factors: &mut [f32]) {
+        let mut draw = rng::stream(self.seed ^ DROPOUT, example.number ^ ((site as u64) << 48));
+        let keep = 1.0 / (1.0 - self.rate);
+        let threshold = (f64::from(self.rate) * f64::from(u32::MAX)) as u32;
+        for pair in factors.chunks_mut(2) {
+            let bits = draw.next_u64();
+            for (factor, bits) in pair.iter_mut().zip([bits as u32, (bits >> 32) as u32]) {
+                *factor = if bits < threshold { 0.0 } else { keep };
+            }
+        }
+    }
+}
+
+/// Draws training batches.
+#[derive(Debug)]
+pub(crate) struct Batcher<'a> {
+    data: &'a TokenSequences,
+    context: usize,
+    seed: u64,
+    /// For documents: each piece as (document, first token, tokens).
+    pieces: Vec<(usize, usize, usize)>,
+    /// The order of the pieces in one epoch.
+    order: Vec<u32>,
+    epoch: Option<u64>,
+}
+
+impl<'a> Batcher<'a> {
+    pub(crate) fn new(data: &'a TokenSequences, context: usize, seed: u64) -> Self {
+        let pieces = match data {
+            TokenSequences::Stream(_) => Vec::new(),
+            TokenSequences::Documents(documents) => {
+                let lengths = documents.iter().map(Vec::len);
+                lengths
+                    .enumerate()
+                    .flat_map(|(i, n)| pieces(n, context).map(move |(s, l)| (i, s, l)))
+                    .collect()
+            }
+        };
+        Self {
+            data,
+            context,
+            seed,
+            pieces,
+            order: Vec::new(),
+            epoch: None,
+        }
+    }
+
+    /// `size` examples, the batch number `index` of the run.
+    pub(crate) fn batch(&mut self, index: u64, size: usize) -> Vec<Example> {
+        let first = index * size as u64;
+        (first..first + size as u64)
+            .map(|number| self.example(number))
+            .collect()
+    }
+
+    fn example(&mut self, number: u64) -> Example {
+        match self.data {
+            TokenSequences::Stream(tokens) => {
+                let length = self.context.min(tokens.len() - 1) + 1;
+                let mut draw = rng::stream(self.seed ^ WINDOWS, number);
+                let start = draw.random_range(0..=tokens.len() - length);
+                Example::of(&tokens[start..start + length], number)
+            }
+            TokenSequences::Documents(documents) => {
+                let (epoch, place) = (
+                    number / self.pieces.len() as u64,
+                    number % self.pieces.len() as u64,
+                );
+                if self.epoch != Some(epoch) {
+                    self.order = (0..self.pieces.len() as u32).collect();
+                    self.order
+                        .shuffle(&mut rng::stream(self.seed ^ ORDER, epoch));
+                    self.epoch = Some(epoch);
+                }
+                let (document, start, length) = self.pieces[self.order[place as usize] as usize];
+                Example::of(&documents[document][start..start + length], number)
+            }
+        }
+    }
+}
+
+/// Cuts a sequence of `length` tokens so that each token but the first is a target once; pieces
+/// are (first token, tokens) with at most `context` targets.
+fn pieces(length: usize, context: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..length.saturating_sub(1))
+        .step_by(context)
+        .map(move |start| (start, (length - start).min(context + 1)))
+}
+
+/// Everything in `data` once, in order: what validation scores.
+pub(crate) fn everything(data: &TokenSequences, context: usize) -> Vec<Example> {
+    data.iter()
+        .flat_map(|sequence| {
+            pieces(sequence.len(), context).map(|(s, n)| Example::of(&sequence[s..s + n], 0))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn validation_scores_each_token_once(
+            lengths in proptest::collection::vec(0usize..40, 1..8),
+            context in 1usize..10,
+        ) {
+            let mut next = 0;
+            let documents: Vec<Vec<u32>> = lengths
+                .iter()
+                .map(|&n| (0..n).map(|_| { next += 1; next }).collect())
+                .collect();
+            let data = TokenSequences::Documents(documents.clone());
+            let examples = everything(&data, context);
+            let mut seen: Vec<u32> = examples.iter().flat_map(|e| e.targets.clone()).collect();
+            seen.sort_unstable();
+            let mut expected: Vec<u32> =
+                documents.iter().flat_map(|d| d.iter().skip(1).copied()).collect();
+            expected.sort_unstable();
+            prop_assert_eq!(seen, expected);
+            for example in examples {
+                prop_assert!((1..=context).contains(&example.len()));
+                for (a, b) in example.inputs.iter().zip(&example.targets) {
+                    prop_assert_eq!(a + 1, *b);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn batches_repeat_and_an_epoch_sees_everything() {
+        let data = TokenSequences::Documents((0..7).map(|i| vec![i; 12]).collect());
+        let mut batcher = Batcher::new(&data, 8, 5);
+        let batches: Vec<_> = (0..7).map(|i| batcher.batch(i, 2)).collect();
+        assert_eq!(batches[3], Batcher::new(&data, 8, 5).batch(3, 2));
+        let mut counts = [0; 7];
+        batches
+            .iter()
+            .flatten()
+            .for_each(|e| counts[e.inputs[0] as usize] += 1);
+        assert_eq!(counts, [2; 7]); // 14 pieces of 7 documents
+        let stream = TokenSequences::Stream((0..100).collect());
+        let batch = Batcher::new(&stream, 8, 1).batch(4, 3);
+        assert!(
+            batch
+                .iter()
+                .all(|e| e.len() == 8 && e.targets[7] == e.inputs[0] + 8)
+        );
+        // A stream shorter than the context is one window.
+        let short = TokenSequences::Stream(vec![1, 2, 3]);
+        assert_eq!(Batcher::new(&short, 8, 1).batch(0, 1)[0].targets, [2, 3]);
+    }
+
+    #[test]
+    fn dropout_keeps_the_mean() {
+        let dropout = Dropout { rate: 0.3, seed: 1 };
+        let example = Example::of(&[1, 2], 9);
+        let mut factors = vec![0.0; 20_001];
+        dropout.fill(2, &example, &mut factors);
+        let mean = factors.iter().sum::<f32>() / factors.len() as f32;
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        let mut again = vec![0.0; 20_001];
+        dropout.fill(2, &example, &mut again);
+        assert_eq!(factors, again);
+        dropout.fill(3, &example, &mut again);
+        assert_ne!(factors, again);
+    }
+}

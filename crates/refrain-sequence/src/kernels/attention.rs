@@ -1,0 +1,196 @@
+//! Causal multi-head attention over one sequence, forward and backward.
+//!
+//! `P = softmax(Q Kᵀ / √d)` below the diagonal, `O = P V`. Backward, with `∂P = ∂O Vᵀ`:
+//! `∂S = P ⊙ (∂P - rowsum(P ⊙ ∂P))`, `∂Q = ∂S K / √d`, `∂K = ∂Sᵀ Q / √d`, `∂V = Pᵀ ∂O`.
+//!
+//! Rows are taken in blocks, so that a block never computes the keys after it: a long sequence
+//! costs half of the full square. `qkv` is `[tokens, 3 · width]` as the matrix product left it;
+//! heads are columns of it.
+
+use super::gemm::{Into, Mat, MatMut, product};
+use super::{exp, largest, run, sum1, sum2};
+
+/// Query rows per block.
+const BLOCK: usize = 64;
+
+/// The sizes of one attention.
+#[derive(Clone, Copy)]
+pub(crate) struct Heads {
+    pub(crate) heads: usize,
+    pub(crate) head_width: usize,
+}
+
+impl Heads {
+    fn width(self) -> usize {
+        self.heads * self.head_width
+    }
+
+    fn scale(self) -> f32 {
+        1.0 / (self.head_width as f32).sqrt()
+    }
+}
+
+/// Attention of `queries` new rows over `keys` rows, the new ones last. `q` and `kv` are slices
+/// that begin at the first query, key and value of head 0; each with its row stride.
+pub(crate) fn forward(
+    shape: Heads,
+    (q, q_stride): (&[f32], usize),
+    (k, v, kv_stride): (&[f32], &[f32], usize),
+    (queries, keys): (usize, usize),
+    probabilities: &mut [f32],
+    out: &mut [f32],
+) {
+    let (width, d) = (shape.width(), shape.head_width);
+    let before = keys - queries;
+    for head in 0..shape.heads {
+        let p = &mut probabilities[head * queries * keys..][..queries * keys];
+        let column = head * d;
+        let mut first = 0;
+        while first < queries {
+            let rows = BLOCK.min(queries - first);
+            let seen = before + first + rows;
+            let block = &mut p[first * keys..(first + rows) * keys];
+            product(
+                MatMut::strided(block, rows, seen, keys),
+                Into::Replace,
+                shape.scale(),
+                Mat::strided(&q[first * q_stride + column..], rows, d, q_stride),
+                Mat::strided(&k[column..], seen, d, kv_stride).t(),
+            );
+            run(softmax_kernel, (block, keys, before + first, seen));
+            product(
+                MatMut::strided(&mut out[first * width + column..], rows, d, width),
+                Into::Replace,
+                1.0,
+                Mat::strided(block, rows, seen, keys),
+                Mat::strided(&v[column..], seen, d, kv_stride),
+            );
+            first += rows;
+        }
+    }
+}
+
+/// Softmax of row `i` over its first `before + i + 1` scores; what comes after, up to `seen`, is 0.
+#[inline(always)]
+fn softmax_kernel((block, stride, before, seen): (&mut [f32], usize, usize, usize)) {
+    for (i, row) in block.chunks_mut(stride).enumerate() {
+        let (row, hidden) = row[..seen].split_at_mut(before + i + 1);
+        let most = largest(row);
+        for x in row.iter_mut() {
+            *x = exp(*x - most);
+        }
+        let inverse = 1.0 / sum1(row, |x| x);
+        for x in row.iter_mut() {
+            *x *= inverse;
+        }
+        hidden.fill(0.0);
+    }
+}
+
+/// The gradient of `qkv`, given that of the output; `scratch` holds two blocks of scores.
+pub(crate) fn backward(
+    shape: Heads,
+    qkv: &[f32],
+    tokens: usize,
+    probabilities: &[f32],
+    dout: &[f32],
+    dqkv: &mut [f32],
+    scratch: &mut Vec<f32>,
+) {
+    let (width, d) = (shape.width(), shape.head_width);
+    let stride = 3 * width;
+    scratch.resize(BLOCK.min(tokens) * tokens, 0.0);
+    dqkv[..tokens * stride].fill(0.0);
+    for head in 0..shape.heads {
+        let p = &probabilities[head * tokens * tokens..][..tokens * tokens];
+        let column = head * d;
+        let mut first = 0;
+        while first < tokens {
+            let rows = BLOCK.min(tokens - first);
+            let seen = first + rows;
+            let block = &p[first * tokens..];
+            let weights = Mat::strided(block, rows, seen, tokens);
+            let dout = Mat::strided(&dout[first * width + column..], rows, d, width);
+            product(
+                MatMut::new(scratch, rows, seen),
+                Into::Replace,
+                1.0,
+                dout,
+                Mat::strided(&qkv[2 * width + column..], seen, d, stride).t(),
+            );
+            run(
+                scores_backward_kernel,
+                (scratch, block, tokens, first, rows),
+            );
+            let dscores = Mat::new(scratch, rows, seen);
+            product(
+                MatMut::strided(&mut dqkv[first * stride + column..], rows, d, stride),
+                Into::Replace,
+                shape.scale(),
+                dscores,
+                Mat::strided(&qkv[width + column..], seen, d, stride),
+            );
+            product(
+                MatMut::strided(&mut dqkv[width + column..], seen, d, stride),
+                Into::Add,
+                shape.scale(),
+                dscores.t(),
+                Mat::strided(&qkv[first * stride + column..], rows, d, stride),
+            );
+            product(
+                MatMut::strided(&mut dqkv[2 * width + column..], seen, d, stride),
+                Into::Add,
+                1.0,
+                weights.t(),
+                dout,
+            );
+            first += rows;
+        }
+    }
+}
+
+/// `∂S = P ⊙ (∂P - rowsum(P ⊙ ∂P))` in place of `∂P`; `P` has rows `stride` apart.
+#[inline(always)]
+fn scores_backward_kernel(
+    (dp, p, stride, first, rows): (&mut Vec<f32>, &[f32], usize, usize, usize),
+) {
+    let seen = first + rows;
+    for (dp, p) in dp.chunks_exact_mut(seen).zip(p.chunks(stride)).take(rows) {
+        let p = &p[..seen];
+        let sum = sum2(dp, p, |x, y| x * y);
+        for (dp, &p) in dp.iter_mut().zip(p) {
+            *dp = p * (*dp - sum);
+        }
+    }
+}
+
+/// Rotates queries and keys in place; row `i` stands at position `start + i`. `inverse` rotates
+/// back, which is the gradient of a rotation.
+pub(crate) fn rotate(
+    shape: Heads,
+    qkv: &mut [f32],
+    (cos, sin): (&[f32], &[f32]),
+    start: usize,
+    inverse: bool,
+) {
+    run(rotate_kernel, (shape, qkv, cos, sin, start, inverse));
+}
+
+#[inline(always)]
+fn rotate_kernel(
+    (shape, qkv, cos, sin, start, inverse): (Heads, &mut [f32], &[f32], &[f32], usize, bool),
+) {
+    let (width, half) = (shape.width(), shape.head_width / 2);
+    let sign = if inverse { -1.0 } else { 1.0 };
+    for (i, row) in qkv.chunks_exact_mut(3 * width).enumerate() {
+        let at = (start + i) * half;
+        let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
+        for head in row[..2 * width].chunks_exact_mut(2 * half) {
+            let (a, b) = head.split_at_mut(half);
+            for (((a, b), &c), &s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                let s = s * sign;
+                (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+            }
+        }
+    }
+}

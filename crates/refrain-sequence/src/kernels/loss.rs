@@ -1,0 +1,34 @@
+//! Cross-entropy over the vocabulary, forward and backward in one pass.
+
+use super::{exp, largest, run, sum1};
+use crate::batch::UNSCORED;
+
+/// Turns each row of logits into the gradient of `scale` × its loss, `scale · (softmax - target)`,
+/// and returns the sum of the losses; rows without a target become 0.
+pub(crate) fn softmax_cross_entropy(logits: &mut [f32], targets: &[u32], scale: f32) -> f64 {
+    run(kernel, (logits, targets, scale))
+}
+
+#[inline(always)]
+fn kernel((logits, targets, scale): (&mut [f32], &[u32], f32)) -> f64 {
+    let vocabulary = logits.len() / targets.len().max(1);
+    let mut total = 0.0f64;
+    for (row, &target) in logits.chunks_exact_mut(vocabulary.max(1)).zip(targets) {
+        let Some(&score) = row.get(target as usize).filter(|_| target != UNSCORED) else {
+            row.fill(0.0);
+            continue;
+        };
+        let most = largest(row);
+        for x in row.iter_mut() {
+            *x = exp(*x - most);
+        }
+        let sum = sum1(row, |x| x);
+        total += f64::from(sum).ln() - f64::from(score - most);
+        let factor = scale / sum;
+        for x in row.iter_mut() {
+            *x *= factor;
+        }
+        row[target as usize] -= scale;
+    }
+    total
+}

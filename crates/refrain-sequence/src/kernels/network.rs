@@ -1,0 +1,524 @@
+//! The whole network on a tile of sequences: forward, then backward in mirror order.
+//!
+//! Rows of all sequences stand one below the other, `[rows, width]`; only attention looks at one
+//! sequence at a time. The tape keeps what backward needs: the residual stream before and inside
+//! each layer, the two norms, queries/keys/values, attention weights, the feed-forward middle.
+
+use std::ops::Range;
+
+use super::attention::{self, Heads};
+use super::gemm::{Into, Mat, MatMut, product};
+use super::loss::softmax_cross_entropy;
+use super::{activation, norm};
+use crate::batch::{Dropout, Example};
+use crate::transformer::config::{
+    Layout, LinearAt, NormAt, Positions, TransformerConfig, rotary_tables,
+};
+
+/// What is fixed: sizes, places, angles.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    pub(crate) config: TransformerConfig,
+    pub(crate) layout: Layout,
+    /// Cosines and sines, `[context, half head width]`.
+    pub(crate) rotary: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+#[derive(Debug, Default)]
+struct LayerTape {
+    /// The residual stream at the layer's input and between its two parts, `[rows, width]`.
+    input: Vec<f32>,
+    middle: Vec<f32>,
+    norm1: Vec<f32>,
+    norm2: Vec<f32>,
+    stats1: Vec<[f32; 2]>,
+    stats2: Vec<[f32; 2]>,
+    /// `[rows, 3 · width]`, rotated.
+    qkv: Vec<f32>,
+    /// Per sequence `[heads, tokens, tokens]`.
+    probabilities: Vec<f32>,
+    attended: Vec<f32>,
+    /// `[rows, gates · hidden]`.
+    up: Vec<f32>,
+    active: Vec<f32>,
+}
+
+/// Buffers of one worker, reused from tile to tile.
+#[derive(Debug, Default)]
+pub(crate) struct Tape {
+    layers: Vec<LayerTape>,
+    output: Vec<f32>,
+    stats: Vec<[f32; 2]>,
+    normed: Vec<f32>,
+    logits: Vec<f32>,
+    /// Each sequence's rows, and where its attention weights begin.
+    sequences: Vec<(Range<usize>, usize)>,
+    targets: Vec<u32>,
+    dx: Vec<f32>,
+    branch: Vec<f32>,
+    dnorm: Vec<f32>,
+    dqkv: Vec<f32>,
+    dactive: Vec<f32>,
+    scratch: Vec<f32>,
+    factors: Vec<f32>,
+}
+
+/// Makes room for `n` values; old ones may stay, every user overwrites them.
+fn room<T: Clone + Default>(buffer: &mut Vec<T>, n: usize) {
+    buffer.resize(n, T::default());
+}
+
+/// Gradient slices of a norm: the bias stands right behind the weight.
+fn norm_gradient<'g>(g: &'g mut [f32], at: &NormAt) -> (&'g mut [f32], Option<&'g mut [f32]>) {
+    match &at.bias {
+        None => (&mut g[at.weight.clone()], None),
+        Some(bias) => {
+            let (weight, bias) =
+                g[at.weight.start..bias.end].split_at_mut(bias.start - at.weight.start);
+            (weight, Some(bias))
+        }
+    }
+}
+
+impl Network {
+    pub(crate) fn new(config: &TransformerConfig, layout: &Layout) -> Self {
+        let rotary = match config.positions {
+            Positions::Learned => None,
+            Positions::Rotary { base } => {
+                Some(rotary_tables(base, config.head_width() / 2, config.context))
+            }
+        };
+        Self {
+            config: config.clone(),
+            layout: layout.clone(),
+            rotary,
+        }
+    }
+
+    pub(crate) fn heads(&self) -> Heads {
+        Heads {
+            heads: self.config.heads,
+            head_width: self.config.head_width(),
+        }
+    }
+
+    /// `y = x W + b`.
+    pub(crate) fn linear(&self, w: &[f32], at: &LinearAt, x: &[f32], y: &mut [f32], into: Into) {
+        let rows = x.len() / at.input;
+        product(
+            MatMut::new(y, rows, at.output),
+            into,
+            1.0,
+            Mat::new(x, rows, at.input),
+            Mat::new(&w[at.weight.clone()], at.input, at.output),
+        );
+        if let Some(bias) = &at.bias {
+            norm::add_bias(y, &w[bias.clone()]);
+        }
+    }
+
+    /// Adds the gradients of `W` and `b`, and replaces `dx`.
+    fn linear_backward(
+        &self,
+        w: &[f32],
+        g: &mut [f32],
+        at: &LinearAt,
+        x: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+    ) {
+        let rows = x.len() / at.input;
+        let dy_mat = Mat::new(dy, rows, at.output);
+        product(
+            MatMut::new(dx, rows, at.input),
+            Into::Replace,
+            1.0,
+            dy_mat,
+            Mat::new(&w[at.weight.clone()], at.input, at.output).t(),
+        );
+        product(
+            MatMut::new(&mut g[at.weight.clone()], at.input, at.output),
+            Into::Add,
+            1.0,
+            Mat::new(x, rows, at.input).t(),
+            dy_mat,
+        );
+        if let Some(bias) = &at.bias {
+            norm::bias_backward(dy, &mut g[bias.clone()]);
+        }
+    }
+
+    pub(crate) fn norm(
+        &self,
+        w: &[f32],
+        at: &NormAt,
+        x: &[f32],
+        y: &mut [f32],
+        stats: &mut [[f32; 2]],
+    ) {
+        let weights = (
+            &w[at.weight.clone()],
+            at.bias.as_ref().map(|b| &w[b.clone()]),
+        );
+        norm::forward(
+            self.config.norm,
+            self.config.norm_epsilon,
+            x,
+            weights,
+            y,
+            stats,
+        );
+    }
+
+    /// Multiplies the rows of every example with its dropout factors of one site.
+    fn drop(
+        &self,
+        tile: &[Example],
+        dropout: Option<Dropout>,
+        site: usize,
+        factors: &mut Vec<f32>,
+        x: &mut [f32],
+    ) {
+        let Some(dropout) = dropout else { return };
+        let mut rest = x;
+        for example in tile {
+            let n = example.len() * self.config.width;
+            room(factors, n);
+            dropout.fill(site, example, factors);
+            let (now, later) = rest.split_at_mut(n);
+            norm::multiply(now, factors);
+            rest = later;
+        }
+    }
+
+    /// `next = x + drop(branch W + b)`.
+    #[allow(clippy::too_many_arguments)]
+    fn residual(
+        &self,
+        w: &[f32],
+        at: &LinearAt,
+        tile: &[Example],
+        (dropout, site): (Option<Dropout>, usize),
+        branch: &[f32],
+        x: &[f32],
+        next: &mut [f32],
+        (scratch, factors): (&mut Vec<f32>, &mut Vec<f32>),
+    ) {
+        next.copy_from_slice(x);
+        match dropout {
+            None => self.linear(w, at, branch, next, Into::Add),
+            Some(_) => {
+                room(scratch, next.len());
+                self.linear(w, at, branch, scratch, Into::Replace);
+                self.drop(tile, dropout, site, factors, scratch);
+                norm::add(next, scratch);
+            }
+        }
+    }
+
+    /// The sum of the losses over a tile; `tape.logits` becomes their gradient times `scale`.
+    pub(crate) fn forward(
+        &self,
+        w: &[f32],
+        tile: &[Example],
+        scale: f32,
+        dropout: Option<Dropout>,
+        tape: &mut Tape,
+    ) -> f64 {
+        let (width, hidden) = (self.config.width, self.config.inner());
+        let (mut rows, mut squares) = (0, 0);
+        tape.sequences.clear();
+        tape.targets.clear();
+        for example in tile {
+            tape.sequences.push((rows..rows + example.len(), squares));
+            tape.targets.extend_from_slice(&example.targets);
+            rows += example.len();
+            squares += self.config.heads * example.len() * example.len();
+        }
+        tape.layers
+            .resize_with(self.config.layers, LayerTape::default);
+        let Tape {
+            layers,
+            output,
+            scratch,
+            factors,
+            sequences,
+            ..
+        } = tape;
+        room(output, rows * width);
+        self.embed(w, tile, output);
+        self.drop(tile, dropout, 0, factors, output);
+        for (i, (layer, at)) in layers.iter_mut().zip(&self.layout.layers).enumerate() {
+            // The stream moves on: the last output is this layer's input.
+            std::mem::swap(&mut layer.input, output);
+            room(output, rows * width);
+            for buffer in [
+                &mut layer.middle,
+                &mut layer.norm1,
+                &mut layer.norm2,
+                &mut layer.attended,
+            ] {
+                room(buffer, rows * width);
+            }
+            room(&mut layer.stats1, rows);
+            room(&mut layer.stats2, rows);
+            room(&mut layer.qkv, rows * 3 * width);
+            room(&mut layer.probabilities, squares);
+            room(&mut layer.up, rows * at.up.output);
+            room(&mut layer.active, rows * hidden);
+
+            self.norm(
+                w,
+                &at.norm1,
+                &layer.input,
+                &mut layer.norm1,
+                &mut layer.stats1,
+            );
+            self.linear(w, &at.qkv, &layer.norm1, &mut layer.qkv, Into::Replace);
+            for (range, square) in sequences.iter() {
+                self.attend(layer, range, *square);
+            }
+            let buffers = (&mut *scratch, &mut *factors);
+            self.residual(
+                w,
+                &at.output,
+                tile,
+                (dropout, 1 + 2 * i),
+                &layer.attended,
+                &layer.input,
+                &mut layer.middle,
+                buffers,
+            );
+            self.norm(
+                w,
+                &at.norm2,
+                &layer.middle,
+                &mut layer.norm2,
+                &mut layer.stats2,
+            );
+            self.linear(w, &at.up, &layer.norm2, &mut layer.up, Into::Replace);
+            activation::forward(
+                self.config.feed_forward,
+                hidden,
+                &layer.up,
+                &mut layer.active,
+            );
+            let buffers = (&mut *scratch, &mut *factors);
+            self.residual(
+                w,
+                &at.down,
+                tile,
+                (dropout, 2 + 2 * i),
+                &layer.active,
+                &layer.middle,
+                output,
+                buffers,
+            );
+        }
+        room(&mut tape.stats, rows);
+        room(&mut tape.normed, rows * width);
+        room(&mut tape.logits, rows * self.layout.vocabulary);
+        self.norm(
+            w,
+            &self.layout.norm,
+            &tape.output,
+            &mut tape.normed,
+            &mut tape.stats,
+        );
+        self.head(w, &tape.normed, &mut tape.logits);
+        softmax_cross_entropy(&mut tape.logits, &tape.targets, scale)
+    }
+
+    /// Embedding rows, with positions where they are learned.
+    fn embed(&self, w: &[f32], tile: &[Example], x: &mut [f32]) {
+        let mut rows = x.chunks_exact_mut(self.config.width);
+        for example in tile {
+            for (position, (&token, row)) in example.inputs.iter().zip(&mut rows).enumerate() {
+                self.embed_row(w, token, position, row);
+            }
+        }
+    }
+
+    pub(crate) fn embed_row(&self, w: &[f32], token: u32, position: usize, row: &mut [f32]) {
+        let width = self.config.width;
+        let at = self.layout.embedding.start + token as usize * width;
+        row.copy_from_slice(&w[at..at + width]);
+        if let Some(positions) = &self.layout.positions {
+            let at = positions.start + position * width;
+            norm::add(row, &w[at..at + width]);
+        }
+    }
+
+    /// `logits = x headᵀ`.
+    pub(crate) fn head(&self, w: &[f32], x: &[f32], logits: &mut [f32]) {
+        let (width, vocabulary) = (self.config.width, self.layout.vocabulary);
+        let rows = x.len() / width;
+        product(
+            MatMut::new(logits, rows, vocabulary),
+            Into::Replace,
+            1.0,
+            Mat::new(x, rows, width),
+            Mat::new(&w[self.layout.head.clone()], vocabulary, width).t(),
+        );
+    }
+
+    fn attend(&self, layer: &mut LayerTape, range: &Range<usize>, square: usize) {
+        let (width, n) = (self.config.width, range.len());
+        let stride = 3 * width;
+        let qkv = &mut layer.qkv[range.start * stride..range.end * stride];
+        if let Some((cos, sin)) = &self.rotary {
+            attention::rotate(self.heads(), qkv, (cos, sin), 0, false);
+        }
+        let squares = self.config.heads * n * n;
+        attention::forward(
+            self.heads(),
+            (qkv, stride),
+            (&qkv[width..], &qkv[2 * width..], stride),
+            (n, n),
+            &mut layer.probabilities[square..square + squares],
+            &mut layer.attended[range.start * width..range.end * width],
+        );
+    }
+
+    /// Adds the gradient of the last [`Network::forward`] to `g`.
+    pub(crate) fn backward(
+        &self,
+        w: &[f32],
+        g: &mut [f32],
+        tile: &[Example],
+        dropout: Option<Dropout>,
+        tape: &mut Tape,
+    ) {
+        let (width, vocabulary) = (self.config.width, self.layout.vocabulary);
+        let rows = tape.targets.len();
+        let Tape {
+            dx,
+            branch,
+            dnorm,
+            dqkv,
+            dactive,
+            scratch,
+            factors,
+            ..
+        } = tape;
+        for buffer in [&mut *dx, branch, dnorm] {
+            room(buffer, rows * width);
+        }
+        room(dqkv, rows * 3 * width);
+        room(dactive, rows * self.config.inner());
+
+        let dlogits = Mat::new(&tape.logits, rows, vocabulary);
+        let head = self.layout.head.clone();
+        product(
+            MatMut::new(&mut g[head.clone()], vocabulary, width),
+            Into::Add,
+            1.0,
+            dlogits.t(),
+            Mat::new(&tape.normed, rows, width),
+        );
+        product(
+            MatMut::new(dnorm, rows, width),
+            Into::Replace,
+            1.0,
+            dlogits,
+            Mat::new(&w[head], vocabulary, width),
+        );
+        dx.fill(0.0);
+        self.norm_backward(
+            w,
+            g,
+            &self.layout.norm,
+            &tape.output,
+            &tape.stats,
+            dnorm,
+            dx,
+        );
+        for (i, (layer, at)) in tape
+            .layers
+            .iter_mut()
+            .zip(&self.layout.layers)
+            .enumerate()
+            .rev()
+        {
+            // What follows the residual sum reaches both the stream and the branch.
+            branch.copy_from_slice(dx);
+            self.drop(tile, dropout, 2 + 2 * i, factors, branch);
+            self.linear_backward(w, g, &at.down, &layer.active, branch, dactive);
+            let (kind, hidden) = (self.config.feed_forward, self.config.inner());
+            activation::backward(kind, hidden, &mut layer.up, dactive);
+            self.linear_backward(w, g, &at.up, &layer.norm2, &layer.up, dnorm);
+            self.norm_backward(w, g, &at.norm2, &layer.middle, &layer.stats2, dnorm, dx);
+
+            branch.copy_from_slice(dx);
+            self.drop(tile, dropout, 1 + 2 * i, factors, branch);
+            self.linear_backward(w, g, &at.output, &layer.attended, branch, dnorm);
+            for (range, square) in &tape.sequences {
+                self.attend_backward(layer, range, *square, dnorm, dqkv, scratch);
+            }
+            self.linear_backward(w, g, &at.qkv, &layer.norm1, dqkv, dnorm);
+            self.norm_backward(w, g, &at.norm1, &layer.input, &layer.stats1, dnorm, dx);
+        }
+        self.drop(tile, dropout, 0, factors, dx);
+        let mut gradients = dx.chunks_exact(width);
+        for example in tile {
+            for (position, (&token, row)) in example.inputs.iter().zip(&mut gradients).enumerate() {
+                let at = self.layout.embedding.start + token as usize * width;
+                norm::add(&mut g[at..at + width], row);
+                if let Some(positions) = &self.layout.positions {
+                    let at = positions.start + position * width;
+                    norm::add(&mut g[at..at + width], row);
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn norm_backward(
+        &self,
+        w: &[f32],
+        g: &mut [f32],
+        at: &NormAt,
+        x: &[f32],
+        stats: &[[f32; 2]],
+        dy: &[f32],
+        dx: &mut [f32],
+    ) {
+        let weight = &w[at.weight.clone()];
+        norm::backward(
+            self.config.norm,
+            x,
+            stats,
+            weight,
+            dy,
+            dx,
+            norm_gradient(g, at),
+        );
+    }
+
+    fn attend_backward(
+        &self,
+        layer: &LayerTape,
+        range: &Range<usize>,
+        square: usize,
+        dout: &[f32],
+        dqkv: &mut [f32],
+        scratch: &mut Vec<f32>,
+    ) {
+        let (width, n) = (self.config.width, range.len());
+        let stride = 3 * width;
+        let squares = self.config.heads * n * n;
+        let dqkv = &mut dqkv[range.start * stride..range.end * stride];
+        attention::backward(
+            self.heads(),
+            &layer.qkv[range.start * stride..range.end * stride],
+            n,
+            &layer.probabilities[square..square + squares],
+            &dout[range.start * width..range.end * width],
+            dqkv,
+            scratch,
+        );
+        if let Some((cos, sin)) = &self.rotary {
+            attention::rotate(self.heads(), dqkv, (cos, sin), 0, true);
+        }
+    }
+}

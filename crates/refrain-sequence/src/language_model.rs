@@ -1,0 +1,59 @@
+//! What every language model can do, whatever computes it.
+
+use crate::Result;
+
+/// A model of the next token.
+///
+/// Object-safe: the sampler and the tools take `&dyn LanguageModel`.
+pub trait LanguageModel: Send + Sync {
+    /// How many tokens the model knows.
+    fn vocabulary_size(&self) -> usize;
+
+    /// The most tokens it looks at, when that is bounded.
+    fn context(&self) -> Option<usize>;
+
+    /// An empty state: no token read yet.
+    ///
+    /// # Errors
+    /// When the device fails.
+    fn start(&self) -> Result<Box<dyn LanguageState + '_>>;
+
+    /// The natural logarithm of the probability of each token but the first, given those before
+    /// it; as long as `tokens` less one.
+    ///
+    /// # Errors
+    /// As [`LanguageState::feed`].
+    fn log_probabilities(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        crate::tokenizer::check_tokens("tokens", tokens, self.vocabulary_size())?;
+        let mut state = self.start()?;
+        tokens
+            .windows(2)
+            .map(|pair| Ok(log_probability(&state.feed(&pair[..1])?, pair[1])))
+            .collect()
+    }
+}
+
+/// What a model has read: a key/value cache, or hidden state.
+pub trait LanguageState: Send {
+    /// Reads tokens and returns the logits of the next one, as long as the vocabulary.
+    ///
+    /// # Errors
+    /// [`crate::Error::Token`] for a token outside the vocabulary, [`crate::Error::TooShort`] for
+    /// no token at all, [`crate::Error::Device`].
+    fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>>;
+
+    /// How many tokens were read.
+    fn position(&self) -> usize;
+
+    /// A copy that continues on its own: a prompt is read once and continued many times.
+    fn fork(&self) -> Box<dyn LanguageState + '_>;
+}
+
+/// `ln softmax(logits)[token]`, summed in double precision.
+pub(crate) fn log_probability(logits: &[f32], token: u32) -> f32 {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
+    logits.get(token as usize).map_or(f32::NEG_INFINITY, |&x| {
+        (f64::from(x - most) - sum.ln()) as f32
+    })
+}

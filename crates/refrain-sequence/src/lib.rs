@@ -1,0 +1,106 @@
+//! Sequence models: train, checkpoint, load and generate text and tunes.
+//!
+//! A [`Corpus`] holds tokens with their [`Vocabulary`]; a [`Trainer`] fits a [`Transformer`] to
+//! it; a [`Sampler`] writes with it, or with anything else that is a [`LanguageModel`].
+//!
+//! ```
+//! use refrain_sequence::{
+//!     Characters, Corpus, LanguageModel, Sampler, Tokenizer, Trainer, Transformer, TransformerConfig,
+//! };
+//!
+//! // A text, one token per character, its last tenth held out.
+//! let text = "row, row, row your boat, gently down the stream. ".repeat(40);
+//! let characters = Characters::from_text(&text)?;
+//! let corpus = Corpus::text(&characters, &text)?.hold_out(0.1, 0)?;
+//!
+//! // A tiny model, trained for a moment.
+//! let config = TransformerConfig { layers: 1, heads: 2, width: 32, context: 32, ..Default::default() };
+//! let trainer = Trainer { steps: 120, learning_rate: 1e-2, warm_up: 10, ..Trainer::default() };
+//! let trained = trainer.fit(&config, &corpus, &refrain_core::device("cpu")?)?;
+//! assert!(trained.curve.best().unwrap().loss < 1.0); // nats per character, on the held-out part
+//!
+//! // Generate, save, load.
+//! let sampler = Sampler { temperature: 0.0, max_tokens: 12, ..Sampler::default() };
+//! let prompt = characters.encode("row, row, row your")?;
+//! let written = sampler.generate(&trained.model, &prompt)?;
+//! assert_eq!(characters.decode(&written.tokens)?, " boat, gentl");
+//!
+//! let bytes = trained.model.to_bytes()?; // or .save("boat.refrain")
+//! let model = Transformer::from_bytes(bytes, &refrain_core::device("cpu")?)?;
+//! assert_eq!(sampler.generate(&model, &prompt)?, written);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Which piece when
+//!
+//! | you have | take |
+//! |---|---|
+//! | one long text | [`Corpus::text`] with [`Characters`] or [`Bytes`]: random windows |
+//! | many short texts, tunes, poems | [`Corpus::texts`] or [`Corpus::documents`]: one example each, never run together |
+//! | tokens from elsewhere | [`Vocabulary::named`] and [`Corpus::documents`] |
+//! | a model that should lean towards a few favourites | [`Trainer::fine_tune`] with [`Trainer::fine_tuning`] |
+//! | hours of training | [`Trainer::checkpoint`], then [`Trainer::resume`]: the same losses as an unbroken run |
+//! | your own idea of a valid next token | [`Sampler::generate_with`]: a filter on the logits |
+//! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
+//!
+//! # Tunes, or any tokens with a beginning that says what follows
+//!
+//! Put what a text should be conditioned on in front of it, as tokens of their own, and prompt
+//! with them later:
+//!
+//! ```
+//! use refrain_sequence::{Corpus, Sampler, Trainer, TransformerConfig, Vocabulary};
+//!
+//! let names = Vocabulary::named(["<up>", "<down>", "<end>", "1", "2", "3", "4", "5"])?;
+//! let scales = (0..60).map(|i| match i % 2 {
+//!     0 => vec![0, 3, 4, 5, 6, 7, 2],
+//!     _ => vec![1, 7, 6, 5, 4, 3, 2],
+//! });
+//! let corpus = Corpus::documents(names, scales.collect())?.hold_out(0.1, 7)?;
+//! let config = TransformerConfig { layers: 1, heads: 2, width: 16, context: 16, ..Default::default() };
+//! let trainer = Trainer { steps: 100, learning_rate: 1e-2, warm_up: 10, ..Trainer::default() };
+//! let device = refrain_core::device("cpu")?;
+//! let model = trainer.fit(&config, &corpus, &device)?.model;
+//!
+//! let sampler = Sampler { stop: vec![2], max_tokens: 20, temperature: 0.1, seed: 3, ..Sampler::default() };
+//! let down = sampler.generate(&model, &[1])?;
+//! assert_eq!(down.tokens, [7, 6, 5, 4, 3, 2]);
+//!
+//! // Several at once, the likeliest first.
+//! let mut many = sampler.generate_many(&model, &[0], 4)?;
+//! many.sort_by(|a, b| b.mean_log_probability().total_cmp(&a.mean_log_probability()));
+//! assert_eq!(many[0].tokens, [3, 4, 5, 6, 7, 2]);
+//!
+//! // Lean towards one listener's favourites.
+//! let favourites = Corpus::documents(corpus.vocabulary().clone(), vec![vec![0, 3, 5, 7, 2]; 8])?;
+//! let tuned = Trainer::fine_tuning().fine_tune(&model, &favourites)?.model;
+//! # let _ = tuned;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # How it computes
+//!
+//! Every model is a tensor program that runs on any device burn knows. On the device `"cpu"` the
+//! transformer also has kernels of its own, several times faster, held to the program by tests;
+//! [`Compute`] chooses, and by itself chooses well. The same seed gives the same first weights,
+//! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
+
+mod batch;
+mod corpus;
+mod engine;
+mod error;
+mod kernels;
+mod language_model;
+mod sampler;
+mod tokenizer;
+mod train;
+mod transformer;
+
+pub use corpus::{Corpus, TokenSequences};
+pub use error::{Error, Result};
+pub use language_model::{LanguageModel, LanguageState};
+pub use refrain_core::Device;
+pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Sampler};
+pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
+pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};
+pub use transformer::{Compute, FeedForward, Norm, Positions, Transformer, TransformerConfig};

@@ -1,0 +1,306 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A model whose next logits depend only on the last token.
+struct Table(Vec<Vec<f32>>);
+
+struct TableState<'a>(&'a Table, usize);
+
+impl LanguageModel for Table {
+    fn vocabulary_size(&self) -> usize {
+        self.0.len()
+    }
+    fn context(&self) -> Option<usize> {
+        None
+    }
+    fn start(&self) -> Result<Box<dyn LanguageState + '_>> {
+        Ok(Box::new(TableState(self, 0)))
+    }
+}
+
+impl LanguageState for TableState<'_> {
+    fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.1 += tokens.len();
+        Ok(self.0.0[*tokens.last().unwrap() as usize].clone())
+    }
+    fn position(&self) -> usize {
+        self.1
+    }
+    fn fork(&self) -> Box<dyn LanguageState + '_> {
+        Box::new(TableState(self.0, self.1))
+    }
+}
+
+fn one_row(logits: &[f32]) -> Table {
+    Table(vec![logits.to_vec(); logits.len()])
+}
+
+/// The distribution the sampler should draw from, the slow way: sort, cut, normalise.
+fn candidates_reference(sampler: &Sampler, logits: &[f32]) -> Vec<f64> {
+    let n = logits.len();
+    let mut order: Vec<usize> = (0..n).collect();
+    order.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap().then(a.cmp(&b)));
+    let mut out = vec![0.0; n];
+    if sampler.temperature == 0.0 {
+        out[order[0]] = 1.0;
+        return out;
+    }
+    let weight = |i: usize| (f64::from(logits[i]) / f64::from(sampler.temperature)).exp();
+    order.truncate(sampler.top_k.unwrap_or(n));
+    let total: f64 = order.iter().map(|&i| weight(i)).sum();
+    let mut reached = 0.0;
+    for i in order {
+        if sampler.top_p.is_some_and(|p| reached >= f64::from(p)) {
+            break;
+        }
+        reached += weight(i) / total;
+        out[i] = weight(i);
+    }
+    let sum: f64 = out.iter().sum();
+    out.iter_mut().for_each(|x| *x /= sum);
+    out
+}
+
+proptest! {
+    #[test]
+    fn candidates_agree_with_the_reference(
+        logits in proptest::collection::vec(-6i32..6, 1..20),
+        temperature in prop_oneof![Just(0.0f32), 0.2f32..3.0],
+        top_k in proptest::option::of(1usize..25),
+        top_p in proptest::option::of(0.05f32..1.0),
+    ) {
+        // Steps of a half: many ties, and no sums that fall a rounding error apart.
+        let logits: Vec<f32> = logits.iter().map(|&x| x as f32 / 2.0).collect();
+        let sampler = Sampler { temperature, top_k, top_p, ..Sampler::default() };
+        let mut got = vec![0.0; logits.len()];
+        for (token, probability) in sampler.candidates(&logits) {
+            got[token as usize] = probability;
+        }
+        let expected = candidates_reference(&sampler, &logits);
+        for (a, b) in got.iter().zip(&expected) {
+            prop_assert!((a - b).abs() < 1e-9, "{:?} {:?}", got, expected);
+        }
+    }
+}
+
+#[test]
+fn draws_follow_the_distribution() {
+    let logits = [1.0f32, 0.0, -1.0, 2.0, 0.5];
+    let model = one_row(&logits);
+    for sampler in [
+        Sampler {
+            max_tokens: 20_000,
+            ..Sampler::default()
+        },
+        Sampler {
+            max_tokens: 20_000,
+            temperature: 0.5,
+            top_k: Some(3),
+            ..Sampler::default()
+        },
+        Sampler {
+            max_tokens: 20_000,
+            top_p: Some(0.8),
+            seed: 3,
+            ..Sampler::default()
+        },
+    ] {
+        let generated = sampler.generate(&model, &[0]).unwrap();
+        assert_eq!(
+            (generated.tokens.len(), generated.finish),
+            (20_000, Finish::Length)
+        );
+        let expected = candidates_reference(&sampler, &logits);
+        for (token, &p) in expected.iter().enumerate() {
+            let count = generated
+                .tokens
+                .iter()
+                .filter(|&&t| t as usize == token)
+                .count();
+            let share = count as f64 / 20_000.0;
+            // Five standard deviations.
+            let tolerance = 5.0 * (p * (1.0 - p) / 20_000.0).sqrt();
+            assert!(
+                (share - p).abs() <= tolerance,
+                "token {token}: {share} for {p}"
+            );
+        }
+        // The log-probabilities are the model's own.
+        let sum: f32 = logits.iter().map(|x| x.exp()).sum();
+        for (&t, &l) in generated.tokens.iter().zip(&generated.log_probabilities) {
+            assert!((l - (logits[t as usize].exp() / sum).ln()).abs() < 1e-5);
+        }
+    }
+}
+
+#[test]
+fn greedy_stop_and_penalty() {
+    // 0 → 1 → 2 → 0 …
+    let next = |i: usize| {
+        (0..3)
+            .map(|j| if j == (i + 1) % 3 { 3.0 } else { -1.0 })
+            .collect()
+    };
+    let model = Table((0..3).map(next).collect());
+    let greedy = Sampler {
+        temperature: 0.0,
+        max_tokens: 7,
+        ..Sampler::default()
+    };
+    assert_eq!(
+        greedy.generate(&model, &[0]).unwrap().tokens,
+        [1, 2, 0, 1, 2, 0, 1]
+    );
+    let stopping = Sampler {
+        stop: vec![0],
+        ..greedy.clone()
+    };
+    let generated = stopping.generate(&model, &[0]).unwrap();
+    assert_eq!(
+        (generated.tokens.as_slice(), generated.finish),
+        ([1, 2, 0].as_slice(), Finish::Stop)
+    );
+    assert!(
+        Sampler {
+            max_tokens: 0,
+            ..greedy.clone()
+        }
+        .generate(&model, &[0])
+        .unwrap()
+        .tokens
+        .is_empty()
+    );
+
+    // 3 / 4 stays above -1 · 4: a penalty alone never makes the impossible likely …
+    let penalised = Sampler {
+        repetition_penalty: 4.0,
+        ..greedy.clone()
+    };
+    assert_eq!(
+        penalised.generate(&model, &[0]).unwrap().tokens[..3],
+        [1, 2, 0]
+    );
+    // … and it turns a close race.
+    let model = one_row(&[1.0, 0.9]);
+    let penalised = Sampler {
+        repetition_penalty: 1.3,
+        repetition_window: Some(1),
+        ..greedy
+    };
+    assert_eq!(
+        penalised.generate(&model, &[0]).unwrap().tokens,
+        [1, 0, 1, 0, 1, 0, 1]
+    );
+}
+
+#[test]
+fn seeds_streams_and_filters() {
+    let model = one_row(&[0.3, 0.1, 0.2, 0.0]);
+    let sampler = Sampler {
+        max_tokens: 30,
+        seed: 5,
+        ..Sampler::default()
+    };
+    let one = sampler.generate(&model, &[0]).unwrap();
+    assert_eq!(one, sampler.generate(&model, &[0]).unwrap());
+    assert_ne!(
+        one,
+        Sampler {
+            seed: 6,
+            ..sampler.clone()
+        }
+        .generate(&model, &[0])
+        .unwrap()
+    );
+    let many = sampler.generate_many(&model, &[0], 3).unwrap();
+    assert_eq!(many[0], one);
+    assert_ne!(many[1], many[2]);
+    let streamed: Vec<u32> = sampler
+        .stream(&model, &[0])
+        .unwrap()
+        .map(|t| t.unwrap().token)
+        .collect();
+    assert_eq!(streamed, one.tokens);
+
+    let mut seen = 0;
+    let filtered = sampler
+        .generate_with(&model, &[0, 1], |text, logits| {
+            seen = text.len();
+            logits[text.len() % 4] = f32::NEG_INFINITY;
+        })
+        .unwrap();
+    for (i, &token) in filtered.tokens.iter().enumerate() {
+        assert_ne!(token as usize, (i + 2) % 4);
+    }
+    assert_eq!(seen, 31);
+    let none = sampler.generate_with(&model, &[0], |_, logits| logits.fill(f32::NEG_INFINITY));
+    assert_eq!(
+        none.unwrap_err().to_string(),
+        "position 1: every token has been ruled out"
+    );
+}
+
+#[test]
+fn impossible_settings_are_refused() {
+    let model = one_row(&[0.0, 1.0]);
+    let default = Sampler::default;
+    for (sampler, word) in [
+        (
+            Sampler {
+                temperature: -1.0,
+                ..default()
+            },
+            "temperature",
+        ),
+        (
+            Sampler {
+                temperature: f32::NAN,
+                ..default()
+            },
+            "temperature",
+        ),
+        (
+            Sampler {
+                top_k: Some(0),
+                ..default()
+            },
+            "top_k",
+        ),
+        (
+            Sampler {
+                top_p: Some(0.0),
+                ..default()
+            },
+            "top_p",
+        ),
+        (
+            Sampler {
+                top_p: Some(1.5),
+                ..default()
+            },
+            "top_p",
+        ),
+        (
+            Sampler {
+                repetition_penalty: 0.0,
+                ..default()
+            },
+            "repetition_penalty",
+        ),
+    ] {
+        let error = sampler.generate(&model, &[0]).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+    assert!(default().generate(&model, &[]).is_err());
+    assert!(default().generate(&model, &[2]).is_err());
+    // NaN logits are never drawn.
+    let model = one_row(&[f32::NAN, 1.0, f32::NAN]);
+    let generated = Sampler {
+        max_tokens: 50,
+        ..default()
+    }
+    .generate(&model, &[1])
+    .unwrap();
+    assert!(generated.tokens.iter().all(|&t| t == 1));
+}

@@ -1,0 +1,499 @@
+//! Training a language model on a [`Corpus`].
+//!
+//! Every step draws `batch × accumulate` windows or documents, averages the cross-entropy of all
+//! their targets, clips the gradient by its global norm (Pascanu et al., 2013) and takes one AdamW
+//! step; the learning rate warms up linearly and falls along a cosine. At intervals the *whole*
+//! validation part is scored; the best weights are kept, and training may stop early.
+//!
+//! What a step sees depends only on the seed and the step's number, so a run that was interrupted
+//! and resumed from a checkpoint gives the same losses as an unbroken one, bit for bit, on the CPU
+//! with the same number of threads.
+
+mod checkpoint;
+mod curve;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use refrain_core::{Device, Monitor};
+use serde::{Deserialize, Serialize};
+
+pub use curve::{LearningCurve, LossPoint};
+
+use crate::batch::{Batcher, Dropout, Example, everything, scored};
+use crate::engine::{Engine, Update};
+use crate::transformer::config::Role;
+use crate::transformer::{Compute, Transformer, TransformerConfig};
+use crate::{Corpus, Error, Result};
+
+/// Which parameters weight decay pulls towards zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Decay {
+    /// Matrices and embeddings, as nanoGPT; never norms and biases.
+    Matrices,
+    /// Matrices only; never embeddings, norms and biases.
+    NotEmbeddings,
+    /// Everything.
+    All,
+}
+
+impl Decay {
+    pub(crate) fn applies(self, role: Role) -> bool {
+        match (self, role) {
+            (Self::All, _) | (_, Role::Matrix) => true,
+            (Self::Matrices, Role::Embedding) => true,
+            (Self::NotEmbeddings, Role::Embedding) | (_, Role::Vector) => false,
+        }
+    }
+}
+
+/// Which weights a run returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keep {
+    /// Those with the lowest validation loss; the last ones where nothing is held out.
+    Best,
+    /// The last ones.
+    Last,
+}
+
+/// How a model is trained. The default follows nanoGPT's small recipe.
+///
+/// ```
+/// use refrain_sequence::{Characters, Corpus, Trainer, TransformerConfig};
+/// let text = "so long and thanks for all the fish. ".repeat(30);
+/// let corpus = Corpus::text(&Characters::from_text(&text)?, &text)?.hold_out(0.1, 0)?;
+/// let config = TransformerConfig { layers: 1, heads: 2, width: 32, context: 16, ..Default::default() };
+/// let trainer = Trainer { steps: 60, learning_rate: 1e-2, warm_up: 10, ..Trainer::default() };
+/// let trained = trainer.fit(&config, &corpus, &refrain_core::device("cpu")?)?;
+/// let first = trained.curve.train[0].loss;
+/// assert!(trained.curve.best().unwrap().loss < 0.6 * first);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Trainer {
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Windows or documents in one pass through the model.
+    pub batch: usize,
+    /// Passes whose gradients make one step; the same as a larger batch, in less memory.
+    pub accumulate: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// The last learning rate, as a share of the highest.
+    pub final_share: f64,
+    /// Steps of linear warm-up.
+    pub warm_up: usize,
+    /// AdamW's decoupled weight decay.
+    pub weight_decay: f64,
+    /// What it applies to.
+    pub decay: Decay,
+    /// AdamW's β₁ and β₂.
+    pub betas: (f64, f64),
+    /// AdamW's ε.
+    pub epsilon: f64,
+    /// The largest global norm of a gradient.
+    pub clip: Option<f64>,
+    /// Steps between two validations; one more follows the last step.
+    pub evaluate_every: usize,
+    /// Stop after so many validations without a new best.
+    pub patience: Option<usize>,
+    /// Which weights the run returns.
+    pub keep: Keep,
+    /// Where to write checkpoints.
+    #[serde(skip)]
+    pub checkpoint: Option<PathBuf>,
+    /// Steps between two checkpoints.
+    #[serde(skip)]
+    pub checkpoint_every: usize,
+    /// How to compute.
+    pub compute: Compute,
+    /// Decides first weights, batches and dropout.
+    pub seed: u64,
+}
+
+impl Default for Trainer {
+    fn default() -> Self {
+        Self {
+            steps: 2_000,
+            batch: 12,
+            accumulate: 1,
+            learning_rate: 1e-3,
+            final_share: 0.1,
+            warm_up: 100,
+            weight_decay: 0.1,
+            decay: Decay::Matrices,
+            betas: (0.9, 0.99),
+            epsilon: 1e-8,
+            clip: Some(1.0),
+            evaluate_every: 250,
+            patience: None,
+            keep: Keep::Best,
+            checkpoint: None,
+            checkpoint_every: 250,
+            compute: Compute::Auto,
+            seed: 0,
+        }
+    }
+}
+
+/// A finished run.
+#[derive(Debug, Clone)]
+pub struct Trained {
+    /// The model.
+    pub model: Transformer,
+    /// Training loss at each step and validation loss at intervals.
+    pub curve: LearningCurve,
+    /// Whether [`Trainer::patience`] ran out.
+    pub stopped_early: bool,
+    /// Time in training steps, without validation.
+    pub training_time: Duration,
+    /// Targets trained on.
+    pub tokens: u64,
+}
+
+impl Trained {
+    /// Targets trained on in one second.
+    pub fn tokens_per_second(&self) -> f64 {
+        self.tokens as f64 / self.training_time.as_secs_f64().max(1e-9)
+    }
+}
+
+/// Where a run stands.
+pub(crate) struct Run {
+    pub(crate) step: usize,
+    pub(crate) curve: LearningCurve,
+    /// Weights of the lowest validation loss so far.
+    pub(crate) best: Option<Vec<f32>>,
+    pub(crate) best_loss: f32,
+    /// Validations since then.
+    pub(crate) stale: usize,
+}
+
+impl Trainer {
+    /// Settings for continuing a trained model on a little data of one kind: few steps, a low
+    /// learning rate, early stopping.
+    pub fn fine_tuning() -> Self {
+        Self {
+            steps: 200,
+            learning_rate: 2e-4,
+            warm_up: 20,
+            evaluate_every: 20,
+            patience: Some(3),
+            ..Self::default()
+        }
+    }
+
+    /// Trains a new model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field, [`Error::Diverged`] naming the step.
+    pub fn fit(
+        &self,
+        config: &TransformerConfig,
+        corpus: &Corpus,
+        device: &Device,
+    ) -> Result<Trained> {
+        self.fit_with(config, corpus, device, &Monitor::silent())
+    }
+
+    /// Trains a new model, telling `monitor` loss and rate.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`], and when cancelled.
+    pub fn fit_with(
+        &self,
+        config: &TransformerConfig,
+        corpus: &Corpus,
+        device: &Device,
+        monitor: &Monitor,
+    ) -> Result<Trained> {
+        let model = Transformer::new(config, corpus.vocabulary().clone(), self.seed, device)?;
+        self.fine_tune_with(&model, corpus, monitor)
+    }
+
+    /// Continues from a model, on its device, with a fresh optimizer; the given model stays as it
+    /// is. [`Trainer::fine_tuning`] has settings for it.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`], and [`Error::Config`] when the corpus has another vocabulary.
+    pub fn fine_tune(&self, model: &Transformer, corpus: &Corpus) -> Result<Trained> {
+        self.fine_tune_with(model, corpus, &Monitor::silent())
+    }
+
+    /// Continues from a model, telling `monitor` loss and rate.
+    ///
+    /// # Errors
+    /// As [`Trainer::fine_tune`], and when cancelled.
+    pub fn fine_tune_with(
+        &self,
+        model: &Transformer,
+        corpus: &Corpus,
+        monitor: &Monitor,
+    ) -> Result<Trained> {
+        let run = Run {
+            step: 0,
+            curve: LearningCurve::default(),
+            best: None,
+            best_loss: f32::INFINITY,
+            stale: 0,
+        };
+        self.run(model, None, run, corpus, monitor)
+    }
+
+    /// Continues an interrupted run from its checkpoint, as if it had not stopped.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when the trainer or the corpus is not the one that wrote it.
+    pub fn resume(
+        &self,
+        checkpoint: impl AsRef<Path>,
+        corpus: &Corpus,
+        device: &Device,
+    ) -> Result<Trained> {
+        self.resume_with(checkpoint, corpus, device, &Monitor::silent())
+    }
+
+    /// Continues an interrupted run, telling `monitor` loss and rate.
+    ///
+    /// # Errors
+    /// As [`Trainer::resume`], and when cancelled.
+    pub fn resume_with(
+        &self,
+        checkpoint: impl AsRef<Path>,
+        corpus: &Corpus,
+        device: &Device,
+        monitor: &Monitor,
+    ) -> Result<Trained> {
+        let (model, parameters, run) = checkpoint::read(checkpoint.as_ref(), self, corpus, device)?;
+        self.run(&model, Some(parameters), run, corpus, monitor)
+    }
+
+    fn validate(&self) -> Result<()> {
+        for (field, value) in [
+            ("Trainer.steps", self.steps),
+            ("Trainer.batch", self.batch),
+            ("Trainer.accumulate", self.accumulate),
+            ("Trainer.evaluate_every", self.evaluate_every),
+        ] {
+            if value == 0 || value > u32::MAX as usize {
+                return Err(Error::config(field, value, "at least 1"));
+            }
+        }
+        if self.checkpoint.is_some() && self.checkpoint_every == 0 {
+            return Err(Error::config("Trainer.checkpoint_every", 0, "at least 1"));
+        }
+        let unit = |x: f64| (0.0..1.0).contains(&x);
+        for (field, value, fits, expected) in [
+            (
+                "Trainer.learning_rate",
+                self.learning_rate,
+                self.learning_rate.is_finite() && self.learning_rate >= 0.0,
+                "0 or positive",
+            ),
+            (
+                "Trainer.final_share",
+                self.final_share,
+                (0.0..=1.0).contains(&self.final_share),
+                "between 0 and 1",
+            ),
+            (
+                "Trainer.weight_decay",
+                self.weight_decay,
+                self.weight_decay.is_finite() && self.weight_decay >= 0.0,
+                "0 or positive",
+            ),
+            (
+                "Trainer.betas.0",
+                self.betas.0,
+                unit(self.betas.0),
+                "at least 0, below 1",
+            ),
+            (
+                "Trainer.betas.1",
+                self.betas.1,
+                unit(self.betas.1),
+                "at least 0, below 1",
+            ),
+            (
+                "Trainer.epsilon",
+                self.epsilon,
+                self.epsilon.is_finite() && self.epsilon > 0.0,
+                "positive",
+            ),
+            (
+                "Trainer.clip",
+                self.clip.unwrap_or(1.0),
+                self.clip.is_none_or(|c| c.is_finite() && c > 0.0),
+                "positive",
+            ),
+        ] {
+            if !fits {
+                return Err(Error::config(field, value, expected));
+            }
+        }
+        Ok(())
+    }
+
+    /// Linear warm-up, then a cosine from the highest to the last rate.
+    pub fn learning_rate_at(&self, step: usize) -> f64 {
+        let warm_up = self.warm_up.min(self.steps);
+        if step < warm_up {
+            return self.learning_rate * (step + 1) as f64 / (warm_up + 1) as f64;
+        }
+        let progress = (step - warm_up) as f64 / (self.steps - warm_up).max(1) as f64;
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
+        self.learning_rate * (self.final_share + (1.0 - self.final_share) * cosine)
+    }
+
+    fn update_at(&self, step: usize) -> Update {
+        Update {
+            learning_rate: self.learning_rate_at(step),
+            beta1: self.betas.0,
+            beta2: self.betas.1,
+            epsilon: self.epsilon,
+            weight_decay: self.weight_decay,
+            decay: self.decay,
+            clip: self.clip,
+            step: step as u64 + 1,
+        }
+    }
+
+    fn run(
+        &self,
+        model: &Transformer,
+        parameters: Option<crate::engine::Parameters>,
+        mut run: Run,
+        corpus: &Corpus,
+        monitor: &Monitor,
+    ) -> Result<Trained> {
+        self.validate()?;
+        if model.vocabulary() != corpus.vocabulary() {
+            return Err(Error::config(
+                "Corpus.vocabulary",
+                format_args!("of {} tokens", corpus.vocabulary().len()),
+                "the vocabulary the model was trained with",
+            ));
+        }
+        let mut engine = model.engine(self.compute)?;
+        if let Some(parameters) = parameters {
+            engine.restore(parameters)?;
+        }
+        let config = model.config();
+        let mut batcher = Batcher::new(corpus.train(), config.context, self.seed);
+        let held = corpus
+            .validation()
+            .map(|data| everything(data, config.context));
+        let dropout = (config.dropout > 0.0).then_some(Dropout {
+            rate: config.dropout,
+            seed: self.seed,
+        });
+
+        let stage = monitor.start("train transformer", Some(self.steps as u64));
+        stage.advance(run.step as u64, "")?;
+        let (mut training_time, mut tokens) = (Duration::ZERO, 0u64);
+        let mut stopped_early = false;
+        let mut validation = String::new();
+        while run.step < self.steps && !stopped_early {
+            let began = Instant::now();
+            let (loss, count) = self.step(engine.as_mut(), &mut batcher, run.step, dropout)?;
+            training_time += began.elapsed();
+            tokens += count as u64;
+            run.curve.train.push(LossPoint {
+                step: run.step,
+                loss: loss as f32,
+            });
+            run.step += 1;
+
+            let last = run.step == self.steps;
+            if let Some(held) = &held
+                && (last || run.step.is_multiple_of(self.evaluate_every))
+            {
+                let loss = evaluate(engine.as_ref(), held, self.batch)? as f32;
+                run.curve.validation.push(LossPoint {
+                    step: run.step,
+                    loss,
+                });
+                validation = format!(" · validation {loss:.3}");
+                if loss < run.best_loss {
+                    run.best_loss = loss;
+                    run.best = Some(engine.weights()?);
+                    run.stale = 0;
+                } else {
+                    run.stale += 1;
+                    stopped_early = self.patience.is_some_and(|p| run.stale >= p);
+                }
+            }
+            if let Some(path) = &self.checkpoint
+                && (last || run.step.is_multiple_of(self.checkpoint_every))
+            {
+                checkpoint::write(path, self, model, engine.as_ref(), &run, corpus)?;
+            }
+            let rate = tokens as f64 / training_time.as_secs_f64().max(1e-9);
+            stage.advance(
+                1,
+                format_args!("loss {loss:.3}{validation} · {:.1}k tokens/s", rate / 1e3),
+            )?;
+        }
+        let weights = match (self.keep, run.best) {
+            (Keep::Best, Some(best)) => best,
+            _ => engine.weights()?,
+        };
+        Ok(Trained {
+            model: model.with_weights(weights)?,
+            curve: run.curve,
+            stopped_early,
+            training_time,
+            tokens,
+        })
+    }
+
+    /// One optimizer step; the mean loss and the number of targets.
+    fn step(
+        &self,
+        engine: &mut dyn Engine,
+        batcher: &mut Batcher<'_>,
+        step: usize,
+        dropout: Option<Dropout>,
+    ) -> Result<(f64, usize)> {
+        let first = (step * self.accumulate) as u64;
+        let batches: Vec<Vec<Example>> = (0..self.accumulate as u64)
+            .map(|i| batcher.batch(first + i, self.batch))
+            .collect();
+        let count: usize = batches.iter().map(|b| scored(b)).sum();
+        let mut sum = 0.0;
+        for batch in &batches {
+            sum += engine.accumulate(batch, 1.0 / count.max(1) as f64, dropout)?;
+        }
+        let loss = sum / count.max(1) as f64;
+        let update = self.update_at(step);
+        let gradient_norm = engine.update(&update)?;
+        if !(loss.is_finite() && gradient_norm.is_finite()) {
+            let learning_rate = update.learning_rate;
+            return Err(Error::Diverged {
+                step,
+                loss,
+                gradient_norm,
+                learning_rate,
+            });
+        }
+        Ok((loss, count))
+    }
+}
+
+/// The mean loss over `examples`, in nats per target.
+pub(crate) fn evaluate(engine: &dyn Engine, examples: &[Example], batch: usize) -> Result<f64> {
+    // By length, so that little is padded.
+    let mut order: Vec<&Example> = examples.iter().collect();
+    order.sort_by_key(|e| e.len());
+    let mut sum = 0.0;
+    for chunk in order.chunks(batch.max(32)) {
+        let chunk: Vec<Example> = chunk.iter().map(|&e| e.clone()).collect();
+        sum += engine.evaluate(&chunk)?;
+    }
+    Ok(sum / scored(examples).max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests;

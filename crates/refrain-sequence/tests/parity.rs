@@ -1,0 +1,78 @@
+//! The same model on every device: a few steps of training and the logits afterwards, compared
+//! with the CPU's. Run with `--features ndarray` or `--features wgpu`.
+#![cfg(any(feature = "ndarray", feature = "wgpu", feature = "cuda"))]
+#![allow(clippy::unwrap_used)]
+
+use refrain_sequence::{Compute, Corpus, LanguageModel, Trainer, TransformerConfig, Vocabulary};
+
+/// How far two devices may drift apart in five steps: sums are taken in another order.
+const TOLERANCE: f32 = 2e-3;
+
+fn corpus() -> Corpus {
+    let documents = (0..12u32)
+        .map(|i| (0..4 + i % 5).map(|j| (i * j + j) % 7).collect())
+        .collect();
+    let names = Vocabulary::numbered(7).unwrap();
+    Corpus::documents(names, documents)
+        .unwrap()
+        .hold_out(0.25, 0)
+        .unwrap()
+}
+
+/// Training losses, validation losses, and logits by the key/value cache.
+fn run(config: &TransformerConfig, device: &str, compute: Compute) -> [Vec<f32>; 3] {
+    let device = refrain_core::device(device).unwrap();
+    let trainer = Trainer {
+        steps: 5,
+        batch: 3,
+        learning_rate: 1e-2,
+        warm_up: 2,
+        evaluate_every: 5,
+        compute,
+        ..Trainer::default()
+    };
+    let trained = trainer.fit(config, &corpus(), &device).unwrap();
+    let mut state = trained.model.start().unwrap();
+    let mut logits = state.feed(&[1, 2]).unwrap();
+    logits.extend(state.feed(&[3]).unwrap());
+    let losses = |points: &[refrain_sequence::LossPoint]| points.iter().map(|p| p.loss).collect();
+    [
+        losses(&trained.curve.train),
+        losses(&trained.curve.validation),
+        logits,
+    ]
+}
+
+#[test]
+fn every_device_trains_and_answers_alike() {
+    let small = TransformerConfig {
+        layers: 1,
+        heads: 2,
+        width: 8,
+        context: 6,
+        dropout: 0.1,
+        ..TransformerConfig::default()
+    };
+    let gpt2 = TransformerConfig {
+        layers: 1,
+        heads: 2,
+        width: 8,
+        context: 6,
+        ..TransformerConfig::gpt2()
+    };
+    for config in [small, gpt2] {
+        let expected = run(&config, "flex", Compute::Kernels);
+        for device in refrain_core::devices() {
+            if device == "cuda" {
+                continue; // compiled in on machines that have none
+            }
+            let got = run(&config, device, Compute::Program);
+            for (got, expected) in got.iter().zip(&expected) {
+                assert_eq!(got.len(), expected.len());
+                for (a, b) in got.iter().zip(expected) {
+                    assert!((a - b).abs() <= TOLERANCE, "{device}: {a} and {b}");
+                }
+            }
+        }
+    }
+}
