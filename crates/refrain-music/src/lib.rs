@@ -14,6 +14,7 @@ mod playback;
 mod resolve;
 mod reverb;
 mod rhythm;
+mod score;
 mod similarity;
 mod tokens;
 mod transpose;
@@ -33,6 +34,7 @@ pub use pitch::{Accidental, Letter, Pitch};
 pub use playback::{Playback, PlayedNote};
 pub use resolve::Resolved;
 pub use rhythm::{Rhythm, UnknownRhythm};
+pub use score::Score;
 pub use similarity::{
     RunIndex, SharedRun, Step, longest_shared_run, longest_shared_run_reference, steps,
 };

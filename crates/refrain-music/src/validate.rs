@@ -266,7 +266,9 @@ fn seams(tune: &Tune, measures: &[Measure], issues: &mut Vec<Issue>) {
         let Some(expected) = b.expected else { continue };
         let seam = a.before_boundary && b.after_boundary;
         let sane = a.duration <= expected && b.duration <= expected;
-        if !seam || !sane || (a.is_full() && b.is_full()) {
+        // A short bar with a seam on either side (an ending of one bar) is judged at the other seam.
+        let elsewhere = (a.is_full() && b.before_boundary) || (b.is_full() && a.after_boundary);
+        if !seam || !sane || elsewhere || (a.is_full() && b.is_full()) {
             continue;
         }
         let found = a.duration + b.duration;
