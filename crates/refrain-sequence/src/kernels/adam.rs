@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::run;
 use crate::engine::{Parameters, Update};
-use crate::transformer::config::Layout;
+use crate::transformer::layout::Layout;
 
 /// Values per task, fixed so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 15;

@@ -8,7 +8,8 @@ use super::norm::add;
 use crate::Result;
 use crate::batch::{Dropout, Example};
 use crate::engine::{Engine, Parameters, Update};
-use crate::transformer::config::{Layout, TransformerConfig};
+use crate::transformer::config::TransformerConfig;
+use crate::transformer::layout::Layout;
 
 /// Rows of one tile: enough for the matrix products, few enough for the caches.
 const TILE: usize = 512;

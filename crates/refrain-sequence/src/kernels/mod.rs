@@ -12,6 +12,7 @@
 pub(crate) mod activation;
 pub(crate) mod adam;
 pub(crate) mod attention;
+mod backward;
 pub(crate) mod decode;
 pub(crate) mod engine;
 pub(crate) mod gemm;

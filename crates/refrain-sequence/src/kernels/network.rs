@@ -1,4 +1,4 @@
-//! The whole network on a tile of sequences: forward, then backward in mirror order.
+//! The whole network on a tile of sequences, forward; `backward.rs` is its mirror.
 //!
 //! Rows of all sequences stand one below the other, `[rows, width]`; only attention looks at one
 //! sequence at a time. The tape keeps what backward needs: the residual stream before and inside
@@ -11,9 +11,8 @@ use super::gemm::{Into, Mat, MatMut, product};
 use super::loss::softmax_cross_entropy;
 use super::{activation, norm};
 use crate::batch::{Dropout, Example};
-use crate::transformer::config::{
-    Layout, LinearAt, NormAt, Positions, TransformerConfig, rotary_tables,
-};
+use crate::transformer::config::{Positions, TransformerConfig};
+use crate::transformer::layout::{Layout, LinearAt, NormAt, rotary_tables};
 
 /// What is fixed: sizes, places, angles.
 #[derive(Debug, Clone)]
@@ -25,59 +24,47 @@ pub(crate) struct Network {
 }
 
 #[derive(Debug, Default)]
-struct LayerTape {
+pub(super) struct LayerTape {
     /// The residual stream at the layer's input and between its two parts, `[rows, width]`.
-    input: Vec<f32>,
-    middle: Vec<f32>,
-    norm1: Vec<f32>,
-    norm2: Vec<f32>,
-    stats1: Vec<[f32; 2]>,
-    stats2: Vec<[f32; 2]>,
+    pub(super) input: Vec<f32>,
+    pub(super) middle: Vec<f32>,
+    pub(super) norm1: Vec<f32>,
+    pub(super) norm2: Vec<f32>,
+    pub(super) stats1: Vec<[f32; 2]>,
+    pub(super) stats2: Vec<[f32; 2]>,
     /// `[rows, 3 · width]`, rotated.
-    qkv: Vec<f32>,
+    pub(super) qkv: Vec<f32>,
     /// Per sequence `[heads, tokens, tokens]`.
-    probabilities: Vec<f32>,
-    attended: Vec<f32>,
+    pub(super) probabilities: Vec<f32>,
+    pub(super) attended: Vec<f32>,
     /// `[rows, gates · hidden]`.
-    up: Vec<f32>,
-    active: Vec<f32>,
+    pub(super) up: Vec<f32>,
+    pub(super) active: Vec<f32>,
 }
 
 /// Buffers of one worker, reused from tile to tile.
 #[derive(Debug, Default)]
 pub(crate) struct Tape {
-    layers: Vec<LayerTape>,
-    output: Vec<f32>,
-    stats: Vec<[f32; 2]>,
-    normed: Vec<f32>,
-    logits: Vec<f32>,
+    pub(super) layers: Vec<LayerTape>,
+    pub(super) output: Vec<f32>,
+    pub(super) stats: Vec<[f32; 2]>,
+    pub(super) normed: Vec<f32>,
+    pub(super) logits: Vec<f32>,
     /// Each sequence's rows, and where its attention weights begin.
-    sequences: Vec<(Range<usize>, usize)>,
-    targets: Vec<u32>,
-    dx: Vec<f32>,
-    branch: Vec<f32>,
-    dnorm: Vec<f32>,
-    dqkv: Vec<f32>,
-    dactive: Vec<f32>,
-    scratch: Vec<f32>,
-    factors: Vec<f32>,
+    pub(super) sequences: Vec<(Range<usize>, usize)>,
+    pub(super) targets: Vec<u32>,
+    pub(super) dx: Vec<f32>,
+    pub(super) branch: Vec<f32>,
+    pub(super) dnorm: Vec<f32>,
+    pub(super) dqkv: Vec<f32>,
+    pub(super) dactive: Vec<f32>,
+    pub(super) scratch: Vec<f32>,
+    pub(super) factors: Vec<f32>,
 }
 
 /// Makes room for `n` values; old ones may stay, every user overwrites them.
-fn room<T: Clone + Default>(buffer: &mut Vec<T>, n: usize) {
+pub(super) fn room<T: Clone + Default>(buffer: &mut Vec<T>, n: usize) {
     buffer.resize(n, T::default());
-}
-
-/// Gradient slices of a norm: the bias stands right behind the weight.
-fn norm_gradient<'g>(g: &'g mut [f32], at: &NormAt) -> (&'g mut [f32], Option<&'g mut [f32]>) {
-    match &at.bias {
-        None => (&mut g[at.weight.clone()], None),
-        Some(bias) => {
-            let (weight, bias) =
-                g[at.weight.start..bias.end].split_at_mut(bias.start - at.weight.start);
-            (weight, Some(bias))
-        }
-    }
 }
 
 impl Network {
@@ -117,37 +104,6 @@ impl Network {
         }
     }
 
-    /// Adds the gradients of `W` and `b`, and replaces `dx`.
-    fn linear_backward(
-        &self,
-        w: &[f32],
-        g: &mut [f32],
-        at: &LinearAt,
-        x: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
-    ) {
-        let rows = x.len() / at.input;
-        let dy_mat = Mat::new(dy, rows, at.output);
-        product(
-            MatMut::new(dx, rows, at.input),
-            Into::Replace,
-            1.0,
-            dy_mat,
-            Mat::new(&w[at.weight.clone()], at.input, at.output).t(),
-        );
-        product(
-            MatMut::new(&mut g[at.weight.clone()], at.input, at.output),
-            Into::Add,
-            1.0,
-            Mat::new(x, rows, at.input).t(),
-            dy_mat,
-        );
-        if let Some(bias) = &at.bias {
-            norm::bias_backward(dy, &mut g[bias.clone()]);
-        }
-    }
-
     pub(crate) fn norm(
         &self,
         w: &[f32],
@@ -171,7 +127,7 @@ impl Network {
     }
 
     /// Multiplies the rows of every example with its dropout factors of one site.
-    fn drop(
+    pub(super) fn drop(
         &self,
         tile: &[Example],
         dropout: Option<Dropout>,
@@ -378,147 +334,5 @@ impl Network {
             &mut layer.probabilities[square..square + squares],
             &mut layer.attended[range.start * width..range.end * width],
         );
-    }
-
-    /// Adds the gradient of the last [`Network::forward`] to `g`.
-    pub(crate) fn backward(
-        &self,
-        w: &[f32],
-        g: &mut [f32],
-        tile: &[Example],
-        dropout: Option<Dropout>,
-        tape: &mut Tape,
-    ) {
-        let (width, vocabulary) = (self.config.width, self.layout.vocabulary);
-        let rows = tape.targets.len();
-        let Tape {
-            dx,
-            branch,
-            dnorm,
-            dqkv,
-            dactive,
-            scratch,
-            factors,
-            ..
-        } = tape;
-        for buffer in [&mut *dx, branch, dnorm] {
-            room(buffer, rows * width);
-        }
-        room(dqkv, rows * 3 * width);
-        room(dactive, rows * self.config.inner());
-
-        let dlogits = Mat::new(&tape.logits, rows, vocabulary);
-        let head = self.layout.head.clone();
-        product(
-            MatMut::new(&mut g[head.clone()], vocabulary, width),
-            Into::Add,
-            1.0,
-            dlogits.t(),
-            Mat::new(&tape.normed, rows, width),
-        );
-        product(
-            MatMut::new(dnorm, rows, width),
-            Into::Replace,
-            1.0,
-            dlogits,
-            Mat::new(&w[head], vocabulary, width),
-        );
-        dx.fill(0.0);
-        self.norm_backward(
-            w,
-            g,
-            &self.layout.norm,
-            &tape.output,
-            &tape.stats,
-            dnorm,
-            dx,
-        );
-        for (i, (layer, at)) in tape
-            .layers
-            .iter_mut()
-            .zip(&self.layout.layers)
-            .enumerate()
-            .rev()
-        {
-            // What follows the residual sum reaches both the stream and the branch.
-            branch.copy_from_slice(dx);
-            self.drop(tile, dropout, 2 + 2 * i, factors, branch);
-            self.linear_backward(w, g, &at.down, &layer.active, branch, dactive);
-            let (kind, hidden) = (self.config.feed_forward, self.config.inner());
-            activation::backward(kind, hidden, &mut layer.up, dactive);
-            self.linear_backward(w, g, &at.up, &layer.norm2, &layer.up, dnorm);
-            self.norm_backward(w, g, &at.norm2, &layer.middle, &layer.stats2, dnorm, dx);
-
-            branch.copy_from_slice(dx);
-            self.drop(tile, dropout, 1 + 2 * i, factors, branch);
-            self.linear_backward(w, g, &at.output, &layer.attended, branch, dnorm);
-            for (range, square) in &tape.sequences {
-                self.attend_backward(layer, range, *square, dnorm, dqkv, scratch);
-            }
-            self.linear_backward(w, g, &at.qkv, &layer.norm1, dqkv, dnorm);
-            self.norm_backward(w, g, &at.norm1, &layer.input, &layer.stats1, dnorm, dx);
-        }
-        self.drop(tile, dropout, 0, factors, dx);
-        let mut gradients = dx.chunks_exact(width);
-        for example in tile {
-            for (position, (&token, row)) in example.inputs.iter().zip(&mut gradients).enumerate() {
-                let at = self.layout.embedding.start + token as usize * width;
-                norm::add(&mut g[at..at + width], row);
-                if let Some(positions) = &self.layout.positions {
-                    let at = positions.start + position * width;
-                    norm::add(&mut g[at..at + width], row);
-                }
-            }
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    fn norm_backward(
-        &self,
-        w: &[f32],
-        g: &mut [f32],
-        at: &NormAt,
-        x: &[f32],
-        stats: &[[f32; 2]],
-        dy: &[f32],
-        dx: &mut [f32],
-    ) {
-        let weight = &w[at.weight.clone()];
-        norm::backward(
-            self.config.norm,
-            x,
-            stats,
-            weight,
-            dy,
-            dx,
-            norm_gradient(g, at),
-        );
-    }
-
-    fn attend_backward(
-        &self,
-        layer: &LayerTape,
-        range: &Range<usize>,
-        square: usize,
-        dout: &[f32],
-        dqkv: &mut [f32],
-        scratch: &mut Vec<f32>,
-    ) {
-        let (width, n) = (self.config.width, range.len());
-        let stride = 3 * width;
-        let squares = self.config.heads * n * n;
-        let dqkv = &mut dqkv[range.start * stride..range.end * stride];
-        attention::backward(
-            self.heads(),
-            &layer.qkv[range.start * stride..range.end * stride],
-            n,
-            &layer.probabilities[square..square + squares],
-            &dout[range.start * width..range.end * width],
-            dqkv,
-            scratch,
-        );
-        if let Some((cos, sin)) = &self.rotary {
-            attention::rotate(self.heads(), dqkv, (cos, sin), 0, true);
-        }
     }
 }

@@ -280,7 +280,7 @@ fn rotation_turns_back_and_sees_distances() {
         heads: 2,
         head_width: 6,
     };
-    let (cos, sin) = crate::transformer::config::rotary_tables(100.0, 3, 40);
+    let (cos, sin) = crate::transformer::layout::rotary_tables(100.0, 3, 40);
     let qkv = values(3 * 36, 3);
     let mut turned = qkv.clone();
     attention::rotate(shape, &mut turned, (&cos, &sin), 7, false);

@@ -1,6 +1,7 @@
 use refrain_core::Event;
 
 use super::*;
+use crate::batch::Batcher;
 use crate::{Characters, Keep, LanguageModel, Sampler, TokenSequences, Tokenizer, Vocabulary};
 
 fn cpu() -> Device {

@@ -7,7 +7,8 @@ use refrain_core::{Device, ModelFile, ModelWriter};
 use serde::{Deserialize, Serialize};
 
 use super::Transformer;
-use super::config::{Layout, TransformerConfig};
+use super::config::TransformerConfig;
+use super::layout::Layout;
 use crate::tokenizer::TokenKind;
 use crate::{Error, Result, Vocabulary};
 

@@ -13,6 +13,7 @@
 
 pub(crate) mod config;
 mod file;
+pub(crate) mod layout;
 mod program;
 mod state;
 mod tensor_engine;
@@ -31,7 +32,7 @@ use crate::kernels::network::Network;
 use crate::language_model::log_probability;
 use crate::train::evaluate;
 use crate::{Error, LanguageModel, LanguageState, Result, TokenSequences, Vocabulary};
-use config::Layout;
+use layout::Layout;
 use program::Program;
 use state::TransformerState;
 use tensor_engine::TensorEngine;

@@ -9,7 +9,8 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::{gelu_approximate, log_softmax, relu, silu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::config::{FeedForward, Layout, Norm, Positions, TransformerConfig, rotary_tables};
+use super::config::{FeedForward, Norm, Positions, TransformerConfig};
+use super::layout::{Layout, LinearAt, NormAt, rotary_tables};
 use crate::batch::{Dropout, Example, UNSCORED};
 use crate::{Error, Result};
 
@@ -100,11 +101,11 @@ impl Program {
                 device,
             )
         };
-        let scale = |at: &super::config::NormAt| Scale {
+        let scale = |at: &NormAt| Scale {
             weight: vector(&at.weight),
             bias: at.bias.as_ref().map(vector),
         };
-        let linear = |at: &super::config::LinearAt| Matrix {
+        let linear = |at: &LinearAt| Matrix {
             weight: matrix(&at.weight, at.output),
             bias: at.bias.as_ref().map(vector),
         };

@@ -5,7 +5,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::config::{Layout, TransformerConfig};
+use super::config::TransformerConfig;
+use super::layout::Layout;
 use super::program::{Decoder, Program};
 use crate::batch::{Dropout, Example};
 use crate::engine::{Engine, Parameters, Update};
