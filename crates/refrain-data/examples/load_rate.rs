@@ -22,13 +22,10 @@ type AnyError = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), AnyError> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let events = match args
+    let number = args
         .iter()
-        .find_map(|arg| arg.replace('_', "").parse::<u64>().ok())
-    {
-        Some(events) => events,
-        None => 10_000_000,
-    };
+        .find_map(|arg| arg.replace('_', "").parse::<u64>().ok());
+    let events = number.unwrap_or(10_000_000);
     let has = |word: &str| args.iter().any(|arg| arg == word);
     let (timed, both) = (has("times"), has("csv") == has("iterator"));
     println!("{events} events{}", if timed { " with times" } else { "" });

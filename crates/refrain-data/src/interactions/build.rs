@@ -101,10 +101,19 @@ impl InteractionsBuilder {
         time: Option<i64>,
     ) -> Result<()> {
         self.check(weight, time)?;
-        let user = number(&mut self.user_ids, user)?;
-        let item = number(&mut self.item_ids, item)?;
+        let (user, item) = (self.user(user)?, self.item(item)?);
         self.store(user, item, weight, time);
         Ok(())
+    }
+
+    /// The number of a user's id, new or known.
+    pub(super) fn user(&mut self, id: impl AsId) -> Result<u32> {
+        number(&mut self.user_ids, id)
+    }
+
+    /// The number of an item's id, new or known.
+    pub(super) fn item(&mut self, id: impl AsId) -> Result<u32> {
+        number(&mut self.item_ids, id)
     }
 
     /// Adds one event by the numbers of its user and item in the id tables.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use refrain_core::Monitor;
 
-use super::{Columns, Interactions};
+use super::{Columns, Event, Interactions};
 use crate::table::{self, Field, Header, Place, Row, Rows};
 use crate::{Error, Result};
 
@@ -126,6 +126,8 @@ fn read(
     }
     let mut builder = Interactions::builder().duplicates(columns.duplicates);
     let stage = monitor.start(format!("read {origin}"), None);
+    // Logs are often in order of users: the number of the last one saves looking it up again.
+    let mut last = (String::new(), None);
     while let Some(row) = rows.next()? {
         let user = row.text(needed(&row, &places.user)?)?;
         let item = row.text(needed(&row, &places.item)?)?;
@@ -138,7 +140,21 @@ fn read(
             .as_ref()
             .map(|place| time(&row, place))
             .transpose()?;
-        builder.push(&*user, &*item, weight, time)?;
+        let user = match last {
+            (ref name, Some(number)) if *name == user => number,
+            _ => {
+                let number = builder.user(&*user)?;
+                last = (user.into_owned(), Some(number));
+                number
+            }
+        };
+        let item = builder.item(&*item)?;
+        builder.push_event(Event {
+            user,
+            item,
+            weight,
+            time,
+        })?;
         if builder.len().is_multiple_of(STEP) {
             stage.advance(STEP, "")?;
         }

@@ -21,7 +21,10 @@ use crate::{Error, Result};
 mod build;
 mod columns;
 mod csv;
+mod file;
 mod filter;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod sort;
 
 pub use build::{Duplicates, InteractionsBuilder};
