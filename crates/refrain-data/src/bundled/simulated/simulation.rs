@@ -21,9 +21,9 @@ pub struct Simulation {
     pub plays: Vec<Play>,
     /// Number of sessions.
     pub sessions: usize,
-    /// The rhythms that [`Taste::rhythms`] speaks of.
+    /// The rhythms that [`Taste::rhythms`](super::Taste::rhythms) speaks of.
     pub rhythms: Vec<String>,
-    /// The modes that [`Taste::modes`] speaks of.
+    /// The modes that [`Taste::modes`](super::Taste::modes) speaks of.
     pub modes: Vec<String>,
     pub(super) seed: u64,
 }
