@@ -168,7 +168,12 @@ impl Als {
     pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<AlsModel> {
         self.check()?;
         let items = self.initial(log.n_items(), 0);
-        self.train(log, Factors::zeros(log.n_users(), self.factors), items, monitor)
+        self.train(
+            log,
+            Factors::zeros(log.n_users(), self.factors),
+            items,
+            monitor,
+        )
     }
 
     /// Starts from a fitted model's factors instead of noise, for users and items that it knows by
@@ -184,7 +189,11 @@ impl Als {
     ) -> Result<AlsModel> {
         self.check()?;
         if model.config().factors != self.factors {
-            return Err(refuse("factors", self.factors, "must be the other model's to start from it"));
+            return Err(refuse(
+                "factors",
+                self.factors,
+                "must be the other model's to start from it",
+            ));
         }
         let mut users = vec![0.0; log.n_users() * self.factors];
         let known = |id: &str| model.user_factors(id);
@@ -193,10 +202,20 @@ impl Als {
         let known = |id: &str| model.item_factors(id);
         self.copy_known(&mut items, log.items(), known);
         let users = Factors::from_dense(&users, self.factors);
-        self.train(log, users, Factors::from_dense(&items, self.factors), monitor)
+        self.train(
+            log,
+            users,
+            Factors::from_dense(&items, self.factors),
+            monitor,
+        )
     }
 
-    fn copy_known<'a>(&self, to: &mut [f32], ids: &IdMap, known: impl Fn(&str) -> Option<&'a [f32]>) {
+    fn copy_known<'a>(
+        &self,
+        to: &mut [f32],
+        ids: &IdMap,
+        known: impl Fn(&str) -> Option<&'a [f32]>,
+    ) {
         for (to, id) in to.chunks_exact_mut(self.factors).zip(ids.iter()) {
             if let Some(from) = known(id) {
                 to.copy_from_slice(from);
@@ -224,15 +243,25 @@ impl Als {
         monitor: &Monitor,
     ) -> Result<AlsModel> {
         if log.is_empty() {
-            return Err(Error::Data { model: NAME, reason: "the log has no events".to_string() });
+            return Err(Error::Data {
+                model: NAME,
+                reason: "the log has no events".to_string(),
+            });
         }
         let stage = monitor.start(NAME, Some(self.iterations as u64));
         let mut users = Side::new(log.by_user(), |r| self.weigh(r));
         let mut items = Side::new(log.by_item(), |r| self.weigh(r));
-        let squares: f64 = users.weights.iter().map(|&w| f64::from(simd::gain(w)).powi(2)).sum();
+        let squares: f64 = users
+            .weights
+            .iter()
+            .map(|&w| f64::from(simd::gain(w)).powi(2))
+            .sum();
         if !squares.is_finite() {
             let reason = "alpha times a weight is too large".to_string();
-            return Err(Error::Data { model: NAME, reason });
+            return Err(Error::Data {
+                model: NAME,
+                reason,
+            });
         }
         let penalty = self.penalty(squares, &users, &items);
         let of_users = Penalty::new(penalty, &users, log.n_items(), self.frequency_exponent);
@@ -263,7 +292,15 @@ impl Als {
         let found = half_sweep(&users, &mut x, &mut y, Method::Exact, &pool);
         let Half { spectrum, .. } = found.ok_or_else(|| diverged(self.iterations))?;
         let (x, y) = (x.to_dense(), y.to_dense());
-        Ok(AlsModel::new(self.clone(), Memory::new(log), of_users, spectrum, x, y, losses))
+        Ok(AlsModel::new(
+            self.clone(),
+            Memory::new(log),
+            of_users,
+            spectrum,
+            x,
+            y,
+            losses,
+        ))
     }
 
     /// The signed weight α g(|r|) of an event of weight r.
@@ -324,7 +361,12 @@ impl Als {
 }
 
 fn refuse(field: &'static str, value: impl ToString, expected: &'static str) -> Error {
-    Error::Config { model: NAME, field, value: value.to_string(), expected }
+    Error::Config {
+        model: NAME,
+        field,
+        value: value.to_string(),
+        expected,
+    }
 }
 
 /// λ of the rows of one side.
@@ -341,7 +383,12 @@ struct Penalty {
 impl Penalty {
     fn new(lambda: f64, side: &Side<'_>, others: usize, exponent: f32) -> Self {
         let mean = others as f64 + total(&side.weights) / side.rows().max(1) as f64;
-        Self { lambda: lambda as f32, mean: mean as f32, others, exponent }
+        Self {
+            lambda: lambda as f32,
+            mean: mean as f32,
+            others,
+            exponent,
+        }
     }
 
     /// λ of a row with these weights.
@@ -352,7 +399,9 @@ impl Penalty {
     }
 
     fn set(&self, side: &mut Side<'_>) {
-        side.lambda = (0..side.rows()).map(|row| self.of(side.events(row).weights)).collect();
+        side.lambda = (0..side.rows())
+            .map(|row| self.of(side.events(row).weights))
+            .collect();
     }
 }
 

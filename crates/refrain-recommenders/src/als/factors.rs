@@ -25,13 +25,20 @@ pub(super) struct Factors {
 
 impl Factors {
     pub(super) fn zeros(rows: usize, factors: usize) -> Self {
-        Self { data: Aligned::zeros(rows * padded(factors)), factors }
+        Self {
+            data: Aligned::zeros(rows * padded(factors)),
+            factors,
+        }
     }
 
     pub(super) fn from_dense(dense: &[f32], factors: usize) -> Self {
         let mut new = Self::zeros(dense.len() / factors.max(1), factors);
         let stride = new.stride();
-        for (to, from) in new.data.chunks_exact_mut(stride).zip(dense.chunks_exact(factors)) {
+        for (to, from) in new
+            .data
+            .chunks_exact_mut(stride)
+            .zip(dense.chunks_exact(factors))
+        {
             to[..factors].copy_from_slice(from);
         }
         new
@@ -54,7 +61,11 @@ impl Factors {
             .par_chunks(GRAM_ROWS * stride)
             .map(|rows| {
                 let mut gram = Aligned::zeros(stride * stride);
-                Arch::new().dispatch(Gram { rows, stride, gram: &mut gram });
+                Arch::new().dispatch(Gram {
+                    rows,
+                    stride,
+                    gram: &mut gram,
+                });
                 gram.to_vec()
             })
             .collect();
@@ -89,16 +100,26 @@ impl Factors {
                 square[row * stride + to] = eigen.eigenvectors[(row, from)] as f32;
             }
         }
-        let rotation = Rotation { spectrum, panels: simd::into_panels(&square, stride) };
-        self.data.par_chunks_mut(ROTATED_ROWS * stride).for_each_init(
-            || Aligned::zeros(ROTATED_ROWS * stride),
-            |scratch, rows| {
-                let from = &mut scratch[..rows.len()];
-                from.copy_from_slice(rows);
-                let panels = &rotation.panels;
-                Arch::new().dispatch(Multiply { rows: from, panels, stride, out: rows });
-            },
-        );
+        let rotation = Rotation {
+            spectrum,
+            panels: simd::into_panels(&square, stride),
+        };
+        self.data
+            .par_chunks_mut(ROTATED_ROWS * stride)
+            .for_each_init(
+                || Aligned::zeros(ROTATED_ROWS * stride),
+                |scratch, rows| {
+                    let from = &mut scratch[..rows.len()];
+                    from.copy_from_slice(rows);
+                    let panels = &rotation.panels;
+                    Arch::new().dispatch(Multiply {
+                        rows: from,
+                        panels,
+                        stride,
+                        out: rows,
+                    });
+                },
+            );
         Some(rotation)
     }
 }

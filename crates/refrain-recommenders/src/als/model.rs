@@ -42,8 +42,20 @@ impl AlsModel {
         items: Vec<f32>,
         losses: Vec<f64>,
     ) -> Self {
-        let norms = items.chunks_exact(config.factors).map(kernels::norm).collect();
-        Self { config, memory, penalty, spectrum, users, items, norms, losses }
+        let norms = items
+            .chunks_exact(config.factors)
+            .map(kernels::norm)
+            .collect();
+        Self {
+            config,
+            memory,
+            penalty,
+            spectrum,
+            users,
+            items,
+            norms,
+            losses,
+        }
     }
 
     /// The settings it was fitted with.
@@ -96,7 +108,10 @@ impl AlsModel {
         let indices: Vec<u32> = (0..items.len() as u32).collect();
         let weights = self.weigh(&weights);
         let lambda = self.penalty.of(&weights);
-        let events = Events { indices: &indices, weights: &weights };
+        let events = Events {
+            indices: &indices,
+            weights: &weights,
+        };
         let x = solve_alone(&table, &self.spectrum, events, lambda).ok_or_else(too_large)?;
         Ok(x[..f].to_vec())
     }
@@ -110,7 +125,11 @@ impl AlsModel {
     fn influence(&self, items: &[u32], weights: &[f32], item: &[f32]) -> Option<DVector<f64>> {
         let f = self.config.factors;
         let lambda = f64::from(self.penalty.of(weights));
-        let diagonal = self.spectrum.iter().take(f).map(|&value| f64::from(value) + lambda);
+        let diagonal = self
+            .spectrum
+            .iter()
+            .take(f)
+            .map(|&value| f64::from(value) + lambda);
         let mut a = DMatrix::from_diagonal(&DVector::from_iterator(f, diagonal));
         for (&item, &weight) in items.iter().zip(weights) {
             let y = wide(self.item(item)?);
@@ -129,7 +148,10 @@ impl AlsModel {
             let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
             match values.iter().all(|value| value.is_finite()) {
                 true => Ok(values),
-                false => Err(damaged(file, format!("{name} has a value that is not finite"))),
+                false => Err(damaged(
+                    file,
+                    format!("{name} has a value that is not finite"),
+                )),
             }
         };
         let users = finite("users", &[memory.n_users(), f])?;
@@ -145,9 +167,16 @@ impl AlsModel {
         }
         spectrum.resize(padded(f), 0.0);
         let exponent = config.frequency_exponent;
-        let penalty = Penalty { lambda, mean, others: memory.n_items(), exponent };
+        let penalty = Penalty {
+            lambda,
+            mean,
+            others: memory.n_items(),
+            exponent,
+        };
         let losses = Vec::new();
-        Ok(Box::new(Self::new(config, memory, penalty, spectrum, users, items, losses)))
+        Ok(Box::new(Self::new(
+            config, memory, penalty, spectrum, users, items, losses,
+        )))
     }
 }
 
@@ -156,11 +185,18 @@ fn wide(x: &[f32]) -> DVector<f64> {
 }
 
 fn too_large() -> Error {
-    Error::Data { model: NAME, reason: "alpha times a weight is too large".to_string() }
+    Error::Data {
+        model: NAME,
+        reason: "alpha times a weight is too large".to_string(),
+    }
 }
 
 fn damaged(file: &ModelFile, reason: String) -> Error {
-    refrain_core::Error::ModelFile { origin: file.origin().to_string(), reason }.into()
+    refrain_core::Error::ModelFile {
+        origin: file.origin().to_string(),
+        reason,
+    }
+    .into()
 }
 
 impl Recommender for AlsModel {
@@ -208,7 +244,10 @@ impl Recommender for AlsModel {
             .ok_or_else(too_large)?;
         let part = |(&j, &weight): (&u32, &f32)| {
             let part = f64::from(simd::gain(weight)) * wide(self.item(j)?).dot(&v);
-            Some(Contribution::new(Reason::Item(self.memory.item_name(j)), part as f32))
+            Some(Contribution::new(
+                Reason::Item(self.memory.item_name(j)),
+                part as f32,
+            ))
         };
         Ok(items.iter().zip(&weights).filter_map(part).collect())
     }
@@ -216,7 +255,9 @@ impl Recommender for AlsModel {
     fn to_file(&self) -> Result<ModelWriter<'_>> {
         let f = self.config.factors;
         let penalty = vec![self.penalty.lambda, self.penalty.mean];
-        let writer = self.memory.write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
+        let writer = self
+            .memory
+            .write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
         Ok(writer
             .f32("users", &[self.memory.n_users(), f], &self.users)?
             .f32("items", &[self.memory.n_items(), f], &self.items)?
@@ -239,8 +280,7 @@ impl Recommender for AlsModel {
             };
             masked || seen()
         };
-        let mut best =
-            top_k_products(&queries, &self.items, self.config.factors, query.k(), &skip);
+        let mut best = top_k_products(&queries, &self.items, self.config.factors, query.k(), &skip);
         for list in &mut best {
             list.retain(|scored| scored.score > query.threshold());
         }

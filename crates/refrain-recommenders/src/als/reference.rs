@@ -42,10 +42,18 @@ pub(super) fn normal_product_reference(
     let mut loss = 0.0;
     for (&index, &weight) in events.indices.iter().zip(events.weights) {
         let y = &table[index as usize * x.len()..][..x.len()];
-        let score: f64 = y.iter().zip(x).map(|(&y, &x)| f64::from(y) * f64::from(x)).sum();
+        let score: f64 = y
+            .iter()
+            .zip(x)
+            .map(|(&y, &x)| f64::from(y) * f64::from(x))
+            .sum();
         let (w, gain) = (f64::from(weight.abs()), f64::from(gain(weight)));
         let p = f64::from(weight > 0.0);
-        let step = if residual { gain - w * score } else { w * score };
+        let step = if residual {
+            gain - w * score
+        } else {
+            w * score
+        };
         for (out, &y) in out.iter_mut().zip(y) {
             *out += step * f64::from(y);
         }
@@ -82,12 +90,18 @@ impl Dense {
             weights[at] = f64::from(weight.abs());
             liked[at] = f64::from(weight > 0.0);
         }
-        let squares: f64 =
-            weights.iter().zip(&liked).map(|(w, p)| p * (1.0 + w) * (1.0 + w)).sum();
-        let busy_users = (0..n).filter(|&u| !log.user_items(u as u32).0.is_empty()).count();
-        let busy_items = (0..m).filter(|&i| !log.item_users(i as u32).0.is_empty()).count();
-        let chance =
-            (squares / busy_users as f64).sqrt() + (squares / busy_items as f64).sqrt();
+        let squares: f64 = weights
+            .iter()
+            .zip(&liked)
+            .map(|(w, p)| p * (1.0 + w) * (1.0 + w))
+            .sum();
+        let busy_users = (0..n)
+            .filter(|&u| !log.user_items(u as u32).0.is_empty())
+            .count();
+        let busy_items = (0..m)
+            .filter(|&i| !log.item_users(i as u32).0.is_empty())
+            .count();
+        let chance = (squares / busy_users as f64).sqrt() + (squares / busy_items as f64).sqrt();
         let lambda = match config.regularization {
             Regularization::Absolute(lambda) => f64::from(lambda),
             Regularization::Relative(part) => f64::from(part) * chance,
@@ -95,14 +109,25 @@ impl Dense {
         let share = |confidences: Vec<f64>| {
             let mean = confidences.iter().sum::<f64>() / confidences.len() as f64;
             let nu = f64::from(config.frequency_exponent);
-            confidences.iter().map(|c| lambda * (c / mean).powf(nu)).collect::<Vec<f64>>()
+            confidences
+                .iter()
+                .map(|c| lambda * (c / mean).powf(nu))
+                .collect::<Vec<f64>>()
         };
         let lambda_users = share(weights.row_iter().map(|row| row.sum() + m as f64).collect());
         let lambda_items = share(weights.column_iter().map(|c| c.sum() + n as f64).collect());
         let start = config.initial(m, 0).to_dense();
         let y = DMatrix::from_row_iterator(m, f, start.iter().map(|&v| f64::from(v)));
         let x = DMatrix::zeros(n, f);
-        let mut new = Self { weights, liked, lambda_users, lambda_items, x, y, losses: Vec::new() };
+        let mut new = Self {
+            weights,
+            liked,
+            lambda_users,
+            lambda_items,
+            x,
+            y,
+            losses: Vec::new(),
+        };
         for _ in 0..config.iterations {
             new.x = solve(&new.weights, &new.liked, &new.lambda_users, &new.y);
             let (weights, liked) = (new.weights.transpose(), new.liked.transpose());
@@ -119,9 +144,16 @@ impl Dense {
 
     fn loss(&self) -> f64 {
         let error = &self.liked - self.scores();
-        let fit: f64 = error.iter().zip(&self.weights).map(|(e, w)| (1.0 + w) * e * e).sum();
+        let fit: f64 = error
+            .iter()
+            .zip(&self.weights)
+            .map(|(e, w)| (1.0 + w) * e * e)
+            .sum();
         let size = |m: &DMatrix<f64>, lambda: &[f64]| {
-            m.row_iter().zip(lambda).map(|(row, l)| l * row.norm_squared()).sum::<f64>()
+            m.row_iter()
+                .zip(lambda)
+                .map(|(row, l)| l * row.norm_squared())
+                .sum::<f64>()
         };
         fit + size(&self.x, &self.lambda_users) + size(&self.y, &self.lambda_items)
     }

@@ -123,7 +123,13 @@ impl<'a> Events<'a> {
     fn split_at(self, n: usize) -> (Self, Self) {
         let (indices, more_indices) = self.indices.split_at(n);
         let (weights, more_weights) = self.weights.split_at(n);
-        (Self { indices, weights }, Self { indices: more_indices, weights: more_weights })
+        (
+            Self { indices, weights },
+            Self {
+                indices: more_indices,
+                weights: more_weights,
+            },
+        )
     }
 }
 
@@ -332,7 +338,13 @@ pub(super) fn add_gram<S: Simd>(
 
 /// `out = rows · square`, where `square` was arranged by [`into_panels`].
 #[inline(always)]
-pub(super) fn multiply<S: Simd>(simd: S, rows: &[f32], panels: &[f32], stride: usize, out: &mut [f32]) {
+pub(super) fn multiply<S: Simd>(
+    simd: S,
+    rows: &[f32],
+    panels: &[f32],
+    stride: usize,
+    out: &mut [f32],
+) {
     out.fill(0.0);
     let mut rest = rows;
     let mut out = out;

@@ -45,7 +45,11 @@ struct Products<'a> {
 impl WithSimd for Products<'_> {
     type Output = ();
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { rows, square, stride } = self;
+        let Self {
+            rows,
+            square,
+            stride,
+        } = self;
         let mut out = vec![7.0; rows.len()];
         multiply(simd, rows, &into_panels(square, stride), stride, &mut out);
         assert_close(&out, &multiply_reference(rows, square, stride));
@@ -76,7 +80,10 @@ impl WithSimd for Normal<'_> {
         let start = noise(x.len(), 9);
         let wide = || start.iter().map(|&v| f64::from(v)).collect::<Vec<f64>>();
         let (mut out, mut expected) = (start.clone(), wide());
-        assert_eq!(normal_product::<S, false>(simd, table, events, x, &mut out), 0.0);
+        assert_eq!(
+            normal_product::<S, false>(simd, table, events, x, &mut out),
+            0.0
+        );
         normal_product_reference(table, events, x, false, &mut expected);
         assert_close(&out, &expected);
 
@@ -111,10 +118,15 @@ impl WithSimd for Solve<'_> {
         x[..n].copy_from_slice(self.b);
         cholesky_solve(simd, &a, n, stride, &mut x);
         let product = |i: usize| {
-            (0..n).map(|j| self.matrix[i * n + j] * f64::from(x[j])).sum::<f64>() as f32
+            (0..n)
+                .map(|j| self.matrix[i * n + j] * f64::from(x[j]))
+                .sum::<f64>() as f32
         };
         let product: Vec<f32> = (0..n).map(product).collect();
-        assert_close(&product, &self.b.iter().map(|&b| f64::from(b)).collect::<Vec<f64>>());
+        assert_close(
+            &product,
+            &self.b.iter().map(|&b| f64::from(b)).collect::<Vec<f64>>(),
+        );
         assert!(!cholesky(simd, &mut vec![-1.0; stride * stride], n, stride));
     }
 }

@@ -69,9 +69,7 @@ impl Workspace {
             return 0.0;
         }
         match method {
-            Method::Steps(steps) => {
-                self.conjugate_gradient(simd, other, events, lambda, steps, x)
-            }
+            Method::Steps(steps) => self.conjugate_gradient(simd, other, events, lambda, steps, x),
             Method::Exact => self.factorise(simd, other, events, lambda, x),
         }
     }
@@ -140,11 +138,19 @@ impl Workspace {
             let row = &other.rows[index as usize * stride..][..stride];
             let root = weight.abs().sqrt();
             simd::scaled_product(simd, root, s, row, z);
-            *t = if weight > 0.0 { simd::gain(weight) / root } else { 0.0 };
+            *t = if weight > 0.0 {
+                simd::gain(weight) / root
+            } else {
+                0.0
+            };
         }
 
         let dual = n < stride;
-        let (size, width) = if dual { (n, simd::padded(n)) } else { (stride, stride) };
+        let (size, width) = if dual {
+            (n, simd::padded(n))
+        } else {
+            (stride, stride)
+        };
         self.matrix.grow(width * width);
         let matrix = &mut self.matrix[..width * width];
         matrix.fill(0.0);
@@ -215,7 +221,10 @@ fn residual<S: Simd>(
 #[inline(always)]
 fn diagonal<S: Simd>(simd: S, spectrum: &[f32], lambda: f32, d: &mut [f32]) {
     let lambda = simd.splat_f32s(lambda);
-    for (d, &value) in simd::vectors_mut::<S>(d).iter_mut().zip(simd::vectors::<S>(spectrum)) {
+    for (d, &value) in simd::vectors_mut::<S>(d)
+        .iter_mut()
+        .zip(simd::vectors::<S>(spectrum))
+    {
         *d = simd.add_f32s(value, lambda);
     }
 }
@@ -224,7 +233,10 @@ fn diagonal<S: Simd>(simd: S, spectrum: &[f32], lambda: f32, d: &mut [f32]) {
 #[inline(always)]
 fn inverse_root<S: Simd>(simd: S, d: &[f32], s: &mut [f32]) {
     let one = simd.splat_f32s(1.0);
-    for (s, &d) in simd::vectors_mut::<S>(s).iter_mut().zip(simd::vectors::<S>(d)) {
+    for (s, &d) in simd::vectors_mut::<S>(s)
+        .iter_mut()
+        .zip(simd::vectors::<S>(d))
+    {
         *s = simd.div_f32s(one, simd.sqrt_f32s(d));
     }
 }

@@ -35,7 +35,11 @@ impl<'a> Side<'a> {
         Self {
             indptr,
             indices: matrix.indices(),
-            weights: matrix.data().par_iter().map(|&value| weigh(value)).collect(),
+            weights: matrix
+                .data()
+                .par_iter()
+                .map(|&value| weigh(value))
+                .collect(),
             lambda: vec![0.0; order.len()],
             order,
         }
@@ -48,7 +52,10 @@ impl<'a> Side<'a> {
 
     pub(super) fn events(&self, row: usize) -> Events<'_> {
         let range = self.indptr[row]..self.indptr[row + 1];
-        Events { indices: &self.indices[range.clone()], weights: &self.weights[range] }
+        Events {
+            indices: &self.indices[range.clone()],
+            weights: &self.weights[range],
+        }
     }
 }
 
@@ -73,7 +80,10 @@ pub(super) fn half_sweep(
 ) -> Option<Half> {
     let stride = own.stride();
     let rotation = other.diagonalise()?;
-    let counterpart = Counterpart { rows: &other.data, spectrum: &rotation.spectrum };
+    let counterpart = Counterpart {
+        rows: &other.data,
+        spectrum: &rotation.spectrum,
+    };
     let mut rows: Vec<Option<&mut [f32]>> = own.data.chunks_exact_mut(stride).map(Some).collect();
     let mut work: Vec<(usize, &mut [f32])> = Vec::with_capacity(rows.len());
     for &row in &side.order {
@@ -83,9 +93,15 @@ pub(super) fn half_sweep(
     }
     // One place per row, summed in order afterwards, so that threads do not matter.
     let mut found = vec![(0.0, 0.0); work.len()];
-    let tasks = work.par_chunks_mut(TASK_ROWS).zip(found.par_chunks_mut(TASK_ROWS));
+    let tasks = work
+        .par_chunks_mut(TASK_ROWS)
+        .zip(found.par_chunks_mut(TASK_ROWS));
     tasks.for_each(|(block, found)| {
-        let mut workspace = pool.lock().ok().and_then(|mut pool| pool.pop()).unwrap_or_default();
+        let mut workspace = pool
+            .lock()
+            .ok()
+            .and_then(|mut pool| pool.pop())
+            .unwrap_or_default();
         Arch::new().dispatch(SolveRows {
             side,
             other: &counterpart,
@@ -101,7 +117,11 @@ pub(super) fn half_sweep(
     });
     let loss: f64 = found.iter().map(|(loss, _)| loss).sum();
     let penalty = found.iter().map(|(_, penalty)| penalty).sum();
-    loss.is_finite().then_some(Half { loss, penalty, spectrum: rotation.spectrum })
+    loss.is_finite().then_some(Half {
+        loss,
+        penalty,
+        spectrum: rotation.spectrum,
+    })
 }
 
 struct SolveRows<'a, 'b> {
@@ -135,14 +155,19 @@ impl WithSimd for SolveRows<'_, '_> {
         let mut next = self.block.first().map(|(row, _)| self.side.events(*row));
         for at in 0..self.block.len() {
             let Some(events) = next else { break };
-            next = self.block.get(at + 1).map(|(row, _)| self.side.events(*row));
+            next = self
+                .block
+                .get(at + 1)
+                .map(|(row, _)| self.side.events(*row));
             if let Some(next) = next {
                 simd::prefetch(self.other.rows, stride, next.indices, TASK_ROWS);
             }
             let (row, x) = &mut self.block[at];
             x.copy_from_slice(&after[at * stride..][..stride]);
             let lambda = self.side.lambda[*row];
-            let loss = self.workspace.solve(simd, self.other, events, lambda, self.method, x);
+            let loss = self
+                .workspace
+                .solve(simd, self.other, events, lambda, self.method, x);
             let penalty = f64::from(lambda) * f64::from(simd::dot(simd, x, x));
             self.found[at] = (loss, penalty);
         }
@@ -158,8 +183,16 @@ pub(super) fn solve_alone(
     lambda: f32,
 ) -> Option<Aligned> {
     let mut x = Aligned::zeros(spectrum.len());
-    let other = Counterpart { rows: table, spectrum };
-    let loss = Arch::new().dispatch(SolveAlone { other: &other, events, lambda, x: &mut x });
+    let other = Counterpart {
+        rows: table,
+        spectrum,
+    };
+    let loss = Arch::new().dispatch(SolveAlone {
+        other: &other,
+        events,
+        lambda,
+        x: &mut x,
+    });
     (loss.is_finite() && x.iter().all(|value| value.is_finite())).then_some(x)
 }
 
@@ -176,6 +209,13 @@ impl WithSimd for SolveAlone<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
         let mut workspace = Workspace::default();
-        workspace.solve(simd, self.other, self.events, self.lambda, Method::Exact, self.x)
+        workspace.solve(
+            simd,
+            self.other,
+            self.events,
+            self.lambda,
+            Method::Exact,
+            self.x,
+        )
     }
 }

@@ -6,9 +6,18 @@ use super::reference::Dense;
 use super::*;
 use crate::{Recommender, Who};
 
-crate::conformance!(default, personal, |log| Als { factors: 8, ..Als::default() }.fit(log));
+crate::conformance!(default, personal, |log| Als {
+    factors: 8,
+    ..Als::default()
+}
+.fit(log));
 crate::conformance!(cholesky, personal, |log| {
-    Als { factors: 8, solver: Solver::Cholesky, ..Als::default() }.fit(log)
+    Als {
+        factors: 8,
+        solver: Solver::Cholesky,
+        ..Als::default()
+    }
+    .fit(log)
 });
 
 /// 40 users × 30 items in three tastes, with dislikes, weights of zero, a user and an item without
@@ -19,7 +28,13 @@ fn mixed_log() -> Interactions {
     for u in 0..40usize {
         for i in 0..30usize {
             let inside = u % 3 == i % 3;
-            let chance = if u == 7 { 1.0 } else if inside { 0.6 } else { 0.1 };
+            let chance = if u == 7 {
+                1.0
+            } else if inside {
+                0.6
+            } else {
+                0.1
+            };
             if u == 11 || i == 13 || rng.random::<f64>() >= chance {
                 continue;
             }
@@ -40,11 +55,14 @@ fn mixed_log() -> Interactions {
         builder.push("u11", format!("i{i}"), 1.0, None).unwrap();
     }
     for (u, i, w) in events {
-        builder.push(format!("u{u}"), format!("i{i}"), w, None).unwrap();
+        builder
+            .push(format!("u{u}"), format!("i{i}"), w, None)
+            .unwrap();
     }
     let all = builder.build().unwrap();
     let (idle_user, idle_item) = (all.users().get("u11"), all.items().get("i13"));
-    all.filter(|event| Some(event.user) != idle_user && Some(event.item) != idle_item).unwrap()
+    all.filter(|event| Some(event.user) != idle_user && Some(event.item) != idle_item)
+        .unwrap()
 }
 
 fn scores(model: &AlsModel) -> Vec<f32> {
@@ -58,7 +76,13 @@ fn scores(model: &AlsModel) -> Vec<f32> {
 }
 
 fn exact(factors: usize) -> Als {
-    Als { factors, iterations: 4, solver: Solver::Cholesky, init_scale: 1.0, ..Als::default() }
+    Als {
+        factors,
+        iterations: 4,
+        solver: Solver::Cholesky,
+        init_scale: 1.0,
+        ..Als::default()
+    }
 }
 
 fn assert_close(fast: &[f32], slow: &[f32], tolerance: f32) {
@@ -79,10 +103,19 @@ fn equals_the_dense_reference() {
         (20, Regularization::Relative(0.1), Confidence::Binary, 1.0),
     ] {
         let frequency_exponent = exponent;
-        let config = Als { regularization, confidence, frequency_exponent, ..exact(factors) };
+        let config = Als {
+            regularization,
+            confidence,
+            frequency_exponent,
+            ..exact(factors)
+        };
         let (model, dense) = (config.fit(&log).unwrap(), Dense::fit(&config, &log));
-        let expected: Vec<f32> =
-            dense.scores().transpose().iter().map(|&score| score as f32).collect();
+        let expected: Vec<f32> = dense
+            .scores()
+            .transpose()
+            .iter()
+            .map(|&score| score as f32)
+            .collect();
         assert_close(&scores(&model), &expected, 1e-4);
         for (a, b) in model.losses().iter().zip(&dense.losses) {
             assert!((a / b - 1.0).abs() < 1e-5, "loss {a} {b}");
@@ -96,10 +129,18 @@ fn many_steps_equal_a_factorisation() {
     let log = mixed_log();
     let solver = Solver::ConjugateGradient { steps: 60 };
     let slow = exact(20).fit(&log).unwrap();
-    let fast = Als { solver, ..exact(20) }.fit(&log).unwrap();
+    let fast = Als {
+        solver,
+        ..exact(20)
+    }
+    .fit(&log)
+    .unwrap();
     assert_close(&scores(&fast), &scores(&slow), 1e-3);
     // And a few steps end at nearly the same loss.
-    let few = Als { solver: Solver::ConjugateGradient { steps: 3 }, ..exact(20) };
+    let few = Als {
+        solver: Solver::ConjugateGradient { steps: 3 },
+        ..exact(20)
+    };
     let few = few.fit(&log).unwrap();
     let (a, b) = (few.losses()[3], slow.losses()[3]);
     assert!((a / b - 1.0).abs() < 1e-2, "{a} {b}");
@@ -108,8 +149,17 @@ fn many_steps_equal_a_factorisation() {
 #[test]
 fn loss_falls_in_every_iteration() {
     let log = crate::conformance::blocks_log();
-    for solver in [Solver::Cholesky, Solver::ConjugateGradient { steps: 1 }, Als::default().solver] {
-        let config = Als { factors: 12, iterations: 12, solver, ..Als::default() };
+    for solver in [
+        Solver::Cholesky,
+        Solver::ConjugateGradient { steps: 1 },
+        Als::default().solver,
+    ] {
+        let config = Als {
+            factors: 12,
+            iterations: 12,
+            solver,
+            ..Als::default()
+        };
         let losses = config.fit(&log).unwrap().losses().to_vec();
         assert_eq!(losses.len(), 12);
         for pair in losses.windows(2) {
@@ -120,12 +170,20 @@ fn loss_falls_in_every_iteration() {
 
 #[test]
 fn fold_in_is_the_stored_user() {
-    let model = Als { factors: 20, ..Als::default() }.fit(&mixed_log()).unwrap();
+    let model = Als {
+        factors: 20,
+        ..Als::default()
+    }
+    .fit(&mixed_log())
+    .unwrap();
     for (user, id) in (0u32..).zip(model.users().iter()) {
         let (items, weights) = model.history(user);
-        let history: Vec<(u32, f32)> =
-            items.iter().copied().zip(weights.iter().copied()).collect();
-        assert_eq!(model.fold_in(&history).unwrap(), model.user_factors(id).unwrap(), "{id}");
+        let history: Vec<(u32, f32)> = items.iter().copied().zip(weights.iter().copied()).collect();
+        assert_eq!(
+            model.fold_in(&history).unwrap(),
+            model.user_factors(id).unwrap(),
+            "{id}"
+        );
     }
 }
 
@@ -153,30 +211,56 @@ fn a_dislike_lowers_the_score_and_zero_changes_nothing() {
     let liked = score(&[(0, 3.0), (3, 3.0)], 6);
     assert!(liked > score(&[(0, 3.0), (3, -3.0)], 6));
     assert_eq!(score(&[(0, 3.0), (3, 0.0)], 6), score(&[(0, 3.0)], 6));
-    let why = model.contributions(Who::History(&[(0, 3.0), (3, -3.0)]), 6).unwrap();
-    assert_eq!(why[1].weight, 0.0, "a dislike pulls at the others, it adds nothing itself");
+    let why = model
+        .contributions(Who::History(&[(0, 3.0), (3, -3.0)]), 6)
+        .unwrap();
+    assert_eq!(
+        why[1].weight, 0.0,
+        "a dislike pulls at the others, it adds nothing itself"
+    );
 }
 
 #[test]
 fn starts_from_a_fitted_model() {
     let log = crate::conformance::blocks_log();
-    let config = Als { factors: 8, ..Als::default() };
+    let config = Als {
+        factors: 8,
+        ..Als::default()
+    };
     let model = config.fit(&log).unwrap();
     let mut events: Vec<(String, String, f32)> = vec![("new".into(), "i3".into(), 2.0)];
     for e in log.iter() {
         let user = log.users().name(e.user).unwrap().to_string();
-        events.push((user, log.items().name(e.item).unwrap().to_string(), e.weight));
+        events.push((
+            user,
+            log.items().name(e.item).unwrap().to_string(),
+            e.weight,
+        ));
     }
     let grown = Interactions::from_events(events).unwrap();
-    let one = Als { iterations: 1, ..config.clone() };
+    let one = Als {
+        iterations: 1,
+        ..config.clone()
+    };
     let warm = one.fit_from(&grown, &model, &Monitor::silent()).unwrap();
     let cold = one.fit(&grown).unwrap();
     assert!(warm.losses()[0] < cold.losses()[0]);
     assert!((warm.losses()[0] / model.losses()[14] - 1.0).abs() < 0.02);
     assert_ne!(warm.user_factors("new").unwrap(), [0.0; 8]);
     let other = Als { factors: 9, ..one };
-    let error = other.fit_from(&grown, &model, &Monitor::silent()).unwrap_err();
-    assert!(matches!(error, Error::Config { field: "factors", .. }), "{error}");
+    let error = other
+        .fit_from(&grown, &model, &Monitor::silent())
+        .unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::Config {
+                field: "factors",
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]
@@ -184,16 +268,76 @@ fn refuses_settings_and_data_it_cannot_use() {
     let log = crate::conformance::blocks_log();
     let good = Als::default();
     let bad = [
-        ("factors", Als { factors: 0, ..good.clone() }),
-        ("factors", Als { factors: 5000, ..good.clone() }),
-        ("iterations", Als { iterations: 0, ..good.clone() }),
-        ("alpha", Als { alpha: 0.0, ..good.clone() }),
-        ("alpha", Als { alpha: f32::NAN, ..good.clone() }),
-        ("regularization", Als { regularization: Regularization::Relative(-1.0), ..good.clone() }),
-        ("regularization", Als { regularization: Regularization::Absolute(0.0), ..good.clone() }),
-        ("init_scale", Als { init_scale: f32::INFINITY, ..good.clone() }),
-        ("frequency_exponent", Als { frequency_exponent: f32::NAN, ..good.clone() }),
-        ("solver.steps", Als { solver: Solver::ConjugateGradient { steps: 0 }, ..good.clone() }),
+        (
+            "factors",
+            Als {
+                factors: 0,
+                ..good.clone()
+            },
+        ),
+        (
+            "factors",
+            Als {
+                factors: 5000,
+                ..good.clone()
+            },
+        ),
+        (
+            "iterations",
+            Als {
+                iterations: 0,
+                ..good.clone()
+            },
+        ),
+        (
+            "alpha",
+            Als {
+                alpha: 0.0,
+                ..good.clone()
+            },
+        ),
+        (
+            "alpha",
+            Als {
+                alpha: f32::NAN,
+                ..good.clone()
+            },
+        ),
+        (
+            "regularization",
+            Als {
+                regularization: Regularization::Relative(-1.0),
+                ..good.clone()
+            },
+        ),
+        (
+            "regularization",
+            Als {
+                regularization: Regularization::Absolute(0.0),
+                ..good.clone()
+            },
+        ),
+        (
+            "init_scale",
+            Als {
+                init_scale: f32::INFINITY,
+                ..good.clone()
+            },
+        ),
+        (
+            "frequency_exponent",
+            Als {
+                frequency_exponent: f32::NAN,
+                ..good.clone()
+            },
+        ),
+        (
+            "solver.steps",
+            Als {
+                solver: Solver::ConjugateGradient { steps: 0 },
+                ..good.clone()
+            },
+        ),
     ];
     for (expected, config) in bad {
         match config.fit(&log).unwrap_err() {
@@ -203,11 +347,26 @@ fn refuses_settings_and_data_it_cannot_use() {
     }
     let nobody = log.filter(|_| false).unwrap();
     assert!(matches!(good.fit(&nobody).unwrap_err(), Error::Data { .. }));
-    let huge = Als { alpha: f32::MAX, confidence: Confidence::Linear, ..good.clone() };
+    let huge = Als {
+        alpha: f32::MAX,
+        confidence: Confidence::Linear,
+        ..good.clone()
+    };
     let error = huge.fit(&log).unwrap_err();
-    assert!(matches!(error, Error::Data { .. } | Error::Diverged { .. }), "{error}");
-    let model = Als { confidence: Confidence::Linear, ..good }.fit(&log).unwrap();
-    assert!(matches!(model.fold_in(&[(0, f32::MAX)]).unwrap_err(), Error::Data { .. }));
+    assert!(
+        matches!(error, Error::Data { .. } | Error::Diverged { .. }),
+        "{error}"
+    );
+    let model = Als {
+        confidence: Confidence::Linear,
+        ..good
+    }
+    .fit(&log)
+    .unwrap();
+    assert!(matches!(
+        model.fold_in(&[(0, f32::MAX)]).unwrap_err(),
+        Error::Data { .. }
+    ));
 }
 
 #[test]
@@ -229,5 +388,8 @@ fn tells_its_progress_and_stops_when_asked() {
     assert_eq!(error.to_string(), "cancelled during ALS");
     let told = told.lock().unwrap();
     assert_eq!(told.len(), 3);
-    assert!(told.iter().all(|message| message.starts_with("loss ")), "{told:?}");
+    assert!(
+        told.iter().all(|message| message.starts_with("loss ")),
+        "{told:?}"
+    );
 }
