@@ -144,7 +144,7 @@ impl Sampler {
         let logits = state.feed(prompt)?;
         (0..n as u64)
             .map(|i| {
-                self.from_state(state.fork(), logits.clone(), prompt, i)
+                self.continue_from(state.fork(), logits.clone(), prompt, i)
                     .finish()
             })
             .collect()
@@ -162,10 +162,10 @@ impl Sampler {
         self.check(model, prompt)?;
         let mut state = model.start()?;
         let logits = state.feed(prompt)?;
-        Ok(self.from_state(state, logits, prompt, 0))
+        Ok(self.continue_from(state, logits, prompt, 0))
     }
 
-    fn from_state<'a>(
+    fn continue_from<'a>(
         &self,
         state: Box<dyn LanguageState + 'a>,
         logits: Vec<f32>,

@@ -102,7 +102,7 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p * f + 8.333_452e-3;
     let p = p * f + 4.166_579_6e-2;
     let p = p * f + 1.666_666_5e-1;
-    let p = p * f + 5.000_000_1e-1;
+    let p = p * f + 0.5;
     let power = shifted
         .to_bits()
         .wrapping_sub(ROUND.to_bits())
