@@ -193,6 +193,7 @@ fn curves(curve: &LearningCurve) -> Result<String> {
             .configure_mesh()
             .x_desc("step")
             .y_desc("loss")
+            .x_label_formatter(&|step| format!("{step:.0}"))
             .light_line_style(TRANSPARENT)
             .label_style(small.clone())
             .draw()?;
@@ -452,7 +453,7 @@ fn present(
     let svg = Score::default().to_svg(tune)?;
     tour.write("tune.abc", &abc)?;
     tour.write("tune.mid", midi)?;
-    tour.write("tune.wav", &wav)?;
+    tour.write("tune.wav", wav)?;
     tour.write("tune.svg", &svg)?;
 
     let valid = all.iter().filter(|c| c.strict).count();
@@ -487,7 +488,13 @@ fn present(
         wish.key.name()
     ));
     page.svg(&svg, "The score, drawn from the ABC below.");
-    page.audio(&wav);
+    // The page carries a smaller recording than the file.
+    let small = Wav {
+        sample_rate: 22_050,
+        stereo: false,
+        ..Wav::default()
+    };
+    page.audio(&small.to_bytes(tune)?);
     page.preformatted(&abc);
     page.text(format_args!(
         "Of {} candidates {valid} are valid: every bar adds up and the notes keep to the key. The tune \
