@@ -83,12 +83,12 @@ impl Page {
         self.body.push_str("</table></div>\n");
     }
 
-    /// Horizontal bars, one a row, the longest as wide as the page lets it.
+    /// Horizontal bars, one a row; the longest leaves room for its label.
     pub fn bars(&mut self, rows: &[(String, f64, String)]) {
         let most = rows.iter().map(|r| r.1).fold(f64::MIN_POSITIVE, f64::max);
         self.body.push_str("<div class=bars>");
         for (name, value, label) in rows {
-            let width = (100.0 * value / most).clamp(0.0, 100.0);
+            let width = (75.0 * value / most).clamp(0.0, 75.0);
             let _ = writeln!(
                 self.body,
                 "<span>{}</span><span><i style=\"width:{width:.1}%\"></i><b>{}</b></span>",
