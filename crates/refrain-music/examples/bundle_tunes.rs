@@ -17,7 +17,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use bundle::{Entry, clean, titles};
-use refrain_music::Tokenizer;
+use refrain_music::{Tokenizer, Tune};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -58,20 +58,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         "difficulty",
         "body",
     ])?;
-    let mut unsound = Vec::new();
-    let (mut bundled, mut sound) = (0, 0);
+    let (mut unsound, mut left_out) = (Vec::new(), Vec::new());
+    let (mut bundled, mut sound) = (0usize, 0u32);
     for entry in chosen.values() {
         let reasons = reasons(entry);
-        debug(entry);
+        if reasons.len() > 1 || entry.tune.is_err() {
+            left_out.push((entry, reasons));
+            continue;
+        }
         if let Ok(tune) = &entry.tune {
-            let f = tune.features();
+            let rhythm = bundle::rhythm(entry, tune);
+            let f = Tune { rhythm: Some(rhythm), ..tune.clone() }.features();
             bundled += 1;
             table.write_record([
                 entry.id.clone(),
                 entry.number.to_string(),
                 titles::clean(&entry.title),
                 entry.book.name().into(),
-                bundle::rhythm(entry, tune).to_string(),
+                rhythm.to_string(),
                 tune.metre.to_string(),
                 tune.unit.to_string(),
                 tune.key.to_string(),
@@ -97,33 +101,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(out)?;
     std::fs::write(out.join("tunes.csv.gz"), &packed)?;
 
-    let mut page = String::from("# Tunes that do not add up, and transcriptions left out\n\n");
+    let page = &mut String::from("# Tunes that do not add up, and tunes left out\n\n");
+    let share = |of: usize| 100.0 * f64::from(sound) / of.max(1) as f64;
     writeln!(
         page,
-        "Written by `crates/refrain-music/examples/bundle_tunes.rs`. The two books hold {source} \
-         transcriptions here; {} repeat a number of the book, {bundled} tunes are in \
-         `tunes.csv.gz`, and {sound} of {} ({:.1} %) parse, pass the validator and survive ABC → \
-         tokens → ABC.\n",
-        duplicates.len(),
+        "Written by `crates/refrain-music/examples/bundle_tunes.rs`. The source holds {source} \
+         transcriptions of {} tunes. {bundled} tunes are in `tunes.csv.gz`; {sound} of them parse, \
+         pass the validator and survive ABC → tokens → ABC: {:.1} % of the file, {:.1} % of all \
+         tunes of the source.\n",
         chosen.len(),
-        100.0 * f64::from(sound) / chosen.len() as f64
+        share(bundled),
+        share(chosen.len())
     )?;
-    writeln!(page, "## With a reason not to trust the notation\n")?;
-    writeln!(
-        page,
-        "Those that parse are in the file all the same, as transcribed.\n"
-    )?;
-    for (entry, reasons) in &unsound {
-        let shown: Vec<&str> = reasons.iter().take(3).map(String::as_str).collect();
-        let more = reasons.len().saturating_sub(3);
-        let more = if more > 0 {
-            format!("; {more} more")
-        } else {
-            String::new()
-        };
-        let title = titles::clean(&entry.title);
-        writeln!(page, "- `{}` {title}: {}{more}", entry.id, shown.join("; "))?;
-    }
+    writeln!(page, "## In the file, with one bar that does not add up\n")?;
+    list(page, &unsound)?;
+    writeln!(page, "\n## Left out: not understood, or wrong in more than one place\n")?;
+    list(page, &left_out)?;
     writeln!(page, "\n## Second transcriptions of a number, left out\n")?;
     for entry in &duplicates {
         writeln!(
@@ -136,11 +129,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     std::fs::write(out.join("REJECTED.md"), page)?;
     println!(
-        "{source} transcriptions, {} numbers, {bundled} bundled, {sound} sound ({:.2} %), {} bytes",
+        "{source} transcriptions, {} tunes, {bundled} bundled, {sound} sound ({:.2} %, {:.2} % of all), \
+         {} bytes",
         chosen.len(),
-        100.0 * f64::from(sound) / chosen.len() as f64,
+        share(bundled),
+        share(chosen.len()),
         packed.len()
     );
+    Ok(())
+}
+
+/// A line for each tune with its first reasons.
+fn list(page: &mut String, tunes: &[(&Entry, Vec<String>)]) -> std::fmt::Result {
+    for (entry, reasons) in tunes {
+        let shown: Vec<&str> = reasons.iter().take(3).map(String::as_str).collect();
+        let more = match reasons.len().saturating_sub(3) {
+            0 => String::new(),
+            n => format!("; {n} more"),
+        };
+        let title = titles::clean(&entry.title);
+        writeln!(page, "- `{}` {title}: {}{more}", entry.id, shown.join("; "))?;
+    }
     Ok(())
 }
 
@@ -178,27 +187,4 @@ fn read_book(book: bundle::Book, corpus: &Path) -> Result<Vec<Entry>, Box<dyn Er
         }
     }
     Ok(entries)
-}
-
-#[allow(dead_code)]
-fn debug(entry: &Entry) {
-    let Ok(tune) = &entry.tune else { return };
-    for issue in tune.validate().errors() {
-        if let refrain_music::Issue::BarLength { bar, .. } = issue {
-            let ms = tune.measures();
-            let m = &ms[*bar - 1];
-            let mut t = tune.clone();
-            t.body = tune.body[m.elements.clone()].to_vec();
-            println!(
-                "DBG {} {} {issue} [{},{}]: {}",
-                entry.id,
-                entry.file,
-                m.after_boundary,
-                m.before_boundary,
-                t.body_to_abc().trim()
-            );
-        } else {
-            println!("DBG {} {issue}", entry.id);
-        }
-    }
 }

@@ -8,10 +8,14 @@
 //!    gets the bar line between them, if bar and pickup then fit what is played around them.
 //! 4. *Surplus bar line.* Two neighbouring bars inside a section that are both short and make one
 //!    bar together lose the line between them.
-//! 5. *Twin bar.* A bar whose pitches stand, in the same order, in another bar of the tune that adds
+//! 5. *Tuplet.* A bar with one tuplet of five notes or more, written without the number of notes it
+//!    stands for, gets the one number that makes the bar full.
+//! 6. *Overlong rest.* A bar that is too long and holds one rest, longer than the surplus, gets the
+//!    rest cut to fit: some transcribers filled up with `z8`.
+//! 7. *Twin bar.* A bar whose pitches stand, in the same order, in another bar of the tune that adds
 //!    up gets that bar's lengths.
 
-use refrain_music::{BarLine, Element, Fraction, Issue, Metre, Tune};
+use refrain_music::{BarLine, Element, Fraction, Issue, Metre, Tune, Tuplet};
 
 /// Repairs a tune; says what was done, once for each kind.
 pub(crate) fn repair(tune: &mut Tune) -> Vec<&'static str> {
@@ -27,6 +31,8 @@ pub(crate) fn repair(tune: &mut Tune) -> Vec<&'static str> {
         ("missing bar line", missing_line as fn(&mut Tune) -> bool),
         ("pickup run together", pickup_line),
         ("surplus bar line", surplus_line),
+        ("tuplet", tuplet),
+        ("overlong rest", overlong_rest),
         ("twin bar", twin_bar),
     ] {
         let mut used = false;
@@ -156,6 +162,50 @@ fn surplus_line(tune: &mut Tune) -> bool {
                 tune.body.remove(at);
                 return true;
             }
+        }
+    }
+    false
+}
+
+fn tuplet(tune: &mut Tune) -> bool {
+    for (k, m) in tune.measures().iter().enumerate() {
+        let inside: Vec<usize> =
+            m.elements.clone().filter(|i| matches!(tune.body[*i], Element::Tuplet(_))).collect();
+        let ([at], false) = (inside.as_slice(), m.is_full()) else { continue };
+        let Element::Tuplet(t) = tune.body[*at] else { continue };
+        if t.p < 5 || t.r != t.p {
+            continue;
+        }
+        let fits: Vec<Tune> = [2, 3, 4, 6, 8]
+            .into_iter()
+            .filter(|q| *q != t.q)
+            .map(|q| {
+                let mut fixed = tune.clone();
+                fixed.body[*at] = Element::Tuplet(Tuplet { q, ..t });
+                fixed
+            })
+            .filter(|fixed| fixed.measures().get(k).is_some_and(|m| m.is_full()))
+            .collect();
+        if let [fixed] = fits.as_slice() {
+            *tune = fixed.clone();
+            return true;
+        }
+    }
+    false
+}
+
+fn overlong_rest(tune: &mut Tune) -> bool {
+    let resolved = tune.resolve();
+    for m in tune.measures() {
+        let Some(bar) = m.expected.filter(|e| m.duration > *e) else { continue };
+        let surplus = m.duration - bar;
+        let rests: Vec<usize> =
+            m.elements.clone().filter(|i| matches!(tune.body[*i], Element::Rest(_))).collect();
+        let [at] = rests.as_slice() else { continue };
+        let held = resolved[*at].duration;
+        if let (true, Element::Rest(rest)) = (held > surplus, &mut tune.body[*at]) {
+            rest.length = rest.length * ((held - surplus) / held);
+            return true;
         }
     }
     false

@@ -53,6 +53,7 @@ impl Tune {
             unit: self.unit,
             in_bar: Fraction::ZERO,
             bars: 0,
+            at_line: false,
             tuplet: None,
         };
         let mut i = 0;
@@ -85,6 +86,8 @@ struct Writer {
     /// Time gone by in this bar, in whole notes.
     in_bar: Fraction,
     bars: usize,
+    /// The last thing written is a bar line that an ending follows.
+    at_line: bool,
     /// Factor on lengths and how many notes it still holds for.
     tuplet: Option<(Fraction, u8)>,
 }
@@ -131,7 +134,7 @@ impl Writer {
             Element::Bar(bar) => self.bar(&bar.to_abc(), next),
             Element::Ending(ending) => {
                 let passes: Vec<String> = ending.passes.iter().map(u8::to_string).collect();
-                if !self.out.ends_with(['|', ':', ']']) {
+                if !std::mem::take(&mut self.at_line) {
                     self.space();
                     self.out.push('[');
                 }
@@ -221,6 +224,7 @@ impl Writer {
         self.in_bar = Fraction::ZERO;
         self.tuplet = None;
         if matches!(next, Some(Element::Ending(_))) {
+            self.at_line = true;
             return;
         }
         let ends = sign.starts_with(':') || matches!(sign, "||" | "|]");
