@@ -48,7 +48,9 @@ impl std::fmt::Debug for Corpus<'_> {
 
 impl<'a> Corpus<'a> {
     fn new(visit: impl Fn(&mut dyn Sink) -> Result<()> + Send + Sync + 'a) -> Self {
-        Self { visit: Box::new(visit) }
+        Self {
+            visit: Box::new(visit),
+        }
     }
 
     /// Pours the corpus, from its beginning, into `sink`.
@@ -95,7 +97,10 @@ impl<'a> Corpus<'a> {
         paths: impl IntoIterator<Item = P>,
         tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
     ) -> Self {
-        let paths: Vec<PathBuf> = paths.into_iter().map(|p| p.as_ref().to_path_buf()).collect();
+        let paths: Vec<PathBuf> = paths
+            .into_iter()
+            .map(|p| p.as_ref().to_path_buf())
+            .collect();
         Self::new(move |sink| {
             for path in &paths {
                 let mut reader = open(path)?;
@@ -229,9 +234,18 @@ fn pour_line(
 }
 
 fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(|e| CoreError::io(path, e))?);
-    match path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz")) {
-        true => Ok(Box::new(BufReader::with_capacity(1 << 16, MultiGzDecoder::new(file)))),
+    let file = BufReader::with_capacity(
+        1 << 16,
+        File::open(path).map_err(|e| CoreError::io(path, e))?,
+    );
+    match path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("gz"))
+    {
+        true => Ok(Box::new(BufReader::with_capacity(
+            1 << 16,
+            MultiGzDecoder::new(file),
+        ))),
         false => Ok(Box::new(file)),
     }
 }
@@ -274,14 +288,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (plain, packed) = (folder.path().join("a.txt"), folder.path().join("a.txt.gz"));
         std::fs::write(&plain, text).unwrap();
-        let mut gz = flate2::write::GzEncoder::new(File::create(&packed).unwrap(), Default::default());
+        let mut gz =
+            flate2::write::GzEncoder::new(File::create(&packed).unwrap(), Default::default());
         gz.write_all(text.as_bytes()).unwrap();
         gz.finish().unwrap();
         let files = Corpus::from_files([&plain, &packed], tokenize::whitespace);
         assert_eq!(list(&files), [list(&lines), list(&lines)].join(" "));
 
         std::fs::write(&plain, b"caf\xe9 noir").unwrap();
-        assert_eq!(list(&Corpus::from_files([&plain], tokenize::words)), "caf noir /");
+        assert_eq!(
+            list(&Corpus::from_files([&plain], tokenize::words)),
+            "caf noir /"
+        );
         let error = Corpus::from_files(["/no/such.txt"], tokenize::words)
             .visit(&mut List(Vec::new()))
             .unwrap_err();
@@ -291,9 +309,13 @@ mod tests {
     #[test]
     fn sessions_are_cut_at_pauses() {
         let mut log = Interactions::builder();
-        for (user, item, time) in
-            [("ann", "c", 30), ("ann", "a", 10), ("ann", "b", 12), ("bob", "a", 5), ("ann", "d", 31)]
-        {
+        for (user, item, time) in [
+            ("ann", "c", 30),
+            ("ann", "a", 10),
+            ("ann", "b", 12),
+            ("bob", "a", 5),
+            ("ann", "d", 31),
+        ] {
             log.push(user, item, 1.0, Some(time)).unwrap();
         }
         let log = log.build().unwrap();

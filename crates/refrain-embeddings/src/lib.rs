@@ -3,6 +3,8 @@
 mod corpus;
 mod embeddings;
 mod error;
+pub mod evaluate;
+pub mod formats;
 mod skip_gram;
 pub mod tokenize;
 mod vocabulary;

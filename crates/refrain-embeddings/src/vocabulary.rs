@@ -110,7 +110,13 @@ pub(crate) struct Counter {
 impl Counter {
     /// Keeps up to `budget` numbers.
     pub(crate) fn new(budget: usize) -> Self {
-        Self { ids: IdMap::new(), counts: Vec::new(), tokens: 0, kept: Vec::new(), budget }
+        Self {
+            ids: IdMap::new(),
+            counts: Vec::new(),
+            tokens: 0,
+            kept: Vec::new(),
+            budget,
+        }
     }
 
     fn keep(&mut self, value: u32) {
@@ -127,7 +133,10 @@ impl Counter {
             .filter(|&i| self.counts[i as usize] >= min_count.max(1))
             .collect();
         if order.is_empty() {
-            return Err(Error::EmptyVocabulary { tokens: self.tokens, min_count });
+            return Err(Error::EmptyVocabulary {
+                tokens: self.tokens,
+                min_count,
+            });
         }
         order.sort_by_key(|&i| (std::cmp::Reverse(self.counts[i as usize]), i));
         let mut ids = IdMap::new();
@@ -137,14 +146,15 @@ impl Counter {
         }
         let counts = order.iter().map(|&i| self.counts[i as usize]).collect();
         let kept = (self.budget > 0).then(|| {
-            self.kept.retain_mut(|id| match renamed.get(*id as usize).copied() {
-                Some(Some(new)) => {
-                    *id = new;
-                    true
-                }
-                Some(None) => false,
-                None => true, // the end of a sentence
-            });
+            self.kept
+                .retain_mut(|id| match renamed.get(*id as usize).copied() {
+                    Some(Some(new)) => {
+                        *id = new;
+                        true
+                    }
+                    Some(None) => false,
+                    None => true, // the end of a sentence
+                });
             self.kept.shrink_to_fit();
             self.kept
         });
@@ -179,12 +189,18 @@ mod tests {
     fn counts_sorted_and_pruned() {
         let corpus = Corpus::from_text("b a b\nc a b\nd", tokenize::whitespace);
         let words = Vocabulary::build(&corpus, 1).unwrap();
-        assert_eq!(words.iter().collect::<Vec<_>>(), [("b", 3), ("a", 2), ("c", 1), ("d", 1)]);
+        assert_eq!(
+            words.iter().collect::<Vec<_>>(),
+            [("b", 3), ("a", 2), ("c", 1), ("d", 1)]
+        );
         let words = Vocabulary::build(&corpus, 2).unwrap();
         assert_eq!((words.len(), words.tokens()), (2, 5));
         assert_eq!((words.get("b"), words.get("c")), (Some(0), None));
         let error = Vocabulary::build(&corpus, 9).unwrap_err().to_string();
-        assert!(error.contains("7 tokens") && error.contains("9 times"), "{error}");
+        assert!(
+            error.contains("7 tokens") && error.contains("9 times"),
+            "{error}"
+        );
         assert!(Vocabulary::from_counts([("a", 1), ("a", 2)]).is_err());
     }
 

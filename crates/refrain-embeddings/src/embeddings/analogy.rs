@@ -67,7 +67,11 @@ impl Embeddings {
         by: Analogy,
     ) -> Result<Vec<Neighbour<'_>>> {
         if positive.is_empty() && negative.is_empty() {
-            return Err(Error::TooFewWords { what: "most similar", expected: 1, found: 0 });
+            return Err(Error::TooFewWords {
+                what: "most similar",
+                expected: 1,
+                found: 0,
+            });
         }
         let mut given = Vec::new();
         for word in positive.iter().chain(negative) {

@@ -44,7 +44,9 @@ impl Embeddings {
         let shape = [ids.len(), dim];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
         let vocabulary = Vocabulary::from_counts(ids.iter().zip(counts.data.iter().copied()))?;
-        let norms = file.f32("inverse_norms")?.expect_shape("inverse_norms", &shape[..1])?;
+        let norms = file
+            .f32("inverse_norms")?
+            .expect_shape("inverse_norms", &shape[..1])?;
         let inverse_norms = norms.data.into_owned();
         let vectors = match file.f32(VECTORS)?.expect_shape(VECTORS, &shape)?.data {
             Cow::Owned(values) => Some(values),
@@ -52,10 +54,19 @@ impl Embeddings {
         };
         if dim == 0 {
             let reason = "vectors of length 0".to_string();
-            return Err(CoreError::ModelFile { origin: file.origin().to_string(), reason }.into());
+            return Err(CoreError::ModelFile {
+                origin: file.origin().to_string(),
+                reason,
+            }
+            .into());
         }
         let vectors = vectors.map_or_else(|| Vectors::Mapped(file), Vectors::Owned);
-        Ok(Self { vocabulary, dim, vectors, inverse_norms })
+        Ok(Self {
+            vocabulary,
+            dim,
+            vectors,
+            inverse_norms,
+        })
     }
 }
 
@@ -86,7 +97,10 @@ mod tests {
         assert!(matches!(again.vectors, Vectors::Mapped(_)));
         assert_eq!(again.vocabulary(), words.vocabulary());
         assert_eq!(again.vectors(), words.vectors());
-        assert_eq!(again.neighbours("the", 2).unwrap(), words.neighbours("the", 2).unwrap());
+        assert_eq!(
+            again.neighbours("the", 2).unwrap(),
+            words.neighbours("the", 2).unwrap()
+        );
         assert_eq!(again.clone().vector("猫"), Some(&[0.0, 0.0][..]));
     }
 
@@ -103,7 +117,12 @@ mod tests {
             .and_then(|w| w.f32(VECTORS, &[0, 0], vec![]))
             .and_then(|w| w.f32("inverse_norms", &[0], vec![]))
             .unwrap();
-        assert!(Embeddings::from_file(bytes(empty)).unwrap_err().to_string().contains("length 0"));
+        assert!(
+            Embeddings::from_file(bytes(empty))
+                .unwrap_err()
+                .to_string()
+                .contains("length 0")
+        );
         let short = ModelWriter::new(KIND, VERSION)
             .config(&2usize)
             .and_then(|w| w.ids("words", &refrain_core::IdMap::from_ids(["a"])?))
@@ -111,6 +130,11 @@ mod tests {
             .and_then(|w| w.f32(VECTORS, &[1, 1], vec![1.0]))
             .and_then(|w| w.f32("inverse_norms", &[1], vec![1.0]))
             .unwrap();
-        assert!(Embeddings::from_file(bytes(short)).unwrap_err().to_string().contains("vectors"));
+        assert!(
+            Embeddings::from_file(bytes(short))
+                .unwrap_err()
+                .to_string()
+                .contains("vectors")
+        );
     }
 }

@@ -83,7 +83,12 @@ impl Embeddings {
             });
         }
         let inverse_norms = vectors.par_chunks(dim).map(inverse_norm).collect();
-        Ok(Self { vocabulary, dim, vectors: Vectors::Owned(vectors), inverse_norms })
+        Ok(Self {
+            vocabulary,
+            dim,
+            vectors: Vectors::Owned(vectors),
+            inverse_norms,
+        })
     }
 
     /// Words with their vectors; each counts once.
@@ -152,7 +157,10 @@ impl Embeddings {
 
     /// Words with their vectors, most frequent first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &[f32])> + '_ {
-        self.vocabulary.ids().iter().zip(self.vectors().chunks_exact(self.dim))
+        self.vocabulary
+            .ids()
+            .iter()
+            .zip(self.vectors().chunks_exact(self.dim))
     }
 
     /// The cosine of two words.
@@ -226,9 +234,11 @@ impl Embeddings {
         }
         match worst {
             Some((_, word)) if words.len() >= 2 => Ok(word),
-            _ => {
-                Err(Error::TooFewWords { what: "doesn't match", expected: 2, found: words.len() })
-            }
+            _ => Err(Error::TooFewWords {
+                what: "doesn't match",
+                expected: 2,
+                found: words.len(),
+            }),
         }
     }
 
@@ -255,7 +265,11 @@ impl Embeddings {
     /// [`Error::UnknownWord`], and [`Error::TooFewWords`] for none.
     pub fn combine(&self, words: &[(&str, f32)]) -> Result<Vec<f32>> {
         if words.is_empty() {
-            return Err(Error::TooFewWords { what: "combine", expected: 1, found: 0 });
+            return Err(Error::TooFewWords {
+                what: "combine",
+                expected: 1,
+                found: 0,
+            });
         }
         let mut sum = vec![0.0; self.dim];
         for &(word, weight) in words {
@@ -298,7 +312,11 @@ impl Embeddings {
         let search = |(block, rows): (usize, &[f32])| {
             let first = block * BLOCK;
             let mut scores = vec![0.0; rows.len() / self.dim];
-            fill(rows, &self.inverse_norms[first..first + scores.len()], &mut scores);
+            fill(
+                rows,
+                &self.inverse_norms[first..first + scores.len()],
+                &mut scores,
+            );
             let mut top = TopK::new(k);
             for (i, &score) in scores.iter().enumerate() {
                 let index = (first + i) as u32;
@@ -310,8 +328,11 @@ impl Embeddings {
             top.into_sorted()
         };
         let mut top = TopK::new(k);
-        let blocks: Vec<_> =
-            vectors.par_chunks(BLOCK * self.dim).enumerate().map(search).collect();
+        let blocks: Vec<_> = vectors
+            .par_chunks(BLOCK * self.dim)
+            .enumerate()
+            .map(search)
+            .collect();
         for found in blocks.into_iter().flatten() {
             top.push(found.index, found.score);
         }
@@ -326,13 +347,18 @@ impl Embeddings {
     }
 
     fn find(&self, word: &str) -> Result<(u32, &[f32])> {
-        let unknown = || Error::UnknownWord { word: word.to_string() };
+        let unknown = || Error::UnknownWord {
+            word: word.to_string(),
+        };
         let index = self.vocabulary.get(word).ok_or_else(unknown)?;
         Ok((index, self.row(index).ok_or_else(unknown)?))
     }
 
     fn inverse(&self, index: u32) -> f32 {
-        self.inverse_norms.get(index as usize).copied().unwrap_or_default()
+        self.inverse_norms
+            .get(index as usize)
+            .copied()
+            .unwrap_or_default()
     }
 
     fn check(&self, vector: &[f32]) -> Result<()> {
@@ -361,7 +387,12 @@ mod tests {
     fn random(count: usize, dim: usize) -> Embeddings {
         let mut rng = refrain_core::rng::stream(3, 4);
         Embeddings::from_vectors((0..count).map(|i| {
-            (format!("w{i}"), (0..dim).map(|_| rng.random_range(-1.0..1.0)).collect::<Vec<f32>>())
+            (
+                format!("w{i}"),
+                (0..dim)
+                    .map(|_| rng.random_range(-1.0..1.0))
+                    .collect::<Vec<f32>>(),
+            )
         }))
         .unwrap()
     }
@@ -390,11 +421,20 @@ mod tests {
     #[test]
     fn bad_input_is_an_error_or_nothing() {
         let words = random(10, 4);
-        assert!(matches!(words.neighbours("x", 3), Err(Error::UnknownWord { .. })));
-        assert!(matches!(words.nearest(&[1.0; 3], 3), Err(Error::Shape { expected: 4, .. })));
+        assert!(matches!(
+            words.neighbours("x", 3),
+            Err(Error::UnknownWord { .. })
+        ));
+        assert!(matches!(
+            words.nearest(&[1.0; 3], 3),
+            Err(Error::Shape { expected: 4, .. })
+        ));
         assert!(words.nearest(&[f32::NAN; 4], 3).unwrap().is_empty());
         assert_eq!(words.nearest(&[0.0; 4], 3).unwrap().len(), 3);
-        assert!(matches!(words.doesnt_match(&["w1"]), Err(Error::TooFewWords { .. })));
+        assert!(matches!(
+            words.doesnt_match(&["w1"]),
+            Err(Error::TooFewWords { .. })
+        ));
         assert!(matches!(words.combine(&[]), Err(Error::TooFewWords { .. })));
         assert_eq!(words.row(10), None);
         assert!(Embeddings::from_vectors([("a", vec![1.0]), ("b", vec![1.0, 2.0])]).is_err());

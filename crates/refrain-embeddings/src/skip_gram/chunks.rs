@@ -100,15 +100,22 @@ impl Encoded {
     ) -> Result<()> {
         match &self.stream {
             Some(stream) => {
-                let pieces: Vec<&[u32]> =
-                    ranges(stream, size).into_iter().map(|r| &stream[r]).collect();
+                let pieces: Vec<&[u32]> = ranges(stream, size)
+                    .into_iter()
+                    .map(|r| &stream[r])
+                    .collect();
                 pieces.chunks(group).try_for_each(round)
             }
             None => std::thread::scope(|scope| {
                 let (sender, receiver) = sync_channel(2 * group);
                 let reader = scope.spawn(move || {
                     let cutter = Cutter { size, tokens: 0 };
-                    let mut reader = Reader { vocabulary, cutter, piece: Vec::new(), sender };
+                    let mut reader = Reader {
+                        vocabulary,
+                        cutter,
+                        piece: Vec::new(),
+                        sender,
+                    };
                     corpus.visit(&mut reader)?;
                     reader.flush()
                 });
@@ -128,7 +135,9 @@ impl Encoded {
                     }
                 }
                 drop(receiver);
-                let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                let read = reader
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 trained.and(read)
             }),
         }
@@ -178,7 +187,11 @@ impl Reader<'_> {
         // The trainer hung up: it has an error of its own, which is the one that is reported.
         self.sender
             .send(std::mem::take(&mut self.piece))
-            .map_err(|_| Error::Core(CoreError::Cancelled { stage: "reading the corpus".into() }))
+            .map_err(|_| {
+                Error::Core(CoreError::Cancelled {
+                    stage: "reading the corpus".into(),
+                })
+            })
     }
 }
 
@@ -210,7 +223,12 @@ mod tests {
         let again = Encoded::encode(&corpus, &vocabulary, 1 << 20).unwrap();
         assert!(memory.stream.is_some() && stream.stream.is_none());
         assert_eq!(memory.stream, again.stream);
-        assert!(Encoded::encode(&corpus, &vocabulary, 20).unwrap().stream.is_none());
+        assert!(
+            Encoded::encode(&corpus, &vocabulary, 20)
+                .unwrap()
+                .stream
+                .is_none()
+        );
         let collect = |encoded: &Encoded| {
             let mut all = Vec::new();
             encoded
@@ -224,7 +242,12 @@ mod tests {
         let pieces = collect(&memory);
         assert_eq!(pieces, collect(&stream));
         assert!(pieces.len() > 2 && pieces[..pieces.len() - 1].iter().all(|r| r.len() == 3));
-        let tokens = pieces.iter().flatten().flatten().filter(|&&id| id != END).count();
+        let tokens = pieces
+            .iter()
+            .flatten()
+            .flatten()
+            .filter(|&&id| id != END)
+            .count();
         assert_eq!(tokens as u64, vocabulary.tokens());
     }
 
@@ -234,7 +257,9 @@ mod tests {
         let (vocabulary, stream) = Encoded::count(&corpus, 1, 0).unwrap();
         let error = stream
             .rounds(&corpus, &vocabulary, 2, 2, |_| {
-                Err(Error::UnknownWord { word: "mine".to_string() })
+                Err(Error::UnknownWord {
+                    word: "mine".to_string(),
+                })
             })
             .unwrap_err();
         assert!(error.to_string().contains("mine"));

@@ -41,15 +41,27 @@ impl Rows {
         let stride = stride(dim);
         let len = count * stride;
         let buffer = vec![0.0; len + LINE];
-        let start = buffer.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        Self { buffer, start, len, stride }
+        let start = buffer
+            .as_ptr()
+            .align_offset(LINE * size_of::<f32>())
+            .min(LINE);
+        Self {
+            buffer,
+            start,
+            len,
+            stride,
+        }
     }
 
     /// Rows from `count × dim` values end to end.
     pub(super) fn from_dense(values: &[f32], dim: usize) -> Self {
         let mut rows = Self::zeros(values.len() / dim.max(1), dim);
         let stride = rows.stride;
-        for (row, value) in rows.as_mut_slice().chunks_exact_mut(stride).zip(values.chunks(dim)) {
+        for (row, value) in rows
+            .as_mut_slice()
+            .chunks_exact_mut(stride)
+            .zip(values.chunks(dim))
+        {
             row[..value.len()].copy_from_slice(value);
         }
         rows
@@ -57,7 +69,11 @@ impl Rows {
 
     /// The values without their padding.
     pub(super) fn to_dense(&self, dim: usize) -> Vec<f32> {
-        self.as_slice().chunks_exact(self.stride).flat_map(|row| &row[..dim]).copied().collect()
+        self.as_slice()
+            .chunks_exact(self.stride)
+            .flat_map(|row| &row[..dim])
+            .copied()
+            .collect()
     }
 
     /// Makes room for `count` rows; the values of those that are there stay.
@@ -123,7 +139,13 @@ impl WithSimd for Step<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { window, inputs, outputs, stride, rate } = self;
+        let Self {
+            window,
+            inputs,
+            outputs,
+            stride,
+            rate,
+        } = self;
         window.step(simd, inputs, outputs, stride, rate);
     }
 }
@@ -295,7 +317,11 @@ impl Window {
         for (row, &weight) in self.logits.chunks(m).zip(&self.input_weights) {
             pairs += f64::from(weight);
             for (j, (&logit, &w)) in row.iter().zip(&self.output_weights).enumerate() {
-                let signed = if j == 0 { -f64::from(logit) } else { f64::from(logit) };
+                let signed = if j == 0 {
+                    -f64::from(logit)
+                } else {
+                    f64::from(logit)
+                };
                 loss += f64::from(weight) * f64::from(w) * softplus(signed);
             }
         }
@@ -323,7 +349,10 @@ fn sigmoid_into<S: Simd>(simd: S, values: &[f32], out: &mut [f32]) {
     let half = simd.splat_f32s(0.5);
     for (&value, out) in values.iter().zip(out) {
         let x = simd.mul_f32s(value, half);
-        let x = simd.max_f32s(simd.splat_f32s(-LIMIT), simd.min_f32s(simd.splat_f32s(LIMIT), x));
+        let x = simd.max_f32s(
+            simd.splat_f32s(-LIMIT),
+            simd.min_f32s(simd.splat_f32s(LIMIT), x),
+        );
         let x2 = simd.mul_f32s(x, x);
         let mut p = simd.splat_f32s(P[0]);
         for &c in &P[1..] {
@@ -353,15 +382,23 @@ pub(super) fn window_reference(
 ) -> f64 {
     let (old_x, old_y) = (inputs.to_vec(), outputs.to_vec());
     let mut loss = 0.0;
-    let targets = std::iter::once((centre, 1.0))
-        .chain(negatives.iter().filter(|&&n| n != centre).map(|&n| (n, 0.0)));
+    let targets = std::iter::once((centre, 1.0)).chain(
+        negatives
+            .iter()
+            .filter(|&&n| n != centre)
+            .map(|&n| (n, 0.0)),
+    );
     for (output, label) in targets {
         for &context in contexts {
             let x = &old_x[context * dim..(context + 1) * dim];
             let y = &old_y[output * dim..(output + 1) * dim];
             let logit: f64 = x.iter().zip(y).map(|(a, b)| a * b).sum();
             let probability = 1.0 / (1.0 + (-logit).exp());
-            loss -= if label == 1.0 { probability.ln() } else { (1.0 - probability).ln() };
+            loss -= if label == 1.0 {
+                probability.ln()
+            } else {
+                (1.0 - probability).ln()
+            };
             let g = rate * (label - probability);
             for d in 0..dim {
                 inputs[context * dim + d] += g * y[d];

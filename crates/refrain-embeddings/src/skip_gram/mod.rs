@@ -25,6 +25,8 @@ mod kernel;
 mod sampling;
 mod shards;
 mod tensors;
+#[cfg(test)]
+mod tests;
 mod training;
 mod worker;
 
@@ -144,7 +146,11 @@ impl SkipGram {
         device: &Device,
         monitor: &Monitor,
     ) -> Result<Embeddings> {
-        run(self.start_with(corpus, monitor)?.on(device)?, corpus, monitor)
+        run(
+            self.start_with(corpus, monitor)?.on(device)?,
+            corpus,
+            monitor,
+        )
     }
 
     /// Counts the words and draws the first vectors; the caller runs the epochs.
@@ -167,26 +173,74 @@ impl SkipGram {
     }
 
     fn validate(&self) -> Result<()> {
-        let whole = |field, value: usize, least: usize, most: usize, reason| {
-            match (least..=most).contains(&value) {
-                true => Ok(()),
-                false => Err(Error::Config { field, value: value.to_string(), reason }),
-            }
+        let whole = |field, value: usize, least: usize, most: usize, reason| match (least..=most)
+            .contains(&value)
+        {
+            true => Ok(()),
+            false => Err(Error::Config {
+                field,
+                value: value.to_string(),
+                reason,
+            }),
         };
         whole("dim", self.dim, 1, 65_536, "choose between 1 and 65536")?;
-        whole("window", self.window, 1, 1 << 20, "choose between 1 and 1048576")?;
-        whole("negatives", self.negatives, 1, 65_536, "choose between 1 and 65536")?;
-        whole("epochs", self.epochs, 1, 1 << 20, "choose between 1 and 1048576")?;
-        whole("threads", self.threads, 0, 1024, "choose at most 1024, or 0 for every core")?;
-        whole("merge_every", self.merge_every, 1, usize::MAX, "must be at least 1")?;
-        whole("batch", self.batch, 1, 1 << 20, "choose between 1 and 1048576")?;
-        let real = |field, value: f64, least: f64, reason| {
-            match value.is_finite() && value >= least {
-                true => Ok(()),
-                false => Err(Error::Config { field, value: value.to_string(), reason }),
-            }
+        whole(
+            "window",
+            self.window,
+            1,
+            1 << 20,
+            "choose between 1 and 1048576",
+        )?;
+        whole(
+            "negatives",
+            self.negatives,
+            1,
+            65_536,
+            "choose between 1 and 65536",
+        )?;
+        whole(
+            "epochs",
+            self.epochs,
+            1,
+            1 << 20,
+            "choose between 1 and 1048576",
+        )?;
+        whole(
+            "threads",
+            self.threads,
+            0,
+            1024,
+            "choose at most 1024, or 0 for every core",
+        )?;
+        whole(
+            "merge_every",
+            self.merge_every,
+            1,
+            usize::MAX,
+            "must be at least 1",
+        )?;
+        whole(
+            "batch",
+            self.batch,
+            1,
+            1 << 20,
+            "choose between 1 and 1048576",
+        )?;
+        let real = |field, value: f64, least: f64, reason| match value.is_finite() && value >= least
+        {
+            true => Ok(()),
+            false => Err(Error::Config {
+                field,
+                value: value.to_string(),
+                reason,
+            }),
         };
-        real("learning_rate", self.learning_rate, f64::MIN_POSITIVE, "must be above 0")?;
+        real(
+            "learning_rate",
+            self.learning_rate,
+            f64::MIN_POSITIVE,
+            "must be above 0",
+        )?;
         real("subsample", self.subsample, 0.0, "must be 0 or above")?;
         real("power", self.power, 0.0, "must be 0 or above")
     }

@@ -17,7 +17,8 @@ impl Negatives {
         let weights: Vec<f64> = counts.iter().map(|&c| (c as f64).powf(power)).collect();
         let mean = weights.iter().sum::<f64>() / weights.len().max(1) as f64;
         let mut share: Vec<f64> = weights.iter().map(|w| w / mean).collect();
-        let mut columns: Vec<(u32, u32)> = (0..counts.len() as u32).map(|i| (u32::MAX, i)).collect();
+        let mut columns: Vec<(u32, u32)> =
+            (0..counts.len() as u32).map(|i| (u32::MAX, i)).collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
             (0..share.len()).partition(|&i| share[i] < 1.0);
         while let (Some(&low), Some(&high)) = (small.last(), large.last()) {
@@ -37,7 +38,11 @@ impl Negatives {
         let bits: u64 = rng.random();
         let column = ((bits >> 32) * self.columns.len() as u64) >> 32;
         let (share, other) = self.columns[column as usize];
-        if (bits as u32) < share { column as u32 } else { other }
+        if (bits as u32) < share {
+            column as u32
+        } else {
+            other
+        }
     }
 }
 
@@ -47,9 +52,16 @@ pub(super) fn keep_chances(counts: &[u64], threshold: f64) -> Vec<u32> {
     let total = counts.iter().sum::<u64>() as f64;
     let chance = |&count: &u64| {
         let ratio = threshold * total / (count as f64).max(1.0);
-        if threshold == 0.0 { 1.0 } else { ratio.sqrt() + ratio }
+        if threshold == 0.0 {
+            1.0
+        } else {
+            ratio.sqrt() + ratio
+        }
     };
-    counts.iter().map(|count| (chance(count).min(1.0) * f64::from(u32::MAX)) as u32).collect()
+    counts
+        .iter()
+        .map(|count| (chance(count).min(1.0) * f64::from(u32::MAX)) as u32)
+        .collect()
 }
 
 #[cfg(test)]

@@ -33,7 +33,10 @@ pub(super) struct Direct<'a> {
 impl<'a> Direct<'a> {
     pub(super) fn new(rows: &'a mut Rows) -> Self {
         let stride = rows.stride();
-        Self { values: rows.as_mut_slice(), stride }
+        Self {
+            values: rows.as_mut_slice(),
+            stride,
+        }
     }
 }
 
@@ -89,7 +92,10 @@ impl Overlay {
         let slot = self.slots[word];
         (slot != ABSENT).then(|| {
             let (slot, stride) = (slot as usize, self.rows.stride());
-            (&self.rows.as_slice()[slot * stride..(slot + 1) * stride], self.steps[slot])
+            (
+                &self.rows.as_slice()[slot * stride..(slot + 1) * stride],
+                self.steps[slot],
+            )
         })
     }
 }
@@ -143,29 +149,32 @@ pub(super) fn merge(base: &mut Rows, overlays: &mut [&mut Overlay], contraction:
     let stride = base.stride();
     let shared: &[&mut Overlay] = overlays;
     let log = (-contraction).ln_1p();
-    base.as_mut_slice().par_chunks_mut(BLOCK * stride).enumerate().for_each(|(block, rows)| {
-        let mut old = vec![0.0f32; stride];
-        for (i, row) in rows.chunks_exact_mut(stride).enumerate() {
-            let word = block * BLOCK + i;
-            let touched = || shared.iter().filter_map(|o| o.touched(word));
-            let threads = touched().count();
-            if threads <= 1 {
-                if let Some((new, _)) = touched().next() {
-                    row.copy_from_slice(new);
+    base.as_mut_slice()
+        .par_chunks_mut(BLOCK * stride)
+        .enumerate()
+        .for_each(|(block, rows)| {
+            let mut old = vec![0.0f32; stride];
+            for (i, row) in rows.chunks_exact_mut(stride).enumerate() {
+                let word = block * BLOCK + i;
+                let touched = || shared.iter().filter_map(|o| o.touched(word));
+                let threads = touched().count();
+                if threads <= 1 {
+                    if let Some((new, _)) = touched().next() {
+                        row.copy_from_slice(new);
+                    }
+                    continue;
                 }
-                continue;
-            }
-            // −expm1(n·log(1−c)) is 1 − (1−c)ⁿ.
-            let total: u64 = touched().map(|(_, n)| u64::from(n)).sum();
-            let sum: f64 = touched().map(|(_, n)| -(f64::from(n) * log).exp_m1()).sum();
-            let scale = (-(total as f64 * log).exp_m1() / sum) as f32;
-            old.copy_from_slice(row);
-            for (new, _) in touched() {
-                for ((value, &new), &old) in row.iter_mut().zip(new).zip(&old) {
-                    *value += scale * (new - old);
+                // −expm1(n·log(1−c)) is 1 − (1−c)ⁿ.
+                let total: u64 = touched().map(|(_, n)| u64::from(n)).sum();
+                let sum: f64 = touched().map(|(_, n)| -(f64::from(n) * log).exp_m1()).sum();
+                let scale = (-(total as f64 * log).exp_m1() / sum) as f32;
+                old.copy_from_slice(row);
+                for (new, _) in touched() {
+                    for ((value, &new), &old) in row.iter_mut().zip(new).zip(&old) {
+                        *value += scale * (new - old);
+                    }
                 }
             }
-        }
-    });
+        });
     overlays.par_iter_mut().for_each(|overlay| overlay.clear());
 }

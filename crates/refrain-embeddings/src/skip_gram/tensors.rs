@@ -56,8 +56,10 @@ impl Batch {
         let padding = drawn.saturating_sub(negatives.len());
         self.targets.push(centre as i32);
         self.targets.extend(negatives.iter().map(|&n| n as i32));
-        self.targets.extend(std::iter::repeat_n(centre as i32, padding));
-        self.weights.extend(std::iter::repeat_n(1.0, 1 + negatives.len()));
+        self.targets
+            .extend(std::iter::repeat_n(centre as i32, padding));
+        self.weights
+            .extend(std::iter::repeat_n(1.0, 1 + negatives.len()));
         self.weights.extend(std::iter::repeat_n(0.0, padding));
     }
 
@@ -96,7 +98,13 @@ impl Tensors {
             Tensor::<2>::from_data(TensorData::new(values, [rows, dim]), &device)
         };
         let tables = Some((table(inputs), table(outputs)));
-        Self { tables, dim, device, windows: Windows::default(), batch: Batch::default() }
+        Self {
+            tables,
+            dim,
+            device,
+            windows: Windows::default(),
+            batch: Batch::default(),
+        }
     }
 
     /// Both tables, read back.
@@ -117,11 +125,15 @@ impl Tensors {
         let mut loss = None;
         let mut windows = std::mem::take(&mut self.windows);
         let mut result = Ok(());
-        for sentence in piece.split(|&id| id == END).flat_map(|s| s.chunks(MAX_SENTENCE)) {
+        for sentence in piece
+            .split(|&id| id == END)
+            .flat_map(|s| s.chunks(MAX_SENTENCE))
+        {
             let rate = plan.rate(done) as f32;
             done += sentence.len() as u64;
             windows.draw(plan, sentence, &mut rng, |centre, contexts, negatives| {
-                self.batch.push(centre, contexts, negatives, plan.negatives_per_window, rate);
+                self.batch
+                    .push(centre, contexts, negatives, plan.negatives_per_window, rate);
                 if self.batch.windows >= batch && result.is_ok() {
                     result = self.step(&mut loss);
                 }
@@ -155,8 +167,14 @@ impl Tensors {
         label[..1].fill(1.0);
         let label = Tensor::<3>::from_data(TensorData::new(label, [1, 1, m]), dev);
 
-        let x = inputs.clone().select(0, contexts.clone()).reshape([w, s, d]);
-        let y = outputs.clone().select(0, targets.clone()).reshape([w, m, d]);
+        let x = inputs
+            .clone()
+            .select(0, contexts.clone())
+            .reshape([w, s, d]);
+        let y = outputs
+            .clone()
+            .select(0, targets.clone())
+            .reshape([w, m, d]);
         let logits = x.clone().matmul(y.clone().swap_dims(1, 2)); // [W, S, M]
         if loss.is_none() {
             *loss = Some(self.batch.loss(&values(logits.clone())?, &rates));
@@ -184,10 +202,18 @@ impl Batch {
                 continue;
             }
             let weights = &self.weights[i / s * m..][..m];
-            let pairs = row.iter().zip(weights).enumerate().map(|(j, (&logit, &weight))| {
-                let signed = if j == 0 { -f64::from(logit) } else { f64::from(logit) };
-                f64::from(weight) * super::worker::softplus(signed)
-            });
+            let pairs = row
+                .iter()
+                .zip(weights)
+                .enumerate()
+                .map(|(j, (&logit, &weight))| {
+                    let signed = if j == 0 {
+                        -f64::from(logit)
+                    } else {
+                        f64::from(logit)
+                    };
+                    f64::from(weight) * super::worker::softplus(signed)
+                });
             loss.add((pairs.sum(), 1.0));
         }
         loss
@@ -195,9 +221,14 @@ impl Batch {
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
-    tensor.into_data().try_into_vec::<f32>().map_err(|e| device(&format!("{e:?}")))
+    tensor
+        .into_data()
+        .try_into_vec::<f32>()
+        .map_err(|e| device(&format!("{e:?}")))
 }
 
 fn device(reason: &str) -> Error {
-    Error::Device { reason: reason.to_string() }
+    Error::Device {
+        reason: reason.to_string(),
+    }
 }

@@ -61,7 +61,11 @@ pub struct SkipGramTraining {
 /// The tables, where they are trained.
 #[derive(Debug)]
 enum Tables {
-    Rows { inputs: Rows, outputs: Rows, shards: Vec<Shard> },
+    Rows {
+        inputs: Rows,
+        outputs: Rows,
+        shards: Vec<Shard>,
+    },
     Tensors(Tensors),
 }
 
@@ -99,7 +103,14 @@ impl SkipGramTraining {
         let (vocabulary, encoded) = Encoded::count(corpus, config.min_count, config.cache_tokens)?;
         let inputs = first_vectors(config.seed, vocabulary.len(), config.dim);
         let outputs = Rows::zeros(vocabulary.len(), config.dim);
-        Ok(Self::assemble(config, vocabulary, inputs, outputs, Some(encoded), Vec::new()))
+        Ok(Self::assemble(
+            config,
+            vocabulary,
+            inputs,
+            outputs,
+            Some(encoded),
+            Vec::new(),
+        ))
     }
 
     fn assemble(
@@ -118,8 +129,20 @@ impl SkipGramTraining {
             learning_rate: config.learning_rate,
             total: vocabulary.tokens().saturating_mul(config.epochs as u64),
         };
-        let tables = Tables::Rows { inputs, outputs, shards: Vec::new() };
-        Self { config, vocabulary, plan, tables, encoded, losses, interrupted: false }
+        let tables = Tables::Rows {
+            inputs,
+            outputs,
+            shards: Vec::new(),
+        };
+        Self {
+            config,
+            vocabulary,
+            plan,
+            tables,
+            encoded,
+            losses,
+            interrupted: false,
+        }
     }
 
     /// Moves training to `device`; the engine follows [`SkipGram::engine`]. A checkpoint of one
@@ -176,7 +199,12 @@ impl SkipGramTraining {
         let epoch = self.losses.len();
         if self.is_finished() {
             let loss = self.losses.last().copied().unwrap_or_default();
-            return Ok(EpochReport { epoch, loss, tokens: 0, tokens_per_second: 0.0 });
+            return Ok(EpochReport {
+                epoch,
+                loss,
+                tokens: 0,
+                tokens_per_second: 0.0,
+            });
         }
         let encoded = match self.encoded.take() {
             Some(encoded) => encoded,
@@ -190,37 +218,63 @@ impl SkipGramTraining {
         );
         let began = Instant::now();
         let first = epoch as u64 * tokens;
-        let mut pass = Pass { epoch, first, done: 0, reported: 0, piece: 0, began, stage };
+        let mut pass = Pass {
+            epoch,
+            first,
+            done: 0,
+            reported: 0,
+            piece: 0,
+            began,
+            stage,
+        };
         let group = match &self.tables {
             Tables::Rows { .. } => self.config.threads,
             Tables::Tensors(_) => 1,
         };
         let mut loss = Loss::default();
-        encoded.rounds(corpus, &self.vocabulary, self.config.merge_every, group, |pieces| {
-            let begun = pass.begin(pieces, self.config.seed);
-            let sample = match &mut self.tables {
-                Tables::Rows { inputs, outputs, shards } => {
-                    train_rows(&self.plan, &self.config, inputs, outputs, shards, begun)
-                }
-                Tables::Tensors(tensors) => {
-                    begun.into_iter().try_fold(Loss::default(), |mut sum, (piece, done, rng)| {
-                        let l = tensors.train(&self.plan, self.config.batch, piece, done, rng)?;
-                        sum.add((l.sum, l.pairs));
-                        Ok::<_, Error>(sum)
-                    })?
-                }
-            };
-            loss.add((sample.sum, sample.pairs));
-            pass.end(sample)
-        })?;
+        encoded.rounds(
+            corpus,
+            &self.vocabulary,
+            self.config.merge_every,
+            group,
+            |pieces| {
+                let begun = pass.begin(pieces, self.config.seed);
+                let sample = match &mut self.tables {
+                    Tables::Rows {
+                        inputs,
+                        outputs,
+                        shards,
+                    } => train_rows(&self.plan, &self.config, inputs, outputs, shards, begun),
+                    Tables::Tensors(tensors) => begun.into_iter().try_fold(
+                        Loss::default(),
+                        |mut sum, (piece, done, rng)| {
+                            let l =
+                                tensors.train(&self.plan, self.config.batch, piece, done, rng)?;
+                            sum.add((l.sum, l.pairs));
+                            Ok::<_, Error>(sum)
+                        },
+                    )?,
+                };
+                loss.add((sample.sum, sample.pairs));
+                pass.end(sample)
+            },
+        )?;
         if pass.done != tokens {
-            return Err(Error::CorpusChanged { expected: tokens, found: pass.done });
+            return Err(Error::CorpusChanged {
+                expected: tokens,
+                found: pass.done,
+            });
         }
         self.losses.push(loss.mean());
         self.encoded = Some(encoded);
         self.interrupted = false;
         let tokens_per_second = tokens as f64 / began.elapsed().as_secs_f64().max(1e-9);
-        Ok(EpochReport { epoch: epoch + 1, loss: loss.mean(), tokens, tokens_per_second })
+        Ok(EpochReport {
+            epoch: epoch + 1,
+            loss: loss.mean(),
+            tokens,
+            tokens_per_second,
+        })
     }
 
     /// The vectors so far.
@@ -231,7 +285,11 @@ impl SkipGramTraining {
         let (inputs, _) = self.dense()?;
         if let Some(loss) = inputs.iter().find(|v| !v.is_finite()) {
             let step = self.vocabulary.tokens() * self.losses.len() as u64;
-            return Err(Error::Diverged { loss: f64::from(*loss), step, epoch: self.losses.len() });
+            return Err(Error::Diverged {
+                loss: f64::from(*loss),
+                step,
+                epoch: self.losses.len(),
+            });
         }
         Embeddings::new(self.vocabulary.clone(), self.config.dim, inputs)
     }
@@ -252,7 +310,10 @@ impl SkipGramTraining {
         self.check_whole()?;
         let (inputs, outputs) = self.dense()?;
         let shape = [self.vocabulary.len(), self.config.dim];
-        let saved = Saved { config: self.config.clone(), losses: self.losses.clone() };
+        let saved = Saved {
+            config: self.config.clone(),
+            losses: self.losses.clone(),
+        };
         ModelWriter::new(KIND, VERSION)
             .config(&saved)?
             .ids("words", self.vocabulary.ids())?
@@ -282,12 +343,16 @@ impl SkipGramTraining {
             Ok::<_, Error>(Rows::from_dense(&values.data, config.dim))
         };
         let (inputs, outputs) = (rows("inputs")?, rows("outputs")?);
-        Ok(Self::assemble(config, vocabulary, inputs, outputs, None, losses))
+        Ok(Self::assemble(
+            config, vocabulary, inputs, outputs, None, losses,
+        ))
     }
 
     fn check_whole(&self) -> Result<()> {
         match self.interrupted {
-            true => Err(Error::Interrupted { epoch: self.losses.len() + 1 }),
+            true => Err(Error::Interrupted {
+                epoch: self.losses.len() + 1,
+            }),
             false => Ok(()),
         }
     }
@@ -295,9 +360,12 @@ impl SkipGramTraining {
     /// Both tables without padding.
     fn dense(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         match &self.tables {
-            Tables::Rows { inputs, outputs, .. } => {
-                Ok((inputs.to_dense(self.config.dim), outputs.to_dense(self.config.dim)))
-            }
+            Tables::Rows {
+                inputs, outputs, ..
+            } => Ok((
+                inputs.to_dense(self.config.dim),
+                outputs.to_dense(self.config.dim),
+            )),
             Tables::Tensors(tensors) => tensors.read(),
         }
     }
@@ -327,7 +395,11 @@ impl Pass {
             let at = self.first + self.done;
             self.done += piece.iter().filter(|&&id| id != END).count() as u64;
             self.piece += 1;
-            (*piece, at, stream(seed, ((self.epoch as u64 + 1) << 40) + self.piece))
+            (
+                *piece,
+                at,
+                stream(seed, ((self.epoch as u64 + 1) << 40) + self.piece),
+            )
         };
         pieces.iter().map(begin).collect()
     }
@@ -335,12 +407,19 @@ impl Pass {
     fn end(&mut self, loss: Loss) -> Result<()> {
         if !loss.sum.is_finite() {
             let step = self.first + self.done;
-            return Err(Error::Diverged { loss: loss.sum, step, epoch: self.epoch + 1 });
+            return Err(Error::Diverged {
+                loss: loss.sum,
+                step,
+                epoch: self.epoch + 1,
+            });
         }
         let new = self.done;
         let speed = new as f64 / self.began.elapsed().as_secs_f64().max(1e-9) / 1e3;
         let steps = new - std::mem::replace(&mut self.reported, new);
-        self.stage.advance(steps, format_args!("{speed:.0}k words/s, loss {:.3}", loss.mean()))?;
+        self.stage.advance(
+            steps,
+            format_args!("{speed:.0}k words/s, loss {:.3}", loss.mean()),
+        )?;
         Ok(())
     }
 }
@@ -362,7 +441,11 @@ fn train_rows(
     let count = inputs.as_slice().len() / inputs.stride();
     shards.resize_with(config.threads, || {
         let overlay = || Overlay::new(if alone { 0 } else { count }, config.dim);
-        Shard { worker: Worker::default(), inputs: overlay(), outputs: overlay() }
+        Shard {
+            worker: Worker::default(),
+            inputs: overlay(),
+            outputs: overlay(),
+        }
     });
     for shard in shards.iter_mut() {
         shard.worker.loss = Loss::default();
@@ -376,9 +459,22 @@ fn train_rows(
         let rate = pieces.first().map_or(0.0, |(_, done, _)| plan.rate(*done));
         let (xs, ys): (&Rows, &Rows) = (inputs, outputs);
         pieces.into_par_iter().zip(shards.par_iter_mut()).for_each(
-            |((piece, done, rng), Shard { worker, inputs, outputs })| {
-                let mut inputs = Covered { base: xs, overlay: inputs };
-                let mut outputs = Covered { base: ys, overlay: outputs };
+            |(
+                (piece, done, rng),
+                Shard {
+                    worker,
+                    inputs,
+                    outputs,
+                },
+            )| {
+                let mut inputs = Covered {
+                    base: xs,
+                    overlay: inputs,
+                };
+                let mut outputs = Covered {
+                    base: ys,
+                    overlay: outputs,
+                };
                 worker.train(plan, piece, done, rng, &mut inputs, &mut outputs);
             },
         );
@@ -400,12 +496,15 @@ fn first_vectors(seed: u64, count: usize, dim: usize) -> Rows {
     let mut rows = Rows::zeros(count, dim);
     let stride = rows.stride();
     let half = 0.5 / dim as f32;
-    rows.as_mut_slice().par_chunks_mut(stride).enumerate().for_each(|(word, row)| {
-        let mut rng = stream(seed, word as u64);
-        for value in &mut row[..dim] {
-            *value = rng.random_range(-half..half);
-        }
-    });
+    rows.as_mut_slice()
+        .par_chunks_mut(stride)
+        .enumerate()
+        .for_each(|(word, row)| {
+            let mut rng = stream(seed, word as u64);
+            for value in &mut row[..dim] {
+                *value = rng.random_range(-half..half);
+            }
+        });
     rows
 }
 

@@ -64,7 +64,8 @@ impl Windows {
         for (i, &centre) in self.kept.iter().enumerate() {
             let reach = 1 + ((rng.random::<u32>() as u64 * plan.window as u64) >> 32) as usize;
             self.contexts.clear();
-            self.contexts.extend_from_slice(&self.kept[i.saturating_sub(reach)..i]);
+            self.contexts
+                .extend_from_slice(&self.kept[i.saturating_sub(reach)..i]);
             let end = (i + 1).saturating_add(reach).min(self.kept.len());
             self.contexts.extend_from_slice(&self.kept[i + 1..end]);
             if self.contexts.is_empty() {
@@ -145,7 +146,15 @@ impl Worker {
         inputs: &mut T,
         outputs: &mut T,
     ) {
-        pulp::Arch::new().dispatch(Train { worker: self, plan, piece, done, rng, inputs, outputs });
+        pulp::Arch::new().dispatch(Train {
+            worker: self,
+            plan,
+            piece,
+            done,
+            rng,
+            inputs,
+            outputs,
+        });
     }
 }
 
@@ -164,11 +173,28 @@ impl<T: Table> WithSimd for Train<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { worker, plan, piece, mut done, mut rng, inputs: xs, outputs: ys } = self;
-        let Worker { windows, window, inputs, outputs, loss } = worker;
+        let Self {
+            worker,
+            plan,
+            piece,
+            mut done,
+            mut rng,
+            inputs: xs,
+            outputs: ys,
+        } = self;
+        let Worker {
+            windows,
+            window,
+            inputs,
+            outputs,
+            loss,
+        } = worker;
         let stride = xs.stride();
         let mut count = 0u32;
-        for sentence in piece.split(|&id| id == END).flat_map(|s| s.chunks(MAX_SENTENCE)) {
+        for sentence in piece
+            .split(|&id| id == END)
+            .flat_map(|s| s.chunks(MAX_SENTENCE))
+        {
             let rate = plan.rate(done) as f32;
             done += sentence.len() as u64;
             windows.draw(plan, sentence, &mut rng, |centre, contexts, negatives| {
@@ -183,11 +209,21 @@ impl<T: Table> WithSimd for Train<'_, T> {
                     add(outputs, &mut window.output_weights, word);
                 }
                 window.inputs.clear();
-                window.inputs.extend(inputs.iter().map(|&word| xs.row(word)));
+                window
+                    .inputs
+                    .extend(inputs.iter().map(|&word| xs.row(word)));
                 window.outputs.clear();
-                window.outputs.extend(outputs.iter().map(|&word| ys.row(word)));
+                window
+                    .outputs
+                    .extend(outputs.iter().map(|&word| ys.row(word)));
                 let (inputs, outputs) = (xs.values(), ys.values());
-                simd.vectorize(Step { window, inputs, outputs, stride, rate });
+                simd.vectorize(Step {
+                    window,
+                    inputs,
+                    outputs,
+                    stride,
+                    rate,
+                });
                 count += 1;
                 if count.is_multiple_of(LOSS_EVERY) {
                     loss.add(window.loss());

@@ -1,0 +1,326 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Training from end to end: planted structure, resuming, cancelling, determinism.
+
+use std::sync::{Arc, Mutex};
+
+use rand::RngExt;
+use refrain_core::{Event, Monitor, rng};
+use refrain_embeddings::{
+    Analogy, Corpus, Embeddings, Engine, Error, SkipGram, SkipGramTraining, tokenize,
+};
+
+/// Sentences whose words all come from one of `blocks` blocks of `size` words.
+fn blocks(blocks: usize, size: usize, sentences: usize) -> Vec<Vec<String>> {
+    let mut rng = rng::stream(11, 0);
+    (0..sentences)
+        .map(|_| {
+            let block = rng.random_range(0..blocks);
+            (0..8)
+                .map(|_| format!("b{block}w{}", rng.random_range(0..size)))
+                .collect()
+        })
+        .collect()
+}
+
+fn block_margin(words: &Embeddings, blocks: usize, size: usize) -> (f32, f32) {
+    let (mut within, mut between, mut n, mut m) = (0.0, 0.0, 0, 0);
+    for a in 0..blocks * size {
+        for b in 0..a {
+            let name = |i: usize| format!("b{}w{}", i / size, i % size);
+            let similarity = words.similarity(&name(a), &name(b)).unwrap();
+            if a / size == b / size {
+                (within, n) = (within + similarity, n + 1);
+            } else {
+                (between, m) = (between + similarity, m + 1);
+            }
+        }
+    }
+    (within / n as f32, between / m as f32)
+}
+
+fn small() -> SkipGram {
+    SkipGram {
+        dim: 20,
+        epochs: 10,
+        subsample: 0.0,
+        seed: 7,
+        threads: 2,
+        merge_every: 500,
+        ..SkipGram::default()
+    }
+}
+
+#[test]
+fn planted_blocks_are_found_by_every_engine() {
+    let corpus = Corpus::from_sentences(blocks(4, 10, 1500)).unwrap();
+    let device = refrain_core::device("cpu").unwrap();
+    for (threads, engine) in [
+        (1, Engine::Auto),
+        (2, Engine::Auto),
+        (5, Engine::Kernels),
+        (1, Engine::Tensors),
+    ] {
+        let config = SkipGram {
+            threads,
+            engine,
+            ..small()
+        };
+        let words = config.fit_on(&corpus, &device, &Monitor::silent()).unwrap();
+        let (within, between) = block_margin(&words, 4, 10);
+        assert!(
+            within > 0.8 && between < 0.3,
+            "{threads} {engine:?}: {within} {between}"
+        );
+        let near = words.neighbours("b2w3", 9).unwrap();
+        assert!(near.iter().all(|n| n.word.starts_with("b2")), "{near:?}");
+    }
+}
+
+#[test]
+fn analogies_on_a_grid() {
+    // A token "r2c3" occurs with words of its row and of its column, never with both at once.
+    let mut rng = rng::stream(2, 0);
+    let sentences = (0..24_000).map(|i| {
+        let (r, c) = (rng.random_range(0..6), rng.random_range(0..6));
+        let side = if i % 2 == 0 {
+            format!("row{r}")
+        } else {
+            format!("col{c}")
+        };
+        let other = rng.random_range(0..4);
+        [
+            format!("r{r}c{c}"),
+            format!("{side}x{other}"),
+            format!("{side}y{other}"),
+        ]
+    });
+    let corpus = Corpus::from_sentences(sentences).unwrap();
+    let config = SkipGram {
+        dim: 32,
+        epochs: 12,
+        threads: 1,
+        subsample: 0.0,
+        window: 2,
+        ..SkipGram::default()
+    };
+    let words = config.fit(&corpus).unwrap();
+    let cell = |r: usize, c: usize| format!("r{r}c{c}");
+    for by in [Analogy::Add, Analogy::Mul] {
+        let (mut right, mut asked) = (0, 0);
+        for (r, s, c, d) in
+            (0..6).flat_map(|r| (0..6).map(move |c| (r, (r + 1) % 6, c, (c + 2) % 6)))
+        {
+            let best = words
+                .analogy(&cell(r, c), &cell(r, d), &cell(s, c), 1, by)
+                .unwrap();
+            right += usize::from(best[0].word == cell(s, d));
+            asked += 1;
+        }
+        assert!(right * 10 >= asked * 8, "{by:?}: {right} of {asked}");
+    }
+}
+
+#[test]
+fn resuming_gives_the_same_bits_as_never_stopping() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.refrain");
+    let corpus = Corpus::from_sentences(blocks(3, 8, 400)).unwrap();
+    let device = refrain_core::device("cpu").unwrap();
+    for (threads, cache_tokens, engine) in [
+        (1, 1 << 20, Engine::Auto),
+        (2, 0, Engine::Auto),
+        (3, 1 << 20, Engine::Auto),
+        (1, 1 << 20, Engine::Tensors),
+    ] {
+        let config = SkipGram {
+            epochs: 4,
+            threads,
+            cache_tokens,
+            engine,
+            ..small()
+        };
+        let monitor = Monitor::silent();
+        let unbroken = config.fit_on(&corpus, &device, &monitor).unwrap();
+        let again = config.fit_on(&corpus, &device, &monitor).unwrap();
+        assert_eq!(
+            unbroken.vectors(),
+            again.vectors(),
+            "not deterministic: {threads} {engine:?}"
+        );
+
+        let mut training = config.start(&corpus).unwrap().on(&device).unwrap();
+        let mut losses = vec![training.epoch(&corpus, &monitor).unwrap().loss];
+        while !training.is_finished() {
+            training.save(&path).unwrap();
+            training = SkipGramTraining::load(&path).unwrap().on(&device).unwrap();
+            losses.push(training.epoch(&corpus, &monitor).unwrap().loss);
+        }
+        assert_eq!(training.losses(), losses);
+        assert!(losses.last() < losses.first(), "{losses:?}");
+        assert_eq!(training.finish().unwrap().vectors(), unbroken.vectors());
+    }
+    let streamed = SkipGram {
+        cache_tokens: 0,
+        ..small()
+    }
+    .fit(&corpus)
+    .unwrap();
+    assert_eq!(streamed.vectors(), small().fit(&corpus).unwrap().vectors());
+    let other = SkipGram { seed: 8, ..small() }.fit(&corpus).unwrap();
+    assert_ne!(other.vectors(), streamed.vectors());
+}
+
+#[test]
+fn progress_cancel_and_what_follows() {
+    let corpus = Corpus::from_sentences(blocks(3, 8, 400)).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = seen.clone();
+    let monitor = Monitor::new(move |event: &Event<'_>| {
+        if let Event::Advance {
+            stage,
+            done,
+            total,
+            message,
+        } = event
+        {
+            log.lock()
+                .unwrap()
+                .push(format!("{stage} {done}/{total:?} {message}"));
+        }
+    });
+    small().fit_with(&corpus, &monitor).unwrap();
+    let lines = seen.lock().unwrap().join("\n");
+    assert!(
+        lines.contains("vocabulary") && lines.contains("24 words"),
+        "{lines}"
+    );
+    assert!(lines.contains("epoch 10/10 3200/Some(3200)"), "{lines}");
+    assert!(lines.contains("words/s, loss "), "{lines}");
+
+    let monitor = Monitor::silent();
+    let mut training = small().start(&corpus).unwrap();
+    monitor.cancel_token().cancel();
+    let error = training.epoch(&corpus, &monitor).unwrap_err();
+    assert!(error.to_string().contains("cancelled"), "{error}");
+    assert!(matches!(
+        training.save("/tmp/x"),
+        Err(Error::Interrupted { epoch: 1 })
+    ));
+    assert!(matches!(
+        training.epoch(&corpus, &Monitor::silent()),
+        Err(Error::Interrupted { .. })
+    ));
+}
+
+#[test]
+fn bad_input_is_a_typed_error() {
+    let corpus = Corpus::from_text("a b a b a b a b a b a b", tokenize::whitespace);
+    let fit = |config: SkipGram| config.fit(&corpus).map(|_| ()).unwrap_err().to_string();
+    for (config, field) in [
+        (SkipGram { dim: 0, ..small() }, "dim is 0"),
+        (
+            SkipGram {
+                window: 0,
+                ..small()
+            },
+            "window is 0",
+        ),
+        (
+            SkipGram {
+                negatives: 0,
+                ..small()
+            },
+            "negatives is 0",
+        ),
+        (
+            SkipGram {
+                epochs: 0,
+                ..small()
+            },
+            "epochs is 0",
+        ),
+        (
+            SkipGram {
+                threads: 5000,
+                ..small()
+            },
+            "threads is 5000",
+        ),
+        (
+            SkipGram {
+                learning_rate: f64::NAN,
+                ..small()
+            },
+            "learning_rate is NaN",
+        ),
+        (
+            SkipGram {
+                learning_rate: 0.0,
+                ..small()
+            },
+            "learning_rate is 0",
+        ),
+        (
+            SkipGram {
+                subsample: -1.0,
+                ..small()
+            },
+            "subsample is -1",
+        ),
+        (
+            SkipGram {
+                power: f64::INFINITY,
+                ..small()
+            },
+            "power is inf",
+        ),
+        (
+            SkipGram {
+                min_count: 100,
+                ..small()
+            },
+            "of 12 tokens no word occurs at least 100",
+        ),
+    ] {
+        let error = fit(config);
+        assert!(error.contains(field), "{error}");
+    }
+    let error = fit(SkipGram {
+        learning_rate: 1e30,
+        threads: 1,
+        ..small()
+    });
+    assert!(
+        error.contains("diverged") && error.contains("step"),
+        "{error}"
+    );
+    let empty = Corpus::from_text("", tokenize::words);
+    assert!(matches!(
+        small().fit(&empty),
+        Err(Error::EmptyVocabulary { tokens: 0, .. })
+    ));
+
+    // A corpus that shrinks between the count and the epoch.
+    let mut training = small().start(&corpus).unwrap();
+    let _ = training.epoch(&corpus, &Monitor::silent()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("c.refrain");
+    training.save(&path).unwrap();
+    let mut training = SkipGramTraining::load(&path).unwrap();
+    let shorter = Corpus::from_text("a b a b", tokenize::whitespace);
+    let error = training.epoch(&shorter, &Monitor::silent()).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::CorpusChanged {
+                expected: 12,
+                found: 4
+            }
+        ),
+        "{error}"
+    );
+    assert!(SkipGramTraining::load("/no/such.refrain").is_err());
+    // One word alone has no context, and no negative but itself.
+    let alone = Corpus::from_text("a\na\na\na\na\na", tokenize::whitespace);
+    assert_eq!(small().fit(&alone).unwrap().len(), 1);
+}
