@@ -131,10 +131,17 @@ fn read(
     while let Some(row) = rows.next()? {
         let user = row.text(needed(&row, &places.user)?)?;
         let item = row.text(needed(&row, &places.item)?)?;
-        let weight = places
-            .weight
-            .as_ref()
-            .map_or(Ok(1.0), |place| weight(&row, place))?;
+        let weight = match &places.weight {
+            None => 1.0,
+            Some(place) if columns.event_weights.is_empty() => weight(&row, place)?,
+            Some(place) => {
+                let kind = row.text(needed(&row, place)?)?;
+                match columns.event_weights.iter().find(|(name, _)| *name == kind) {
+                    Some(&(_, weight)) => weight,
+                    None => continue,
+                }
+            }
+        };
         let time = places
             .time
             .as_ref()

@@ -277,6 +277,13 @@ pub(crate) fn matrix(
     indices: Vec<u32>,
     values: Vec<f32>,
 ) -> Result<Sparse> {
+    if starts.first() != Some(&0) || starts.last() != Some(&indices.len()) {
+        let reason = format!("rows do not begin at 0 and end at {}", indices.len());
+        return Err(Error::Matrix {
+            origin: "rows".into(),
+            reason,
+        });
+    }
     CsMatI::try_new(shape, starts, indices, values).map_err(|(.., reason)| Error::Matrix {
         origin: "rows".into(),
         reason: reason.to_string(),
