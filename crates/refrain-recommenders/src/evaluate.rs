@@ -1,7 +1,7 @@
 use std::fmt;
 
 use rayon::prelude::*;
-use refrain_data::Interactions;
+use refrain_data::{FeatureEncoding, Interactions, ItemFeatures, NumericEncoding};
 
 use crate::neighbours::sparse::Csr;
 use crate::recommender::pick;
@@ -89,6 +89,27 @@ impl<'a> Evaluator<'a> {
             cases,
             vectors: None,
         })
+    }
+
+    /// Diversity compares these features of the items instead of who had them; numbers count by
+    /// bucket.
+    ///
+    /// # Errors
+    /// Those of the encoding.
+    pub fn features(mut self, features: &ItemFeatures) -> Result<Self> {
+        let encoding = FeatureEncoding {
+            numeric: NumericEncoding::Buckets(6),
+            ..FeatureEncoding::default()
+        };
+        let (rows, _) = features.join(&self.train.shared_items())?;
+        let encoded = rows.to_matrix(&encoding)?;
+        let mut vectors = Csr::with_width(encoded.names.len());
+        for item in 0..self.train.n_items() as u32 {
+            let (columns, values) = encoded.row(item);
+            vectors.push_row(columns.iter().copied().zip(values.iter().copied()));
+        }
+        self.vectors = Some(vectors);
+        Ok(self)
     }
 
     /// How many users have something to find.
@@ -390,6 +411,14 @@ mod tests {
         assert!((judge.diversity(&[0, 2]) - 0.5).abs() < 1e-12);
         assert!((judge.diversity(&[0, 7]) - 1.0).abs() < 1e-12);
         assert_eq!(judge.diversity(&[0]), 0.0);
+        let features = ItemFeatures::builder()
+            .category("kind", (0..8).map(|i| (i, i / 4)))
+            .unwrap()
+            .build()
+            .unwrap();
+        let judge = judge.features(&features).unwrap();
+        assert!(judge.diversity(&[0, 2]).abs() < 1e-12);
+        assert!((judge.diversity(&[0, 7, 6]) - 2.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]

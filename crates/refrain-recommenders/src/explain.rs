@@ -150,3 +150,53 @@ impl fmt::Display for Explanation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(model: &str, reason: Reason) -> Reason {
+        Reason::Member {
+            model: model.into(),
+            reason: Box::new(reason),
+        }
+    }
+
+    #[test]
+    fn reads_as_sentences() {
+        let why = Explanation::new(
+            "The Banshee".into(),
+            1.75,
+            vec![
+                Contribution::new(Reason::Feature("rhythm=reel".into()), 0.5),
+                Contribution::new(Reason::Item("Drowsy Maggie".into()), 1.5),
+                Contribution::new(Reason::Constant("less the average item"), -0.25),
+                Contribution::new(Reason::Popularity { users: 0 }, 0.0),
+            ],
+        );
+        assert_eq!(
+            why.to_string(),
+            "The Banshee: 1.750\n  +1.500  because of “Drowsy Maggie”\n  +0.500  for its rhythm=reel\
+             \n  -0.250  less the average item"
+        );
+        assert_eq!(why.total(), 1.75);
+    }
+
+    #[test]
+    fn the_same_reason_through_two_members_is_one() {
+        let item = || Reason::Item("x".into());
+        let why = Explanation::new(
+            "y".into(),
+            1.0,
+            vec![
+                Contribution::new(member("ALS", item()), 0.25),
+                Contribution::new(member("item-kNN", item()), 0.5),
+                Contribution::new(member("ALS", Reason::Item("z".into())), 0.625),
+                Contribution::new(Reason::Constant("less the average item"), 9.0),
+            ],
+        );
+        let because = why.because(5);
+        assert_eq!(because.len(), 2);
+        assert_eq!(because[0], Contribution::new(item(), 0.75));
+    }
+}

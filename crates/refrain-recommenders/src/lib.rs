@@ -1,4 +1,115 @@
-//! Collaborative, content-based and hybrid recommenders with explanations and evaluation.
+//! Recommenders that remember what they need: fitted once, they answer in your own ids, hide what was
+//! seen, say why, and fit in one file.
+//!
+//! Three things to know. A **config** is a plain struct whose defaults are meant to be used
+//! ([`ItemKnn`], [`Als`], [`ContentBased`], [`Blend`], …). Its `fit` takes [`Interactions`] and
+//! returns a **fitted model**. Every fitted model is a [`Recommender`]: recommendations for someone
+//! known, for someone new, similar items, explanations, saving.
+//!
+//! ```
+//! use refrain_data::{Interactions, split};
+//! use refrain_recommenders::{ItemKnn, Metric, Recommender, evaluate};
+//!
+//! let log = Interactions::from_events([
+//!     ("ann", "Banshee", 3.0), ("ann", "Cooley's", 1.0),
+//!     ("ben", "Banshee", 1.0), ("ben", "Cooley's", 2.0), ("ben", "Kesh", 1.0),
+//!     ("cat", "Cooley's", 1.0), ("cat", "Kesh", 5.0), ("cat", "Tripping Up", 1.0),
+//! ])?;
+//! let model = ItemKnn::default().fit(&log)?;
+//!
+//! let best = model.recommend("ann", 10)?; // at most 10, never what she had
+//! assert_eq!(best[0].item, "Kesh");
+//! let why = model.explain("ann", "Kesh")?; // its parts add up to the score
+//! assert_eq!(why.because(1)[0].reason.to_string(), "because of “Cooley's”");
+//! # Ok::<(), refrain_recommenders::Error>(())
+//! ```
+//!
+//! # Which model when
+//!
+//! | you have | take | why |
+//! |---|---|---|
+//! | a log of who had what | [`Als`] | the best single model on most logs; small and fast to ask |
+//! | the same, and reasons matter | [`ItemKnn`] | “because of X”; no training for new users |
+//! | few users, many items | [`UserKnn`] | like-minded people vote |
+//! | features of items, new items | [`ContentBased`] | needs no one to have had an item |
+//! | two or more of these | [`Blend`] | weights fitted on validation data; seldom below its best member |
+//! | nothing about someone | [`Popularity`] | with a half-life: what is popular now |
+//! | a metric you want to understand | [`Random`] | the floor |
+//!
+//! # Someone new
+//!
+//! Anyone with a history can be answered, whether or not they were there at `fit`:
+//!
+//! ```
+//! # use refrain_recommenders::*;
+//! # let log = refrain_data::Interactions::from_events(
+//! #     (0..900).map(|n| (n / 30, (n * n + n / 30) % 40, 1.0)))?;
+//! let model = ItemKnn::default().fit(&log)?;
+//! let best = model.recommend_for(&[("3", 2.0), ("7", 1.0)], 5)?;
+//! assert_eq!(best.len(), 5);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # Allow, deny, filter
+//!
+//! ```
+//! # use refrain_recommenders::*;
+//! # let log = refrain_data::Interactions::from_events(
+//! #     (0..900).map(|n| (n / 30, (n * n + n / 30) % 40, 1.0)))?;
+//! # let model = ItemKnn::default().fit(&log)?;
+//! let query = Query::top(10).deny(["5", "6"]).filter(|id| id.len() == 1);
+//! for r in model.recommend_where("0", &query)? {
+//!     assert!(r.item.len() == 1 && r.item != "5");
+//! }
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # Which is better?
+//!
+//! [`evaluate`] measures one model, [`Leaderboard`] several; the definitions stand on the
+//! [`metrics`] page.
+//!
+//! ```
+//! # use refrain_data::{Interactions, split};
+//! # use refrain_recommenders::*;
+//! # let log = Interactions::from_events((0..900).map(|n| (n / 30, (n * n + n / 30) % 40, 1.0)))?;
+//! let (train, test) = split::random(&log, 0.2, 7)?;
+//! let mut board = Leaderboard::new(&train, &test)?;
+//! board.run("popularity", || Popularity::default().fit(&train))?;
+//! let knn = board.run("item-kNN", || ItemKnn::default().fit(&train))?;
+//! let blend = Blend::default()
+//!     .member("popularity", |log| Popularity::default().fit(log))
+//!     .member("item-kNN", |log| ItemKnn::default().fit(log));
+//! board.run("blend", || blend.fit(&train))?;
+//! println!("{board}");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Saving
+//!
+//! [`Recommender::save`] writes one file and [`load`] reads any of them back to the same bits; a
+//! loaded model needs nothing else.
+//!
+//! ```
+//! # use refrain_recommenders::*;
+//! # let log = refrain_data::Interactions::from_events([("a", "x", 1.0), ("b", "x", 1.0), ("b", "y", 1.0)])?;
+//! # let folder = std::env::temp_dir().join(format!("refrain-guide-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).ok();
+//! let path = folder.join("knn.refrain");
+//! let model = ItemKnn::default().fit(&log)?;
+//! model.save(&path)?;
+//! let again: Box<dyn Recommender> = load(&path)?;
+//! assert_eq!(again.recommend("a", 3)?, model.recommend("a", 3)?);
+//! # std::fs::remove_dir_all(&folder).ok();
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # A model of your own
+//!
+//! Implement the eight required methods of [`Recommender`]: the rest, blends and evaluation come with
+//! it. [`Memory`] keeps ids and histories for you.
+//!
+//! [`Interactions`]: refrain_data::Interactions
 
 mod als;
 #[cfg(test)]
@@ -18,9 +129,9 @@ mod query;
 mod random;
 mod recommender;
 
+pub use als::{Als, AlsModel, Confidence, Regularization, Solver};
 #[cfg(test)]
 pub(crate) use conformance::conformance;
-pub use als::{Als, AlsModel, Confidence, Regularization, Solver};
 pub use content::{ContentBased, ContentBasedModel, FeatureWeights};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluator, Report, evaluate};

@@ -281,3 +281,58 @@ fn check(what: &'static str, index: u32, count: usize) -> Result<()> {
         false => Err(Error::Index { what, index, count }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory() -> Memory {
+        let log = Interactions::from_events([("a", "x", 1.0), ("b", "x", 2.0), ("b", "y", 3.0)]);
+        Memory::new(&log.unwrap())
+    }
+
+    #[test]
+    fn histories_are_sorted_and_merged() {
+        let memory = memory();
+        assert_eq!(memory.history(1), (&[0, 1][..], &[2.0, 3.0][..]));
+        assert_eq!(memory.history(7), (&[][..], &[][..]));
+        let tidy = memory.tidy(&[(1, 1.0), (0, 2.0), (1, 0.5)]).unwrap();
+        assert_eq!(tidy, (vec![0, 1], vec![2.0, 1.5]));
+        assert!(matches!(
+            memory.tidy(&[(0, f32::MAX), (0, f32::MAX)]),
+            Err(Error::Weight { .. })
+        ));
+    }
+
+    #[test]
+    fn files_that_do_not_fit_together_are_refused() {
+        let memory = memory();
+        let write = |ends: &[u64], items: &[u32], weights: &[f32]| {
+            let writer = ModelWriter::new("test", 1)
+                .ids("users", memory.users())
+                .and_then(|w| w.ids("items", memory.items()))
+                .and_then(|w| w.u64("history.ends", &[ends.len()], ends.to_vec()))
+                .and_then(|w| w.u32("history.items", &[items.len()], items.to_vec()))
+                .and_then(|w| w.f32("history.weights", &[weights.len()], weights.to_vec()));
+            Memory::read(&ModelFile::from_bytes(writer.unwrap().to_bytes().unwrap()).unwrap())
+        };
+        assert_eq!(
+            write(&[1, 3], &[0, 0, 1], &[1.0, 2.0, 3.0]).unwrap(),
+            memory
+        );
+        for (ends, items, weights) in [
+            (&[3][..], &[0, 0, 1][..], &[1.0; 3][..]), // a user is missing
+            (&[1, 3], &[0, 0, 1], &[1.0; 2]),          // a weight is missing
+            (&[1, 2], &[0, 0, 1], &[1.0; 3]),          // an event belongs to nobody
+            (&[4, 3], &[0, 0, 1], &[1.0; 3]),          // ends go down
+            (&[1, 3], &[0, 1, 0], &[1.0; 3]),          // items go down
+            (&[1, 3], &[0, 0, 2], &[1.0; 3]),          // an unknown item
+            (&[1, 3], &[0, 0, 1], &[1.0, f32::NAN, 1.0]), // a weight that is none
+        ] {
+            assert!(
+                write(ends, items, weights).is_err(),
+                "{ends:?} {items:?} {weights:?}"
+            );
+        }
+    }
+}

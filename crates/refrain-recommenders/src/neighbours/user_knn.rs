@@ -18,6 +18,8 @@
 //! the log by item. A user's scores: K histories; someone unseen costs the log's rows they touch.
 //!
 //! **Determinism.** The same bits for any number of threads.
+//!
+//! **Defaults.** Chosen on MovieLens-100K by validation splits inside the training part.
 
 use std::sync::Mutex;
 
@@ -54,9 +56,9 @@ impl Default for UserKnn {
         Self {
             neighbours: 100,
             weighting: Weighting::TfIdf,
-            asymmetry: 0.5,
+            asymmetry: 0.6,
             shrinkage: 0.0,
-            amplification: 2.0,
+            amplification: 3.0,
         }
     }
 }
