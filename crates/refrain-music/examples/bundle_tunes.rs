@@ -68,7 +68,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         if let Ok(tune) = &entry.tune {
             let rhythm = bundle::rhythm(entry, tune);
-            let f = Tune { rhythm: Some(rhythm), ..tune.clone() }.features();
+            let f = Tune {
+                rhythm: Some(rhythm),
+                ..tune.clone()
+            }
+            .features();
             bundled += 1;
             table.write_record([
                 entry.id.clone(),
@@ -115,7 +119,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     writeln!(page, "## In the file, with one bar that does not add up\n")?;
     list(page, &unsound)?;
-    writeln!(page, "\n## Left out: not understood, or wrong in more than one place\n")?;
+    writeln!(
+        page,
+        "\n## Left out: not understood, or wrong in more than one place\n"
+    )?;
     list(page, &left_out)?;
     writeln!(page, "\n## Second transcriptions of a number, left out\n")?;
     for entry in &duplicates {

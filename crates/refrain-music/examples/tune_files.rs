@@ -21,6 +21,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Score::default().write(&tune, format!("{out}.svg"))?;
     Midi::default().write(&tune, format!("{out}.mid"))?;
     Wav::default().write(&tune, format!("{out}.wav"))?;
-    println!("{} in {}: {out}.svg, {out}.mid, {out}.wav", tune.title(), tune.key.name());
+    println!(
+        "{} in {}: {out}.svg, {out}.mid, {out}.wav",
+        tune.title(),
+        tune.key.name()
+    );
     Ok(())
 }

@@ -321,7 +321,7 @@ fn parse(text: &str) -> Option<Key> {
             key.changes[l.index()] = None;
         }
     }
-    (plain.fifths().abs() <= 12).then_some(key)
+    (plain.fifths().abs() <= 13).then_some(key)
 }
 
 fn add_signs(key: &mut Key, mut text: &str) -> Option<()> {

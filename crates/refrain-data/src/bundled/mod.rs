@@ -2,7 +2,7 @@
 //!
 //! | function | what | licence |
 //! |---|---|---|
-//! | [`tunes`], [`tune_features`] | 2,890 traditional tunes from books of 1883 and 1903, in ABC | public domain, transcribers credited |
+//! | [`tunes`], [`tune_features`] | 2,854 traditional tunes from books of 1883 and 1903, in ABC | public domain, transcribers credited |
 //! | [`listening_log`], [`SimulatedLog`] | a **simulated** log of 2,000 listeners and 200,000 plays over them | made here |
 //! | [`digits`] | 1,797 handwritten digits, 8×8 | CC BY 4.0 |
 //! | [`text`], [`moby_dick`], [`speeches`] | 3.4 MB of English | public domain |

@@ -169,10 +169,17 @@ fn surplus_line(tune: &mut Tune) -> bool {
 
 fn tuplet(tune: &mut Tune) -> bool {
     for (k, m) in tune.measures().iter().enumerate() {
-        let inside: Vec<usize> =
-            m.elements.clone().filter(|i| matches!(tune.body[*i], Element::Tuplet(_))).collect();
-        let ([at], false) = (inside.as_slice(), m.is_full()) else { continue };
-        let Element::Tuplet(t) = tune.body[*at] else { continue };
+        let inside: Vec<usize> = m
+            .elements
+            .clone()
+            .filter(|i| matches!(tune.body[*i], Element::Tuplet(_)))
+            .collect();
+        let ([at], false) = (inside.as_slice(), m.is_full()) else {
+            continue;
+        };
+        let Element::Tuplet(t) = tune.body[*at] else {
+            continue;
+        };
         if t.p < 5 || t.r != t.p {
             continue;
         }
@@ -197,10 +204,15 @@ fn tuplet(tune: &mut Tune) -> bool {
 fn overlong_rest(tune: &mut Tune) -> bool {
     let resolved = tune.resolve();
     for m in tune.measures() {
-        let Some(bar) = m.expected.filter(|e| m.duration > *e) else { continue };
+        let Some(bar) = m.expected.filter(|e| m.duration > *e) else {
+            continue;
+        };
         let surplus = m.duration - bar;
-        let rests: Vec<usize> =
-            m.elements.clone().filter(|i| matches!(tune.body[*i], Element::Rest(_))).collect();
+        let rests: Vec<usize> = m
+            .elements
+            .clone()
+            .filter(|i| matches!(tune.body[*i], Element::Rest(_)))
+            .collect();
         let [at] = rests.as_slice() else { continue };
         let held = resolved[*at].duration;
         if let (true, Element::Rest(rest)) = (held > surplus, &mut tune.body[*at]) {

@@ -180,7 +180,7 @@ fn note_heads(canvas: &mut Canvas, p: &Placed<'_>) {
             0.0
         };
         ledgers(canvas, p.x + shift, steps, 1.0);
-        canvas.glyph(glyph, p.x + shift, height(steps, s), 1.0);
+        canvas.hollow_glyph(glyph, p.x + shift, height(steps, s), 1.0);
         if let Some(sign) = pitch.accidental {
             accidental(
                 canvas,
@@ -199,12 +199,12 @@ fn accidental(canvas: &mut Canvas, sign: Accidental, x: f64, steps: i32, scale: 
     let y = height(steps, s);
     match sign {
         Accidental::Sharp => canvas.glyph(glyphs::SHARP, x, y, scale),
-        Accidental::Natural => canvas.glyph(glyphs::NATURAL, x, y, scale),
-        Accidental::Flat => canvas.glyph(glyphs::FLAT, x, y, scale),
+        Accidental::Natural => canvas.hollow_glyph(glyphs::NATURAL, x, y, scale),
+        Accidental::Flat => canvas.hollow_glyph(glyphs::FLAT, x, y, scale),
         Accidental::DoubleSharp => canvas.glyph(glyphs::DOUBLE_SHARP, x, y, scale),
         Accidental::DoubleFlat => {
-            canvas.glyph(glyphs::FLAT, x - 0.7 * s * scale, y, scale);
-            canvas.glyph(glyphs::FLAT, x, y, scale);
+            canvas.hollow_glyph(glyphs::FLAT, x - 0.7 * s * scale, y, scale);
+            canvas.hollow_glyph(glyphs::FLAT, x, y, scale);
         }
     }
 }

@@ -29,10 +29,19 @@ impl Canvas {
 
     /// A filled glyph at a place, scaled.
     pub(crate) fn glyph(&mut self, path: &str, x: f64, y: f64, scale: f64) {
+        self.filled(path, "nonzero", x, y, scale);
+    }
+
+    /// A glyph with holes.
+    pub(crate) fn hollow_glyph(&mut self, path: &str, x: f64, y: f64, scale: f64) {
+        self.filled(path, "evenodd", x, y, scale);
+    }
+
+    fn filled(&mut self, path: &str, rule: &str, x: f64, y: f64, scale: f64) {
         let k = self.space * scale;
         let _ = write!(
             self.out,
-            "<path d=\"{path}\" fill-rule=\"evenodd\" transform=\"translate({x:.2} {y:.2})scale({k:.2})\"/>"
+            "<path d=\"{path}\" fill-rule=\"{rule}\" transform=\"translate({x:.2} {y:.2})scale({k:.2})\"/>"
         );
     }
 

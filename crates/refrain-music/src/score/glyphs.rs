@@ -1,6 +1,6 @@
 //! Musical signs as paths, in staff spaces with y down.
 
-/// Fills with holes; origin at the left end of the stem's height in the middle of the sign.
+/// Sharp; the origin of every sign is the height it stands for.
 pub(crate) const SHARP: &str = "M-.24-1.22h.11v2.66h-.11zM.13-1.44h.11v2.66h-.11z\
      M-.46-.34L.46-.66v.32L-.46-.02zM-.46.66L.46.34v.32L-.46.98z";
 /// Flat.

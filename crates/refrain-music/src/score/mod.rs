@@ -142,6 +142,7 @@ impl Score {
             .iter()
             .find(|(c, _)| *c == 'C')
             .map_or("", |(_, t)| t.as_str());
+        let composer = composer.trim_matches(['"', '.', ' ']);
         let rhythm = tune.rhythm.map_or("", |r| r.name());
         if !second.is_empty() || !composer.is_empty() || !rhythm.is_empty() {
             y += 2.3 * s;

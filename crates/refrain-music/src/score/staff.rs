@@ -239,7 +239,8 @@ impl<'a> Line<'a> {
             }
             BarStyle::Dotted => {
                 for k in 0..8 {
-                    self.canvas.rect(x + 0.2 * s, (f64::from(k) + 0.1) * 0.5 * s, thin, 0.28 * s);
+                    self.canvas
+                        .rect(x + 0.2 * s, (f64::from(k) + 0.1) * 0.5 * s, thin, 0.28 * s);
                 }
             }
             BarStyle::Invisible => {}
@@ -269,7 +270,12 @@ impl<'a> Line<'a> {
         ];
         let s = self.canvas.space;
         let mut sign = |glyph: &str, steps: i32| {
-            self.canvas.glyph(glyph, x + 0.5 * s, height(steps, s), 1.0);
+            if glyph == glyphs::FLAT {
+                self.canvas
+                    .hollow_glyph(glyph, x + 0.5 * s, height(steps, s), 1.0);
+            } else {
+                self.canvas.glyph(glyph, x + 0.5 * s, height(steps, s), 1.0);
+            }
             x += 0.95 * s;
         };
         for (letter, steps) in SHARPS {
