@@ -9,7 +9,7 @@ use super::{FeatureMatrix, Features, words};
 use crate::interactions::matrix;
 use crate::{Error, Result};
 
-/// A fitted [`FeatureEncoding`]: it gives rows that come later the same features.
+/// A fitted [`FeatureEncoding`](crate::FeatureEncoding): it gives rows that come later the same features.
 ///
 /// ```
 /// use refrain_data::{FeatureEncoding, Features};
