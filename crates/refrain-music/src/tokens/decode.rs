@@ -113,10 +113,12 @@ impl Reader {
             return Ok(());
         }
         let outside = matches!(self.inside, Inside::Nothing);
-        if !self.seen.iter().all(|s| *s) && self.tune.body.is_empty() && outside {
-            if let Some(done) = self.header(symbol) {
-                return done;
-            }
+        if !self.seen.iter().all(|s| *s)
+            && self.tune.body.is_empty()
+            && outside
+            && let Some(done) = self.header(symbol)
+        {
+            return done;
         }
         match symbol {
             Symbol::Pitch(letter, octave) => {
