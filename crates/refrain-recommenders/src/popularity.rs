@@ -51,7 +51,7 @@ impl Popularity {
 }
 
 fn decayed(log: &Interactions, half_life: f64) -> Result<Vec<f32>> {
-    if !(half_life > 0.0) {
+    if half_life.is_nan() || half_life <= 0.0 {
         return Err(Error::Config {
             model: NAME,
             field: "half_life",

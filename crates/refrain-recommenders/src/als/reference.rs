@@ -162,9 +162,9 @@ impl Dense {
 fn solve(w: &DMatrix<f64>, p: &DMatrix<f64>, lambda: &[f64], y: &DMatrix<f64>) -> DMatrix<f64> {
     let f = y.ncols();
     let mut x = DMatrix::zeros(w.nrows(), f);
-    for row in 0..w.nrows() {
+    for (row, &lambda) in lambda.iter().enumerate() {
         let confidence = DMatrix::from_diagonal(&w.row(row).transpose().add_scalar(1.0));
-        let a = y.transpose() * &confidence * y + DMatrix::identity(f, f) * lambda[row];
+        let a = y.transpose() * &confidence * y + DMatrix::identity(f, f) * lambda;
         let b: DVector<f64> = y.transpose() * confidence * p.row(row).transpose();
         x.set_row(row, &a.cholesky().unwrap().solve(&b).transpose());
     }

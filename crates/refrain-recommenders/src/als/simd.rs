@@ -387,7 +387,7 @@ pub(super) fn cholesky<S: Simd>(simd: S, a: &mut [f32], n: usize, stride: usize)
     }
     for k in 0..n {
         let pivot = a[k * stride + k];
-        if !(pivot > 0.0) {
+        if pivot.is_nan() || pivot <= 0.0 {
             return false;
         }
         let scale = 1.0 / pivot.sqrt();

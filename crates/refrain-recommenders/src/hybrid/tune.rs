@@ -129,7 +129,7 @@ mod tests {
         // Member 0 is right, member 1 is wrong, member 2 is noise.
         let case = |shift: usize| {
             let n = 30;
-            let relevant: Vec<bool> = (0..n).map(|i| (i + shift) % 10 == 0).collect();
+            let relevant: Vec<bool> = (0..n).map(|i| (i + shift).is_multiple_of(10)).collect();
             let scores = relevant.iter().enumerate().flat_map(|(i, &hit)| {
                 let sign = if hit { 1.0 } else { -1.0 };
                 [sign, -sign, ((i * 7 + shift * 3) % 11) as f32 / 5.0 - 1.0]
