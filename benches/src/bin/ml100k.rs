@@ -81,7 +81,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             train.len(),
             test.len()
         );
-        let board = ours(&train, &test, genres)?;
+        // Having rated is what counts, not how: ours see weights of 1. The peers get the ratings and
+        // are run both ways.
+        let positive = train.map_weights(|_| 1.0)?;
+        let board = ours(&positive, &test, genres)?;
         println!("{board}");
         if let Some(python) = &arguments.python {
             theirs(python, &train, &test, arguments)?;
