@@ -36,14 +36,22 @@ pub struct Adam {
 
 impl Default for Adam {
     fn default() -> Self {
-        Self { rate: 2e-4, beta_1: 0.5, beta_2: 0.999, epsilon: 1e-8 }
+        Self {
+            rate: 2e-4,
+            beta_1: 0.5,
+            beta_2: 0.999,
+            epsilon: 1e-8,
+        }
     }
 }
 
 impl Adam {
     pub(crate) fn check(&self, field: &str) -> Result<()> {
         let refuse = |part: &str, value: f32, rule: &str| {
-            Err(Error::config(&format!("{field}.{part}"), format!("{value} is not {rule}")))
+            Err(Error::config(
+                &format!("{field}.{part}"),
+                format!("{value} is not {rule}"),
+            ))
         };
         if !(self.rate.is_finite() && self.rate > 0.0) {
             return refuse("rate", self.rate, "a positive number");
@@ -75,7 +83,11 @@ impl AdamState {
             .into_iter()
             .map(|weight| [weight.values.zeros_like(), weight.values.zeros_like()])
             .collect();
-        Self { config, steps: 0, moments }
+        Self {
+            config,
+            steps: 0,
+            moments,
+        }
     }
 
     /// `module` one step down `gradients`; weights without a gradient stay.
@@ -93,12 +105,20 @@ impl AdamState {
                 }));
             }
         }
-        let mut flatten = Flatten { gradients: &mut gradients, flat: Vec::new() };
+        let mut flatten = Flatten {
+            gradients: &mut gradients,
+            flat: Vec::new(),
+        };
         module.visit(&mut flatten);
         let mut flat = flatten.flat;
 
         self.steps += 1;
-        let Adam { rate, beta_1, beta_2, epsilon } = self.config;
+        let Adam {
+            rate,
+            beta_1,
+            beta_2,
+            epsilon,
+        } = self.config;
         let time = self.steps.min(i32::MAX as u64) as i32;
         // f64: 1 − 0.999ᵗ loses its digits in f32 for small t.
         let correct_1 = 1.0 - f64::from(beta_1).powi(time);
@@ -147,18 +167,25 @@ mod tests {
     use burn::optim::AdamConfig;
 
     use super::*;
+    use crate::ImageShape;
     use crate::net::{Dense, Layer, Net};
     use crate::random::{Purpose, normal, stream};
-    use crate::ImageShape;
 
     fn flat(module: &Net) -> Vec<f32> {
-        weights(module).into_iter().flat_map(|w| host(w.values).unwrap()).collect()
+        weights(module)
+            .into_iter()
+            .flat_map(|w| host(w.values).unwrap())
+            .collect()
     }
 
     #[test]
     fn walks_the_same_way_as_burn() {
         let device = refrain_core::device("cpu").unwrap().autodiff();
-        let to = |n| ImageShape { channels: n, height: 1, width: 1 };
+        let to = |n| ImageShape {
+            channels: n,
+            height: 1,
+            width: 1,
+        };
         let mut rng = stream(1, Purpose::Generator, 0);
         let mut ours = Net::new(vec![
             Layer::Dense(Dense::new(3, to(4), 1.0, &mut rng, &device)),
@@ -166,10 +193,16 @@ mod tests {
             Layer::Dense(Dense::new(4, to(2), 1.0, &mut rng, &device)),
         ]);
         let mut theirs = ours.clone();
-        let config = Adam { rate: 0.03, ..Adam::default() };
+        let config = Adam {
+            rate: 0.03,
+            ..Adam::default()
+        };
         let mut adam = AdamState::new(config, &ours);
-        let mut reference =
-            AdamConfig::new().with_beta_1(0.5).with_beta_2(0.999).with_epsilon(1e-8).init();
+        let mut reference = AdamConfig::new()
+            .with_beta_1(0.5)
+            .with_beta_2(0.999)
+            .with_epsilon(1e-8)
+            .init();
         for _ in 0..20 {
             let x = tensor(normal(&mut rng, 15), &device).reshape([5, 3, 1, 1]);
             let loss = |net: &Net| net.forward(x.clone()).square().mean().backward();
@@ -185,10 +218,39 @@ mod tests {
 
     #[test]
     fn unusable_settings_name_their_field() {
-        let error = Adam { rate: f32::NAN, ..Adam::default() }.check("generator_adam").unwrap_err();
-        assert_eq!(error.to_string(), "generator_adam.rate: NaN is not a positive number");
-        assert!(Adam { beta_1: 1.0, ..Adam::default() }.check("").is_err());
-        assert!(Adam { beta_2: -0.1, ..Adam::default() }.check("").is_err());
-        assert!(Adam { epsilon: 0.0, ..Adam::default() }.check("").is_err());
+        let error = Adam {
+            rate: f32::NAN,
+            ..Adam::default()
+        }
+        .check("generator_adam")
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "generator_adam.rate: NaN is not a positive number"
+        );
+        assert!(
+            Adam {
+                beta_1: 1.0,
+                ..Adam::default()
+            }
+            .check("")
+            .is_err()
+        );
+        assert!(
+            Adam {
+                beta_2: -0.1,
+                ..Adam::default()
+            }
+            .check("")
+            .is_err()
+        );
+        assert!(
+            Adam {
+                epsilon: 0.0,
+                ..Adam::default()
+            }
+            .check("")
+            .is_err()
+        );
     }
 }

@@ -65,7 +65,9 @@ impl Trainer {
         file = self.generator_adam.write(file, "generator_adam")?;
         file = self.discriminator_adam.write(file, "discriminator_adam")?;
         let tally = self.tally.to_bits();
-        file = file.u64("step", &[1], vec![self.step])?.u64("tally", &[tally.len()], tally)?;
+        file = file
+            .u64("step", &[1], vec![self.step])?
+            .u64("tally", &[tally.len()], tally)?;
         let numbers: Vec<f32> = self.history.iter().flat_map(EpochReport::numbers).collect();
         Ok(file.f32("history", &[numbers.len()], numbers)?)
     }
@@ -81,10 +83,19 @@ impl Trainer {
 
     fn read(file: &ModelFile, images: &Images, device: &Device) -> Result<Self> {
         file.expect(KIND, VERSION)?;
-        let Saved { gan, shape, classes, images: count, fingerprint: print } = file.config()?;
+        let Saved {
+            gan,
+            shape,
+            classes,
+            images: count,
+            fingerprint: print,
+        } = file.config()?;
         gan.check()?;
         let refuse = |reason: String| {
-            Err(Error::Saved { file: file.origin().to_string(), reason })
+            Err(Error::Saved {
+                file: file.origin().to_string(),
+                reason,
+            })
         };
         if (shape, classes) != (images.shape(), gan.classes(images)) {
             return refuse(format!(
@@ -93,21 +104,35 @@ impl Trainer {
                 gan.classes(images)
             ));
         }
-        let used = if classes == 0 { images.clone().without_labels() } else { images.clone() };
+        let used = if classes == 0 {
+            images.clone().without_labels()
+        } else {
+            images.clone()
+        };
         if fingerprint(&used) != print {
-            return refuse(format!("it was training on {count} other images than these"));
+            return refuse(format!(
+                "it was training on {count} other images than these"
+            ));
         }
         params::check_size(file, "generator", gan.generator.weights(shape, classes))?;
-        params::check_size(file, "discriminator", gan.discriminator.weights(shape, classes))?;
+        params::check_size(
+            file,
+            "discriminator",
+            gan.discriminator.weights(shape, classes),
+        )?;
 
         let mut trainer = Self::new(gan, images, device)?;
         let plain = trainer.device.clone();
         trainer.generator = params::read(file, "generator", trainer.generator, &plain)?;
         trainer.average = params::read(file, "average", trainer.average, &plain)?;
         trainer.discriminator = params::read(file, "discriminator", trainer.discriminator, &plain)?;
-        trainer.generator_adam = trainer.generator_adam.read(file, "generator_adam", &plain)?;
+        trainer.generator_adam = trainer
+            .generator_adam
+            .read(file, "generator_adam", &plain)?;
         trainer.discriminator_adam =
-            trainer.discriminator_adam.read(file, "discriminator_adam", &plain)?;
+            trainer
+                .discriminator_adam
+                .read(file, "discriminator_adam", &plain)?;
         trainer.step = file.u64("step")?.expect_shape("step", &[1])?.data[0];
         trainer.tally = Tally::from_bits(&file.u64("tally")?.expect_shape("tally", &[6])?.data);
         trainer.history = history(&file.f32("history")?.data, file.origin())?;
@@ -117,12 +142,20 @@ impl Trainer {
 
 /// FNV-1a over shape, pixels and labels (Fowler, Noll, Vo): tells sets apart, guards nothing.
 fn fingerprint(images: &Images) -> String {
-    let ImageShape { channels, height, width } = images.shape();
+    let ImageShape {
+        channels,
+        height,
+        width,
+    } = images.shape();
     let sizes = [channels, height, width, images.classes()].map(|n| n as u64);
     let pixels = images.pixels().iter().map(|v| u64::from(v.to_bits()));
     let labels = images.labels().unwrap_or(&[]).iter().map(|&l| u64::from(l));
-    let hash = sizes.into_iter().chain(pixels).chain(labels).fold(0xcbf2_9ce4_8422_2325, |h, v| {
-        (h ^ v).wrapping_mul(0x0000_0100_0000_01b3u64)
-    });
+    let hash = sizes
+        .into_iter()
+        .chain(pixels)
+        .chain(labels)
+        .fold(0xcbf2_9ce4_8422_2325, |h, v| {
+            (h ^ v).wrapping_mul(0x0000_0100_0000_01b3u64)
+        });
     format!("{hash:016x}")
 }

@@ -72,7 +72,13 @@ pub struct ConvGenerator {
 
 impl Default for ConvGenerator {
     fn default() -> Self {
-        Self { noise: 64, base: 4, base_channels: 64, channels: vec![64, 32], norm: Norm::Pixel }
+        Self {
+            noise: 64,
+            base: 4,
+            base_channels: 64,
+            channels: vec![64, 32],
+            norm: Norm::Pixel,
+        }
     }
 }
 
@@ -88,29 +94,51 @@ impl ConvGenerator {
     pub fn weights(&self, image: ImageShape, classes: usize) -> Option<usize> {
         let [height, width] = *self.sizes(image).first()?;
         let base = self.base_channels.checked_mul(height)?.checked_mul(width)?;
-        let dense = self.noise.checked_add(classes)?.checked_add(1)?.checked_mul(base)?;
+        let dense = self
+            .noise
+            .checked_add(classes)?
+            .checked_add(1)?
+            .checked_mul(base)?;
         let mut channels = self.base_channels;
         let all = self.channels.iter().chain([&image.channels]);
-        all.copied().try_fold(dense, |sum, next| sum.checked_add(conv_weights(&mut channels, next)?))
+        all.copied().try_fold(dense, |sum, next| {
+            sum.checked_add(conv_weights(&mut channels, next)?)
+        })
     }
 
     pub(crate) fn check(&self) -> Result<()> {
         width("generator.noise", self.noise)?;
         width("generator.base", self.base)?;
         width("generator.base_channels", self.base_channels)?;
-        self.channels.iter().try_for_each(|&c| width("generator.channels", c))
+        self.channels
+            .iter()
+            .try_for_each(|&c| width("generator.channels", c))
     }
 
     /// A network with weights drawn from `seed`.
-    pub(crate) fn build(&self, image: ImageShape, classes: usize, seed: u64, d: &Device) -> Generator {
+    pub(crate) fn build(
+        &self,
+        image: ImageShape,
+        classes: usize,
+        seed: u64,
+        d: &Device,
+    ) -> Generator {
         let rng = &mut stream(seed, Purpose::Generator, 0);
         let gain = leaky_gain(SLOPE);
         let sizes = self.sizes(image);
         let [height, width] = sizes[0];
-        let base = ImageShape { channels: self.base_channels, height, width };
+        let base = ImageShape {
+            channels: self.base_channels,
+            height,
+            width,
+        };
         // Noise and class each bring variance 1 per number of noise: see `Generator::forward`.
         let inputs = self.noise + classes;
-        let sources = if classes > 0 { 2 * self.noise } else { self.noise };
+        let sources = if classes > 0 {
+            2 * self.noise
+        } else {
+            self.noise
+        };
         let dense_gain = gain * (inputs as f32 / sources as f32).sqrt();
 
         let mut layers = Vec::new();
@@ -120,18 +148,27 @@ impl ConvGenerator {
                 layers.push(Layer::pixel_norm());
             }
         };
-        hidden(&mut layers, Layer::Dense(Dense::new(inputs, base, dense_gain, rng, d)));
+        hidden(
+            &mut layers,
+            Layer::Dense(Dense::new(inputs, base, dense_gain, rng, d)),
+        );
         let mut channels = self.base_channels;
         let mut later = sizes.into_iter().skip(1);
         for &next in &self.channels {
             layers.extend(later.next().map(|size| Layer::Resize(Resize::new(size))));
-            hidden(&mut layers, Layer::Conv(Conv::new([channels, next], 1, gain, rng, d)));
+            hidden(
+                &mut layers,
+                Layer::Conv(Conv::new([channels, next], 1, gain, rng, d)),
+            );
             channels = next;
         }
         layers.extend(later.next().map(|size| Layer::Resize(Resize::new(size))));
         let paint = Conv::new([channels, image.channels], 1, 1.0, rng, d);
         layers.extend([Layer::Conv(paint), Layer::sigmoid()]);
-        Generator { net: Net::new(layers), noise: self.noise }
+        Generator {
+            net: Net::new(layers),
+            noise: self.noise,
+        }
     }
 }
 
@@ -147,7 +184,10 @@ pub struct ConvDiscriminator {
 
 impl Default for ConvDiscriminator {
     fn default() -> Self {
-        Self { base: 4, channels: vec![32, 64] }
+        Self {
+            base: 4,
+            channels: vec![32, 64],
+        }
     }
 }
 
@@ -161,16 +201,22 @@ impl ConvDiscriminator {
     pub fn weights(&self, image: ImageShape, classes: usize) -> Option<usize> {
         let mut channels = image.channels;
         let mut trunk = self.channels.iter();
-        let trunk = trunk
-            .try_fold(0usize, |sum, &next| sum.checked_add(conv_weights(&mut channels, next)?))?;
+        let trunk = trunk.try_fold(0usize, |sum, &next| {
+            sum.checked_add(conv_weights(&mut channels, next)?)
+        })?;
         let [height, width] = *self.sizes(image).last()?;
-        let features = channels.checked_mul(height)?.checked_mul(width)?.checked_add(1)?;
+        let features = channels
+            .checked_mul(height)?
+            .checked_mul(width)?
+            .checked_add(1)?;
         trunk.checked_add(features.checked_mul(classes.checked_add(1)?)?)
     }
 
     pub(crate) fn check(&self) -> Result<()> {
         width("discriminator.base", self.base)?;
-        self.channels.iter().try_for_each(|&c| width("discriminator.channels", c))
+        self.channels
+            .iter()
+            .try_for_each(|&c| width("discriminator.channels", c))
     }
 
     /// A network with weights drawn from `seed`.
@@ -189,13 +235,28 @@ impl ConvDiscriminator {
         let mut channels = image.channels;
         for (i, &next) in self.channels.iter().enumerate() {
             let stride = if i < keep { 1 } else { 2 };
-            layers.push(Layer::Conv(Conv::new([channels, next], stride, gain, rng, d)));
+            layers.push(Layer::Conv(Conv::new(
+                [channels, next],
+                stride,
+                gain,
+                rng,
+                d,
+            )));
             layers.push(Layer::leaky_relu(SLOPE));
             channels = next;
         }
         let [height, width] = sizes[sizes.len() - 1];
-        let features = ImageShape { channels, height, width }.len();
-        let one = |channels| ImageShape { channels, height: 1, width: 1 };
+        let features = ImageShape {
+            channels,
+            height,
+            width,
+        }
+        .len();
+        let one = |channels| ImageShape {
+            channels,
+            height: 1,
+            width: 1,
+        };
         Discriminator {
             trunk: Net::new(layers),
             head: Dense::new(features, one(1), 1.0, rng, d),
@@ -271,9 +332,10 @@ fn conv_weights(channels: &mut usize, next: usize) -> Option<usize> {
 fn width(field: &str, value: usize) -> Result<()> {
     match value {
         0 => Err(Error::config(field, "must be at least 1")),
-        _ if value > WIDEST => {
-            Err(Error::config(field, format!("{value} is more than {WIDEST}, the most allowed")))
-        }
+        _ if value > WIDEST => Err(Error::config(
+            field,
+            format!("{value} is more than {WIDEST}, the most allowed"),
+        )),
         _ => Ok(()),
     }
 }
@@ -285,7 +347,13 @@ mod tests {
     #[test]
     fn sizes_of_common_images() {
         let g = ConvGenerator::default();
-        let of = |h, w| g.sizes(ImageShape { channels: 1, height: h, width: w });
+        let of = |h, w| {
+            g.sizes(ImageShape {
+                channels: 1,
+                height: h,
+                width: w,
+            })
+        };
         assert_eq!(of(8, 8), [[4, 4], [8, 8]]);
         assert_eq!(of(28, 28), [[4, 4], [7, 7], [14, 14], [28, 28]]);
         assert_eq!(of(30, 20), [[8, 5], [15, 10], [30, 20]]);
@@ -298,18 +366,29 @@ mod tests {
     fn every_size_is_painted_and_judged() {
         let device = refrain_core::device("cpu").unwrap();
         let (g, d) = (ConvGenerator::default(), ConvDiscriminator::default());
-        let small = ConvGenerator { noise: 3, base_channels: 2, channels: vec![3, 2], ..g };
-        let critic = ConvDiscriminator { channels: vec![2, 3], ..d };
+        let small = ConvGenerator {
+            noise: 3,
+            base_channels: 2,
+            channels: vec![3, 2],
+            ..g
+        };
+        let critic = ConvDiscriminator {
+            channels: vec![2, 3],
+            ..d
+        };
         for (height, width) in [(1, 1), (2, 3), (5, 5), (8, 8), (12, 7), (16, 16), (28, 28)] {
             for (channels, classes) in [(1, 0), (3, 4)] {
-                let shape = ImageShape { channels, height, width };
+                let shape = ImageShape {
+                    channels,
+                    height,
+                    width,
+                };
                 let g = small.build(shape, classes, 1, &device);
                 let d = critic.build(shape, classes, 1, &device);
                 assert_eq!(small.weights(shape, classes), Some(g.num_params()));
                 assert_eq!(critic.weights(shape, classes), Some(d.num_params()));
                 let noise = Tensor::<4>::ones([2, 3, 1, 1], &device);
-                let class =
-                    (classes > 0).then(|| Tensor::<4>::ones([2, classes, 1, 1], &device));
+                let class = (classes > 0).then(|| Tensor::<4>::ones([2, classes, 1, 1], &device));
                 let images = g.forward(noise, class.clone());
                 assert_eq!(images.dims(), [2, channels, height, width]);
                 let logits = d.forward(images, class);
@@ -323,18 +402,44 @@ mod tests {
         let device = refrain_core::device("cpu").unwrap();
         let shape = ImageShape::square(1, 8);
         let noise = crate::random::normal(&mut stream(3, Purpose::Step, 0), 64 * 64);
-        let noise = Tensor::<4>::from_data(burn::tensor::TensorData::new(noise, [64, 64, 1, 1]), &device);
-        let images = ConvGenerator::default().build(shape, 0, 5, &device).forward(noise, None);
-        let logits = ConvDiscriminator::default().build(shape, 0, 5, &device).forward(images, None);
+        let noise = Tensor::<4>::from_data(
+            burn::tensor::TensorData::new(noise, [64, 64, 1, 1]),
+            &device,
+        );
+        let images = ConvGenerator::default()
+            .build(shape, 0, 5, &device)
+            .forward(noise, None);
+        let logits = ConvDiscriminator::default()
+            .build(shape, 0, 5, &device)
+            .forward(images, None);
         let spread: f32 = logits.var(0).sqrt().try_into_scalar().unwrap();
         assert!((0.02..5.0).contains(&spread), "{spread}");
     }
 
     #[test]
     fn zero_widths_are_refused() {
-        let error = ConvGenerator { noise: 0, ..Default::default() }.check().unwrap_err();
+        let error = ConvGenerator {
+            noise: 0,
+            ..Default::default()
+        }
+        .check()
+        .unwrap_err();
         assert_eq!(error.to_string(), "generator.noise: must be at least 1");
-        assert!(ConvDiscriminator { channels: vec![4, 0], ..Default::default() }.check().is_err());
-        assert!(ConvDiscriminator { channels: vec![1 << 40], ..Default::default() }.check().is_err());
+        assert!(
+            ConvDiscriminator {
+                channels: vec![4, 0],
+                ..Default::default()
+            }
+            .check()
+            .is_err()
+        );
+        assert!(
+            ConvDiscriminator {
+                channels: vec![1 << 40],
+                ..Default::default()
+            }
+            .check()
+            .is_err()
+        );
     }
 }

@@ -101,7 +101,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub(crate) fn config(field: &str, reason: impl Into<String>) -> Self {
-        Self::Config { field: field.to_string(), reason: reason.into() }
+        Self::Config {
+            field: field.to_string(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn shape(

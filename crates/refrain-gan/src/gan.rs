@@ -93,7 +93,12 @@ impl Gan {
     ///
     /// # Errors
     /// As [`Gan::fit`], and [`refrain_core::Error::Cancelled`].
-    pub fn fit_with(&self, images: &Images, device: &Device, monitor: &Monitor) -> Result<GanModel> {
+    pub fn fit_with(
+        &self,
+        images: &Images,
+        device: &Device,
+        monitor: &Monitor,
+    ) -> Result<GanModel> {
         let mut trainer = self.trainer(images, device)?;
         trainer.run(monitor)?;
         Ok(trainer.into_model())
@@ -125,14 +130,21 @@ impl Gan {
             }
         }
         if !(0.0..1.0).contains(&self.average) {
-            return Err(Error::config("average", format!("{} is not in 0..1", self.average)));
+            return Err(Error::config(
+                "average",
+                format!("{} is not in 0..1", self.average),
+            ));
         }
         Ok(())
     }
 
     /// How many classes are painted: 0 where classes play no part.
     pub(crate) fn classes(&self, images: &Images) -> usize {
-        if self.conditional { images.classes() } else { 0 }
+        if self.conditional {
+            images.classes()
+        } else {
+            0
+        }
     }
 }
 
@@ -147,7 +159,12 @@ mod tests {
             ("epochs", |g| g.epochs = 0),
             ("discriminator_steps", |g| g.discriminator_steps = 0),
             ("average", |g| g.average = 1.0),
-            ("penalty.radius", |g| g.penalty = Penalty::Slope { weight: 1.0, radius: 0.0 }),
+            ("penalty.radius", |g| {
+                g.penalty = Penalty::Slope {
+                    weight: 1.0,
+                    radius: 0.0,
+                }
+            }),
             ("generator_adam.rate", |g| g.generator_adam.rate = 0.0),
             ("generator.noise", |g| g.generator.noise = 0),
         ];

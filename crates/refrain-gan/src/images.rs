@@ -27,12 +27,18 @@ pub struct ImageShape {
 impl ImageShape {
     /// A square of `size` × `size` pixels.
     pub fn square(channels: usize, size: usize) -> Self {
-        Self { channels, height: size, width: size }
+        Self {
+            channels,
+            height: size,
+            width: size,
+        }
     }
 
     /// Values in one image: channels × height × width.
     pub fn len(&self) -> usize {
-        self.channels.saturating_mul(self.height).saturating_mul(self.width)
+        self.channels
+            .saturating_mul(self.height)
+            .saturating_mul(self.width)
     }
 
     /// Whether an image of this shape holds no value.
@@ -99,11 +105,21 @@ impl Images {
         for (at, &value) in values.iter().enumerate() {
             if !(0.0..=max).contains(&value) {
                 let (image, position) = (at / shape.len(), at % shape.len());
-                return Err(Error::Pixel { image, position, value, max });
+                return Err(Error::Pixel {
+                    image,
+                    position,
+                    value,
+                    max,
+                });
             }
         }
         let pixels = values.iter().map(|v| v / max).collect();
-        Ok(Self { shape, pixels, labels: None, classes: 0 })
+        Ok(Self {
+            shape,
+            pixels,
+            labels: None,
+            classes: 0,
+        })
     }
 
     /// Images from bytes as picture files hold them, `[image, row, column, channel]`.
@@ -120,7 +136,12 @@ impl Images {
             }
         }
         pixels.iter_mut().for_each(|v| *v /= 255.0);
-        Ok(Self { shape, pixels: pixels.into(), labels: None, classes: 0 })
+        Ok(Self {
+            shape,
+            pixels: pixels.into(),
+            labels: None,
+            classes: 0,
+        })
     }
 
     /// The same images with one class label each, below `classes`.
@@ -132,18 +153,32 @@ impl Images {
         if labels.len() != self.len() {
             return Err(Error::shape("labels", self.len(), labels.len()));
         }
-        if let Some((image, &label)) =
-            labels.iter().enumerate().find(|(_, label)| **label as usize >= classes)
+        if let Some((image, &label)) = labels
+            .iter()
+            .enumerate()
+            .find(|(_, label)| **label as usize >= classes)
         {
-            return Err(Error::Label { image, label, classes });
+            return Err(Error::Label {
+                image,
+                label,
+                classes,
+            });
         }
-        Ok(Self { labels: Some(labels.into()), classes, ..self })
+        Ok(Self {
+            labels: Some(labels.into()),
+            classes,
+            ..self
+        })
     }
 
     /// The same images without labels.
     #[must_use]
     pub fn without_labels(self) -> Self {
-        Self { labels: None, classes: 0, ..self }
+        Self {
+            labels: None,
+            classes: 0,
+            ..self
+        }
     }
 
     /// How many images there are.
@@ -170,7 +205,9 @@ impl Images {
     pub fn image(&self, index: usize) -> &[f32] {
         let size = self.shape.len();
         let start = index.saturating_mul(size);
-        self.pixels.get(start..start.saturating_add(size)).unwrap_or(&[])
+        self.pixels
+            .get(start..start.saturating_add(size))
+            .unwrap_or(&[])
     }
 
     /// The label of each image, if they have labels.
@@ -186,10 +223,21 @@ impl Images {
     /// The images at `indices`, in that order; indices without an image are left out.
     #[must_use]
     pub fn select(&self, indices: &[usize]) -> Self {
-        let kept: Vec<usize> = indices.iter().copied().filter(|&i| i < self.len()).collect();
+        let kept: Vec<usize> = indices
+            .iter()
+            .copied()
+            .filter(|&i| i < self.len())
+            .collect();
         let pixels = kept.iter().flat_map(|&i| self.image(i)).copied().collect();
-        let labels = self.labels().map(|labels| kept.iter().map(|&i| labels[i]).collect());
-        Self { shape: self.shape, pixels, labels, classes: self.classes }
+        let labels = self
+            .labels()
+            .map(|labels| kept.iter().map(|&i| labels[i]).collect());
+        Self {
+            shape: self.shape,
+            pixels,
+            labels,
+            classes: self.classes,
+        }
     }
 
     /// The images that have class `class`.
@@ -231,9 +279,16 @@ impl Images {
     /// [`Error::Config`] when a side is 0.
     pub fn resized(&self, height: usize, width: usize) -> Result<Self> {
         if height == 0 || width == 0 {
-            return Err(Error::config("size", format!("{height}×{width} holds no pixel")));
+            return Err(Error::config(
+                "size",
+                format!("{height}×{width} holds no pixel"),
+            ));
         }
-        let shape = ImageShape { height, width, ..self.shape };
+        let shape = ImageShape {
+            height,
+            width,
+            ..self.shape
+        };
         let rows = line_weights(self.shape.height, height);
         let columns = line_weights(self.shape.width, width);
         let area = self.shape.height * self.shape.width;
@@ -248,7 +303,11 @@ impl Images {
                 }
             }
         }
-        Ok(Self { shape, pixels: pixels.into(), ..self.clone() })
+        Ok(Self {
+            shape,
+            pixels: pixels.into(),
+            ..self.clone()
+        })
     }
 
     /// Images that a network painted: values are clamped, what is not finite becomes 0.
@@ -259,9 +318,18 @@ impl Images {
         classes: usize,
     ) -> Self {
         for value in &mut pixels {
-            *value = if value.is_finite() { value.clamp(0.0, 1.0) } else { 0.0 };
+            *value = if value.is_finite() {
+                value.clamp(0.0, 1.0)
+            } else {
+                0.0
+            };
         }
-        Self { shape, pixels: pixels.into(), labels: labels.map(Into::into), classes }
+        Self {
+            shape,
+            pixels: pixels.into(),
+            labels: labels.map(Into::into),
+            classes,
+        }
     }
 
     /// Refuses another shape than `shape`; `what` names these images in the message.
@@ -289,9 +357,15 @@ fn line_weights(from: usize, to: usize) -> Vec<(usize, usize, f32)> {
 /// Refuses shapes without pixels, and a number of values that is no whole number of images.
 fn check_shape(shape: ImageShape, values: usize) -> Result<()> {
     let sides = [shape.channels, shape.height, shape.width];
-    let product = sides.iter().try_fold(1usize, |product, side| product.checked_mul(*side));
+    let product = sides
+        .iter()
+        .try_fold(1usize, |product, side| product.checked_mul(*side));
     match product {
-        None | Some(0) => Err(Error::shape("image shape", "at least one value per image", shape)),
+        None | Some(0) => Err(Error::shape(
+            "image shape",
+            "at least one value per image",
+            shape,
+        )),
         Some(_) if values == 0 => Err(Error::Empty { what: "images" }),
         Some(size) if !values.is_multiple_of(size) => Err(Error::shape(
             "images",
@@ -315,7 +389,10 @@ mod tests {
     #[test]
     fn bad_values_name_their_place() {
         let error = grey(2, vec![0.0, 0.1, 0.2, 0.3, 0.0, f32::NAN, 0.0, 0.0]).unwrap_err();
-        assert_eq!(error.to_string(), "image 1, value 1: NaN is not between 0 and 1");
+        assert_eq!(
+            error.to_string(),
+            "image 1, value 1: NaN is not between 0 and 1"
+        );
         for bad in [-0.1, 1.5, f32::INFINITY] {
             assert!(matches!(grey(1, vec![bad]), Err(Error::Pixel { .. })));
         }
@@ -327,16 +404,29 @@ mod tests {
         assert!(matches!(grey(2, vec![0.0; 5]), Err(Error::Shape { .. })));
         assert!(matches!(grey(0, vec![0.0; 4]), Err(Error::Shape { .. })));
         let huge = ImageShape::square(3, usize::MAX / 2);
-        assert!(matches!(Images::from_f32(huge, vec![0.0; 3]), Err(Error::Shape { .. })));
+        assert!(matches!(
+            Images::from_f32(huge, vec![0.0; 3]),
+            Err(Error::Shape { .. })
+        ));
         let one = grey(1, vec![0.5]).unwrap();
-        assert!(matches!(one.clone().with_labels(vec![0, 1], 2), Err(Error::Shape { .. })));
+        assert!(matches!(
+            one.clone().with_labels(vec![0, 1], 2),
+            Err(Error::Shape { .. })
+        ));
         let error = one.with_labels(vec![2], 2).unwrap_err();
-        assert_eq!(error.to_string(), "image 0: label 2 is not below the number of classes, 2");
+        assert_eq!(
+            error.to_string(),
+            "image 0: label 2 is not below the number of classes, 2"
+        );
     }
 
     #[test]
     fn bytes_are_turned_channel_first() {
-        let shape = ImageShape { channels: 3, height: 1, width: 2 };
+        let shape = ImageShape {
+            channels: 3,
+            height: 1,
+            width: 2,
+        };
         let images = Images::from_u8(shape, &[255, 0, 51, 0, 255, 102]).unwrap();
         assert_eq!(images.image(0), [1.0, 0.0, 0.0, 1.0, 0.2, 0.4]);
     }
@@ -347,7 +437,12 @@ mod tests {
         let images = grey(1, values.clone()).unwrap();
         let (train, held_out) = images.split(0.3, 4).unwrap();
         assert_eq!(held_out.len(), 15);
-        let mut all: Vec<f32> = train.pixels().iter().chain(held_out.pixels()).copied().collect();
+        let mut all: Vec<f32> = train
+            .pixels()
+            .iter()
+            .chain(held_out.pixels())
+            .copied()
+            .collect();
         all.sort_by(f32::total_cmp);
         assert_eq!(all, values);
         assert_eq!(images.split(0.3, 4).unwrap().0, train);
@@ -359,7 +454,13 @@ mod tests {
     #[test]
     fn resize_keeps_flat_images_and_its_own_size() {
         let flat = grey(3, vec![0.25; 9]).unwrap();
-        assert!(flat.resized(7, 5).unwrap().pixels().iter().all(|v| (v - 0.25).abs() < 1e-6));
+        assert!(
+            flat.resized(7, 5)
+                .unwrap()
+                .pixels()
+                .iter()
+                .all(|v| (v - 0.25).abs() < 1e-6)
+        );
         let ramp = grey(2, vec![0.0, 1.0, 0.0, 1.0]).unwrap();
         assert_eq!(ramp.resized(2, 2).unwrap(), ramp);
         assert_eq!(ramp.resized(1, 4).unwrap().image(0), [0.0, 0.25, 0.75, 1.0]);

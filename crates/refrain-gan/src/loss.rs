@@ -112,7 +112,12 @@ mod tests {
         let leaf = Tensor::<1>::from_data(data, &device).require_grad();
         let loss = cross_entropy(leaf.clone(), target);
         let gradients = loss.backward();
-        let gradient = leaf.grad(&gradients).unwrap().into_data().try_into_vec().unwrap();
+        let gradient = leaf
+            .grad(&gradients)
+            .unwrap()
+            .into_data()
+            .try_into_vec()
+            .unwrap();
         (loss.try_into_scalar().unwrap(), gradient)
     }
 
@@ -142,7 +147,10 @@ mod tests {
         let real = Tensor::<1>::from_floats([2.0, -1.0, 0.5], &device);
         let fake = Tensor::<1>::from_floats([-3.0, 0.0, 4.0], &device);
         let game = Loss::NonSaturating { real_target: 0.9 };
-        let d: f32 = game.discriminator(real, fake.clone()).try_into_scalar().unwrap();
+        let d: f32 = game
+            .discriminator(real, fake.clone())
+            .try_into_scalar()
+            .unwrap();
         let g: f32 = game.generator(fake).try_into_scalar().unwrap();
         assert!((d - 2.274_717).abs() < 1e-5, "{d}");
         assert!((g - 1.253_295).abs() < 1e-5, "{g}");
@@ -152,7 +160,10 @@ mod tests {
     fn huge_logits_stay_finite_and_zero_has_its_slope() {
         for logit in [-1e30f32, 1e30] {
             let (loss, gradient) = value_and_gradient(&[logit], 0.9);
-            assert!(loss.is_finite() && gradient[0].is_finite(), "{loss} {gradient:?}");
+            assert!(
+                loss.is_finite() && gradient[0].is_finite(),
+                "{loss} {gradient:?}"
+            );
         }
         let (_, gradient) = value_and_gradient(&[0.0], 1.0);
         assert!((gradient[0] + 0.5).abs() < 1e-6);

@@ -41,12 +41,21 @@ impl Latent {
     /// ```
     #[must_use]
     pub fn towards(&self, other: &Self, t: f32) -> Self {
-        let class = self.class.iter().zip(&other.class).map(|(a, b)| a * (1.0 - t) + b * t);
-        Self { noise: slerp(&self.noise, &other.noise, t), class: class.collect() }
+        let class = self
+            .class
+            .iter()
+            .zip(&other.class)
+            .map(|(a, b)| a * (1.0 - t) + b * t);
+        Self {
+            noise: slerp(&self.noise, &other.noise, t),
+            class: class.collect(),
+        }
     }
 
     pub(crate) fn one_hot(label: u32, classes: usize) -> Vec<f32> {
-        (0..classes).map(|class| if class == label as usize { 1.0 } else { 0.0 }).collect()
+        (0..classes)
+            .map(|class| if class == label as usize { 1.0 } else { 0.0 })
+            .collect()
     }
 }
 
@@ -58,12 +67,18 @@ fn slerp(a: &[f32], b: &[f32], t: f32) -> Vec<f32> {
     let angle = cos.clamp(-1.0, 1.0).acos();
     let sin = angle.sin();
     let line = |x: f32, y: f32| x * (1.0 - t) + y * t;
-    if sin < 1e-4 {
+    if sin < 1e-4 || la * lb < f32::MIN_POSITIVE {
         return a.iter().zip(b).map(|(&x, &y)| line(x, y)).collect();
     }
-    let (wa, wb) = (((1.0 - t) * angle).sin() / sin / la, (t * angle).sin() / sin / lb);
+    let (wa, wb) = (
+        ((1.0 - t) * angle).sin() / sin / la,
+        (t * angle).sin() / sin / lb,
+    );
     let scale = line(la, lb);
-    a.iter().zip(b).map(|(x, y)| scale * (wa * x + wb * y)).collect()
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| scale * (wa * x + wb * y))
+        .collect()
 }
 
 /// A generator and what is needed to feed it.
@@ -110,7 +125,9 @@ impl Painter {
 
     pub(crate) fn sheet(&self, rows: usize, seed: u64, purpose: Purpose) -> Result<Images> {
         let columns = self.columns();
-        let labels = (0..rows.saturating_mul(columns)).map(|i| (i % columns) as u32).collect();
+        let labels = (0..rows.saturating_mul(columns))
+            .map(|i| (i % columns) as u32)
+            .collect();
         self.labelled(labels, seed, purpose)
     }
 
@@ -136,7 +153,11 @@ struct Saved {
 
 impl GanModel {
     pub(crate) fn new(config: Gan, painter: Painter, history: Vec<EpochReport>) -> Self {
-        Self { config, painter, history }
+        Self {
+            config,
+            painter,
+            history,
+        }
     }
 
     /// The configuration it was trained with.
@@ -160,15 +181,23 @@ impl GanModel {
     }
 
     /// `count` new images; with classes, each of a class drawn at random and labelled with it. The
-    /// same seed gives the same images, and a longer request begins with the shorter one's.
+    /// same seed gives the same images, and a longer request begins with the shorter one's (to
+    /// rounding).
     ///
     /// # Errors
     /// [`Error::Device`].
     pub fn sample(&self, count: usize, seed: u64) -> Result<Images> {
         let classes = self.painter.classes as u32;
         let mut rng = stream(seed, Purpose::Sample, u64::MAX);
-        let class = |_| if classes > 0 { rng.random_range(0..classes) } else { 0 };
-        self.painter.labelled((0..count).map(class).collect(), seed, Purpose::Sample)
+        let class = |_| {
+            if classes > 0 {
+                rng.random_range(0..classes)
+            } else {
+                0
+            }
+        };
+        self.painter
+            .labelled((0..count).map(class).collect(), seed, Purpose::Sample)
     }
 
     /// One new image for each label.
@@ -176,8 +205,11 @@ impl GanModel {
     /// # Errors
     /// [`Error::Class`] when the model has no such class; [`Error::Device`].
     pub fn sample_labels(&self, labels: &[u32], seed: u64) -> Result<Images> {
-        labels.iter().try_for_each(|&label| self.check_class(label))?;
-        self.painter.labelled(labels.to_vec(), seed, Purpose::Sample)
+        labels
+            .iter()
+            .try_for_each(|&label| self.check_class(label))?;
+        self.painter
+            .labelled(labels.to_vec(), seed, Purpose::Sample)
     }
 
     /// `rows` rows of eight new images, or of one image per class: feed them to
@@ -204,10 +236,14 @@ impl GanModel {
             (None, 0) => {}
             (Some(class), _) => self.check_class(class)?,
             (None, classes) => {
-                return Err(Error::Class(format!("name one of the model's {classes} classes")));
+                return Err(Error::Class(format!(
+                    "name one of the model's {classes} classes"
+                )));
             }
         }
-        let mut latents = self.painter.latents(&[class.unwrap_or(0)], seed, Purpose::Sample);
+        let mut latents = self
+            .painter
+            .latents(&[class.unwrap_or(0)], seed, Purpose::Sample);
         latents.pop().ok_or(Error::Empty { what: "latents" })
     }
 
@@ -224,7 +260,12 @@ impl GanModel {
                 let text = |[n, c]: [usize; 2]| format!("{n} numbers of noise and {c} classes");
                 return Err(Error::shape(format!("latent {i}"), text(want), text(found)));
             }
-            if let Some(v) = latent.noise.iter().chain(&latent.class).find(|v| !v.is_finite()) {
+            if let Some(v) = latent
+                .noise
+                .iter()
+                .chain(&latent.class)
+                .find(|v| !v.is_finite())
+            {
                 return Err(Error::shape(format!("latent {i}"), "finite numbers", v));
             }
         }
@@ -238,7 +279,9 @@ impl GanModel {
     /// As [`GanModel::paint`].
     pub fn interpolate(&self, from: &Latent, to: &Latent, count: usize) -> Result<Images> {
         let last = count.saturating_sub(1).max(1) as f32;
-        let walk: Vec<Latent> = (0..count).map(|i| from.towards(to, i as f32 / last)).collect();
+        let walk: Vec<Latent> = (0..count)
+            .map(|i| from.towards(to, i as f32 / last))
+            .collect();
         self.paint(&walk)
     }
 
@@ -260,7 +303,11 @@ impl GanModel {
 
     fn writer(&self) -> Result<ModelWriter<'static>> {
         let Painter { shape, classes, .. } = self.painter;
-        let saved = Saved { gan: self.config.clone(), shape, classes };
+        let saved = Saved {
+            gan: self.config.clone(),
+            shape,
+            classes,
+        };
         let file = ModelWriter::new(KIND, VERSION).config(&saved)?;
         let file = params::write(file, "generator", &self.painter.generator)?;
         let numbers: Vec<f32> = self.history.iter().flat_map(EpochReport::numbers).collect();
@@ -286,7 +333,11 @@ impl GanModel {
 
     fn read(file: &ModelFile, device: &Device) -> Result<Self> {
         file.expect(KIND, VERSION)?;
-        let Saved { gan, shape, classes } = file.config()?;
+        let Saved {
+            gan,
+            shape,
+            classes,
+        } = file.config()?;
         gan.check()?;
         params::check_size(file, "generator", gan.generator.weights(shape, classes))?;
         let device = device.clone().inner();
@@ -294,7 +345,17 @@ impl GanModel {
         let generator = params::read(file, "generator", generator, &device)?;
         let history = history(&file.f32("history")?.data, file.origin())?;
         let noise = gan.generator.noise;
-        Ok(Self { config: gan, painter: Painter { generator, noise, shape, classes, device }, history })
+        Ok(Self {
+            config: gan,
+            painter: Painter {
+                generator,
+                noise,
+                shape,
+                classes,
+                device,
+            },
+            history,
+        })
     }
 
     fn check_class(&self, class: u32) -> Result<()> {
@@ -305,7 +366,9 @@ impl GanModel {
             )),
             false => {
                 let classes = self.painter.classes;
-                Err(Error::Class(format!("class {class} is not below the model's {classes}")))
+                Err(Error::Class(format!(
+                    "class {class} is not below the model's {classes}"
+                )))
             }
         }
     }
@@ -323,7 +386,10 @@ mod tests {
         let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(x, y)| (x - y).abs() < 1e-5);
         assert!(close(&slerp(&a, &b, 0.0), &a) && close(&slerp(&a, &b, 1.0), &b));
         let half = length(&slerp(&a, &b, 0.5));
-        assert!((half - (length(&a) + length(&b)) / 2.0).abs() < 1e-4, "{half}");
+        assert!(
+            (half - (length(&a) + length(&b)) / 2.0).abs() < 1e-4,
+            "{half}"
+        );
         assert!(close(&slerp(&a, &a, 0.3), &a));
         let zero = vec![0.0; 50];
         assert!(slerp(&zero, &b, 0.5).iter().all(|v| v.is_finite()));

@@ -26,7 +26,13 @@ pub(crate) struct Dense {
 
 impl Dense {
     /// `gain` is the standard deviation of the result for inputs of variance 1.
-    pub(crate) fn new(inputs: usize, to: ImageShape, gain: f32, rng: &mut Stream, d: &Device) -> Self {
+    pub(crate) fn new(
+        inputs: usize,
+        to: ImageShape,
+        gain: f32,
+        rng: &mut Stream,
+        d: &Device,
+    ) -> Self {
         let scale = gain / (inputs.max(1) as f32).sqrt();
         Self {
             weight: parameter([inputs, to.len()], scale, rng, d),

@@ -34,10 +34,17 @@ pub(crate) fn weights(module: &impl Module) -> Vec<Weight> {
             let tensor = param.val().inner();
             let shape = tensor.dims().to_vec();
             let values = tensor.reshape([shape.iter().product::<usize>()]);
-            self.found.push(Weight { name: self.path.join("."), shape, values });
+            self.found.push(Weight {
+                name: self.path.join("."),
+                shape,
+                values,
+            });
         }
     }
-    let mut collect = Collect { path: Vec::new(), found: Vec::new() };
+    let mut collect = Collect {
+        path: Vec::new(),
+        found: Vec::new(),
+    };
     module.visit(&mut collect);
     collect.found
 }
@@ -97,8 +104,14 @@ pub(crate) fn read<M: Module>(
         let name = format!("{prefix}.{}", weight.name);
         let array = file.f32(&name)?.expect_shape(&name, &weight.shape)?;
         if let Some(at) = array.data.iter().position(|v| !v.is_finite()) {
-            let reason = format!("tensor {name:?}, value {at}: {} is not finite", array.data[at]);
-            return Err(Error::Saved { file: file.origin().to_string(), reason });
+            let reason = format!(
+                "tensor {name:?}, value {at}: {} is not finite",
+                array.data[at]
+            );
+            return Err(Error::Saved {
+                file: file.origin().to_string(),
+                reason,
+            });
         }
         values.push(tensor(array.data.into_owned(), device));
     }
@@ -110,15 +123,22 @@ pub(crate) fn read<M: Module>(
 /// built, so that a file cannot ask for more memory than it is long.
 pub(crate) fn check_size(file: &ModelFile, prefix: &str, expected: Option<usize>) -> Result<()> {
     let mut found = 0;
-    for name in file.names().filter(|name| name.starts_with(&format!("{prefix}."))) {
+    for name in file
+        .names()
+        .filter(|name| name.starts_with(&format!("{prefix}.")))
+    {
         found += file.f32(name)?.data.len();
     }
     match expected {
         Some(expected) if expected == found => Ok(()),
         _ => {
             let expected = expected.map_or("too many".to_string(), |n| n.to_string());
-            let reason = format!("its configuration needs {expected} {prefix} weights, it holds {found}");
-            Err(Error::Saved { file: file.origin().to_string(), reason })
+            let reason =
+                format!("its configuration needs {expected} {prefix} weights, it holds {found}");
+            Err(Error::Saved {
+                file: file.origin().to_string(),
+                reason,
+            })
         }
     }
 }

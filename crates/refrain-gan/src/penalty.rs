@@ -13,6 +13,7 @@
 //!
 //! **Cost**: half a discriminator pass more per step.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -34,18 +35,84 @@ pub enum Penalty {
 
 impl Default for Penalty {
     fn default() -> Self {
-        Self::Slope { weight: 0.1, radius: 0.1 }
+        Self::Slope {
+            weight: 0.1,
+            radius: 0.1,
+        }
     }
 }
 
 impl Penalty {
     pub(crate) fn check(&self) -> Result<()> {
-        let Self::Slope { weight, radius } = self else { return Ok(()) };
+        let Self::Slope { weight, radius } = self else {
+            return Ok(());
+        };
         for (field, value) in [("penalty.weight", weight), ("penalty.radius", radius)] {
             if !(value.is_finite() && *value > 0.0) {
-                return Err(Error::config(field, format!("{value} is not a positive number")));
+                return Err(Error::config(
+                    field,
+                    format!("{value} is not a positive number"),
+                ));
             }
         }
         Ok(())
+    }
+
+    /// The penalty `[1]` from the logits `[batch]` at the images and at the points `radius · u` beside
+    /// them.
+    pub(crate) fn slope(weight: f32, radius: f32, here: Tensor<1>, near: Tensor<1>) -> Tensor<1> {
+        ((near - here) / radius).square().mean() * (weight / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::{host, tensor};
+    use crate::random::{Purpose, normal, stream};
+
+    #[test]
+    fn expectation_and_gradient_are_those_of_the_exact_penalty() {
+        // D(x) = w · x has slope w everywhere: the exact penalty is weight/2 ‖w‖², its gradient
+        // weight · w.
+        let device = refrain_core::device("cpu").unwrap().autodiff();
+        let w = [1.5, -0.5, 2.0];
+        let leaf = tensor(w.to_vec(), &device).require_grad();
+        let n = 40_000;
+        let u = tensor(normal(&mut stream(1, Purpose::Step, 0), 3 * n), &device).reshape([n, 3]);
+        let x = u.zeros_like() + 0.3;
+        let logits = |x: Tensor<2>| x.matmul(leaf.clone().reshape([3, 1])).reshape([n]);
+        let penalty = Penalty::slope(0.5, 0.1, logits(x.clone()), logits(x + u * 0.1));
+        let gradients = penalty.backward();
+        let gradient = host(leaf.grad(&gradients).unwrap()).unwrap();
+        let value = host(penalty.inner()).unwrap()[0];
+        let exact = 0.25 * w.iter().map(|v| v * v).sum::<f32>();
+        assert!((value - exact).abs() < 0.03 * exact, "{value} {exact}");
+        for (g, w) in gradient.iter().zip(w) {
+            assert!((g - 0.5 * w).abs() < 0.05, "{g} {w}");
+        }
+    }
+
+    #[test]
+    fn unusable_settings_name_their_field() {
+        let error = Penalty::Slope {
+            weight: -1.0,
+            radius: 0.1,
+        }
+        .check()
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "penalty.weight: -1 is not a positive number"
+        );
+        assert!(
+            Penalty::Slope {
+                weight: 1.0,
+                radius: f32::NAN
+            }
+            .check()
+            .is_err()
+        );
+        assert!(Penalty::None.check().is_ok());
     }
 }

@@ -73,8 +73,14 @@ impl EpochReport {
     }
 
     pub(crate) fn new(epoch: usize, numbers: [f32; Self::NUMBERS]) -> Self {
-        let [discriminator_loss, generator_loss, penalty, real_accuracy, fake_accuracy, variety] =
-            numbers;
+        let [
+            discriminator_loss,
+            generator_loss,
+            penalty,
+            real_accuracy,
+            fake_accuracy,
+            variety,
+        ] = numbers;
         let mut alarms = Vec::new();
         // The first epochs start from noise and may look like anything.
         if epoch > 2 {
@@ -111,7 +117,9 @@ impl fmt::Display for EpochReport {
             100.0 * self.fake_accuracy,
             self.variety
         )?;
-        self.alarms.iter().try_for_each(|alarm| write!(f, "; {alarm}"))
+        self.alarms
+            .iter()
+            .try_for_each(|alarm| write!(f, "; {alarm}"))
     }
 }
 
@@ -179,11 +187,16 @@ impl Tally {
 
     /// As bits, because a resumed run should not differ by the rounding of a decimal text.
     pub(crate) fn to_bits(self) -> Vec<u64> {
-        std::iter::once(self.steps).chain(self.sums.map(f64::to_bits)).collect()
+        std::iter::once(self.steps)
+            .chain(self.sums.map(f64::to_bits))
+            .collect()
     }
 
     pub(crate) fn from_bits(bits: &[u64]) -> Self {
-        let mut tally = Self { steps: bits.first().copied().unwrap_or(0), ..Self::default() };
+        let mut tally = Self {
+            steps: bits.first().copied().unwrap_or(0),
+            ..Self::default()
+        };
         for (sum, &bits) in tally.sums.iter_mut().zip(bits.iter().skip(1)) {
             *sum = f64::from_bits(bits);
         }
@@ -195,10 +208,20 @@ impl Tally {
 pub(crate) fn history(numbers: &[f32], file: &str) -> Result<Vec<EpochReport>> {
     let (rows, rest) = numbers.as_chunks::<{ EpochReport::NUMBERS }>();
     if !rest.is_empty() {
-        let reason = format!("the history's {} numbers are no whole epochs", numbers.len());
-        return Err(Error::Saved { file: file.to_string(), reason });
+        let reason = format!(
+            "the history's {} numbers are no whole epochs",
+            numbers.len()
+        );
+        return Err(Error::Saved {
+            file: file.to_string(),
+            reason,
+        });
     }
-    Ok(rows.iter().enumerate().map(|(i, &row)| EpochReport::new(i + 1, row)).collect())
+    Ok(rows
+        .iter()
+        .enumerate()
+        .map(|(i, &row)| EpochReport::new(i + 1, row))
+        .collect())
 }
 
 /// The total variance of images around the mean of their class (around the mean of all, without
@@ -213,7 +236,9 @@ pub(crate) fn spread(images: &Images) -> f32 {
         let class = class_of(i);
         counts[class] += 1;
         let mean = &mut means[class * size..(class + 1) * size];
-        mean.iter_mut().zip(images.image(i)).for_each(|(m, &v)| *m += f64::from(v));
+        mean.iter_mut()
+            .zip(images.image(i))
+            .for_each(|(m, &v)| *m += f64::from(v));
     }
     for (mean, count) in means.chunks_exact_mut(size).zip(&counts) {
         mean.iter_mut().for_each(|m| *m /= (*count).max(1) as f64);
@@ -221,11 +246,17 @@ pub(crate) fn spread(images: &Images) -> f32 {
     let total: f64 = (0..images.len())
         .map(|i| {
             let mean = &means[class_of(i) * size..][..size];
-            mean.iter().zip(images.image(i)).map(|(m, &v)| (f64::from(v) - m).powi(2)).sum::<f64>()
+            mean.iter()
+                .zip(images.image(i))
+                .map(|(m, &v)| (f64::from(v) - m).powi(2))
+                .sum::<f64>()
         })
         .sum();
     // A mean over n images eats one degree of freedom per class.
-    let degrees = counts.iter().map(|count| count.saturating_sub(1)).sum::<usize>();
+    let degrees = counts
+        .iter()
+        .map(|count| count.saturating_sub(1))
+        .sum::<usize>();
     (total / degrees.max(1) as f64) as f32
 }
 
@@ -250,8 +281,15 @@ mod tests {
         let report = EpochReport::new(3, bad);
         assert_eq!(report.alarms.len(), 2);
         let text = report.to_string();
-        assert!(text.contains("99.5 %") && text.contains("collapse"), "{text}");
-        assert!(EpochReport::new(9, [1.3, 0.8, 0.0, 0.6, 0.6, 0.9]).alarms.is_empty());
+        assert!(
+            text.contains("99.5 %") && text.contains("collapse"),
+            "{text}"
+        );
+        assert!(
+            EpochReport::new(9, [1.3, 0.8, 0.0, 0.6, 0.6, 0.9])
+                .alarms
+                .is_empty()
+        );
     }
 
     #[test]

@@ -22,7 +22,12 @@ pub struct Grid {
 
 impl Default for Grid {
     fn default() -> Self {
-        Self { columns: 8, scale: 4, gap: 2, ink: false }
+        Self {
+            columns: 8,
+            scale: 4,
+            gap: 2,
+            ink: false,
+        }
     }
 }
 
@@ -48,9 +53,18 @@ const GAP: u8 = 128;
 pub fn grid_png(images: &Images, grid: &Grid) -> Result<Vec<u8>> {
     let picture = draw(images, grid)?;
     let mut bytes = Cursor::new(Vec::new());
-    let color = if picture.channels == 1 { ColorType::L8 } else { ColorType::Rgb8 };
+    let color = if picture.channels == 1 {
+        ColorType::L8
+    } else {
+        ColorType::Rgb8
+    };
     PngEncoder::new(&mut bytes)
-        .write_image(&picture.bytes, picture.width as u32, picture.height as u32, color.into())
+        .write_image(
+            &picture.bytes,
+            picture.width as u32,
+            picture.height as u32,
+            color.into(),
+        )
         .map_err(|e| refuse(e.to_string()))?;
     Ok(bytes.into_inner())
 }
@@ -72,30 +86,49 @@ struct Picture {
 }
 
 fn draw(images: &Images, grid: &Grid) -> Result<Picture> {
-    let ImageShape { channels, height, width } = images.shape();
+    let ImageShape {
+        channels,
+        height,
+        width,
+    } = images.shape();
     if images.is_empty() {
         return Err(Error::Empty { what: "sheet" });
     }
     if channels != 1 && channels != 3 {
-        return Err(refuse(format!("images of {channels} channels have no colours; 1 or 3 do")));
+        return Err(refuse(format!(
+            "images of {channels} channels have no colours; 1 or 3 do"
+        )));
     }
     for (field, value) in [("grid.columns", grid.columns), ("grid.scale", grid.scale)] {
         if value == 0 {
             return Err(Error::config(field, "must be at least 1"));
         }
     }
-    let Grid { columns, scale, gap, ink } = *grid;
+    let Grid {
+        columns,
+        scale,
+        gap,
+        ink,
+    } = *grid;
     let columns = columns.min(images.len());
     let rows = images.len().div_ceil(columns);
     let side = |count: usize, pixels: usize| {
-        pixels.checked_mul(scale)?.checked_add(gap)?.checked_mul(count)?.checked_add(gap)
+        pixels
+            .checked_mul(scale)?
+            .checked_add(gap)?
+            .checked_mul(count)?
+            .checked_add(gap)
     };
-    let size = side(columns, width).zip(side(rows, height)).and_then(|(w, h)| {
-        let bytes = w.checked_mul(h)?.checked_mul(channels)?;
-        (bytes <= LARGEST).then_some((w, h, bytes))
-    });
+    let size = side(columns, width)
+        .zip(side(rows, height))
+        .and_then(|(w, h)| {
+            let bytes = w.checked_mul(h)?.checked_mul(channels)?;
+            (bytes <= LARGEST).then_some((w, h, bytes))
+        });
     let Some((sheet_width, sheet_height, bytes)) = size else {
-        return Err(refuse(format!("the picture would be larger than {LARGEST} bytes")));
+        return Err(refuse(format!(
+            "the picture would be larger than {LARGEST} bytes"
+        )));
     };
 
     let mut sheet = vec![GAP; bytes];
@@ -108,17 +141,29 @@ fn draw(images: &Images, grid: &Grid) -> Result<Picture> {
                 let at = ((top + y) * sheet_width + left + x) * channels;
                 for channel in 0..channels {
                     let value = image[(channel * height + y / scale) * width + x / scale];
-                    let value = if ink && channels == 1 { 1.0 - value } else { value };
+                    let value = if ink && channels == 1 {
+                        1.0 - value
+                    } else {
+                        value
+                    };
                     sheet[at + channel] = (value * 255.0).round() as u8;
                 }
             }
         }
     }
-    Ok(Picture { channels, width: sheet_width, height: sheet_height, bytes: sheet })
+    Ok(Picture {
+        channels,
+        width: sheet_width,
+        height: sheet_height,
+        bytes: sheet,
+    })
 }
 
 fn refuse(reason: String) -> Error {
-    Error::Picture { file: "sheet".to_string(), reason }
+    Error::Picture {
+        file: "sheet".to_string(),
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -128,7 +173,12 @@ mod tests {
     #[test]
     fn layout_is_exact() {
         let images = Images::from_f32(ImageShape::square(1, 1), vec![0.0, 1.0, 0.2]).unwrap();
-        let grid = Grid { columns: 2, scale: 2, gap: 1, ink: false };
+        let grid = Grid {
+            columns: 2,
+            scale: 2,
+            gap: 1,
+            ink: false,
+        };
         let picture = draw(&images, &grid).unwrap();
         assert_eq!((picture.width, picture.height), (7, 7));
         let row = |y: usize| &picture.bytes[y * 7..(y + 1) * 7];
@@ -141,9 +191,22 @@ mod tests {
 
     #[test]
     fn colour_is_read_back() {
-        let shape = ImageShape { channels: 3, height: 1, width: 1 };
+        let shape = ImageShape {
+            channels: 3,
+            height: 1,
+            width: 1,
+        };
         let images = Images::from_u8(shape, &[10, 20, 30]).unwrap();
-        let png = grid_png(&images, &Grid { columns: 1, scale: 1, gap: 0, ink: false }).unwrap();
+        let png = grid_png(
+            &images,
+            &Grid {
+                columns: 1,
+                scale: 1,
+                gap: 0,
+                ink: false,
+            },
+        )
+        .unwrap();
         let read = image::load_from_memory(&png).unwrap().to_rgb8();
         assert_eq!(read.into_raw(), [10, 20, 30]);
     }
@@ -151,16 +214,34 @@ mod tests {
     #[test]
     fn what_cannot_be_drawn_is_refused() {
         let grid = Grid::default();
-        let two = ImageShape { channels: 2, height: 1, width: 1 };
+        let two = ImageShape {
+            channels: 2,
+            height: 1,
+            width: 1,
+        };
         let images = Images::from_f32(two, vec![0.0, 1.0]).unwrap();
-        assert!(grid_png(&images, &grid).unwrap_err().to_string().contains("2 channels"));
+        assert!(
+            grid_png(&images, &grid)
+                .unwrap_err()
+                .to_string()
+                .contains("2 channels")
+        );
         let one = Images::from_f32(ImageShape::square(1, 1), vec![0.0]).unwrap();
-        assert!(matches!(grid_png(&one.select(&[]), &grid), Err(Error::Empty { .. })));
+        assert!(matches!(
+            grid_png(&one.select(&[]), &grid),
+            Err(Error::Empty { .. })
+        ));
         for bad in [
             Grid { columns: 0, ..grid },
             Grid { scale: 0, ..grid },
-            Grid { scale: 1 << 20, ..grid },
-            Grid { scale: usize::MAX, ..grid },
+            Grid {
+                scale: 1 << 20,
+                ..grid
+            },
+            Grid {
+                scale: usize::MAX,
+                ..grid
+            },
         ] {
             assert!(grid_png(&one, &bad).is_err());
         }

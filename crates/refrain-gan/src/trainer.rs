@@ -20,7 +20,9 @@ use crate::model::{Latent, Painter};
 use crate::params::{host, tensor};
 use crate::random::{Purpose, normal, stream};
 use crate::report::{Tally, spread};
-use crate::{EpochReport, Error, Gan, GanModel, ImageShape, Images, Penalty, Result, StepReport, ema};
+use crate::{
+    EpochReport, Error, Gan, GanModel, ImageShape, Images, Penalty, Result, StepReport, ema,
+};
 
 /// A game in progress.
 ///
@@ -59,14 +61,22 @@ impl Trainer {
     pub(crate) fn new(config: Gan, images: &Images, device: &Device) -> Result<Self> {
         config.check()?;
         if images.is_empty() {
-            return Err(Error::Empty { what: "training images" });
+            return Err(Error::Empty {
+                what: "training images",
+            });
         }
         let device = device.clone().inner();
         let taped = device.clone().autodiff();
         let (shape, classes) = (images.shape(), config.classes(images));
         let generator = config.generator.build(shape, classes, config.seed, &taped);
-        let discriminator = config.discriminator.build(shape, classes, config.seed, &taped);
-        let images = if classes == 0 { images.clone().without_labels() } else { images.clone() };
+        let discriminator = config
+            .discriminator
+            .build(shape, classes, config.seed, &taped);
+        let images = if classes == 0 {
+            images.clone().without_labels()
+        } else {
+            images.clone()
+        };
         let mut trainer = Self {
             average: generator.valid(),
             generator_adam: AdamState::new(config.generator_adam, &generator),
@@ -104,7 +114,8 @@ impl Trainer {
 
     /// Steps to do in all.
     pub fn total_steps(&self) -> u64 {
-        self.steps_per_epoch().saturating_mul(self.config.epochs as u64)
+        self.steps_per_epoch()
+            .saturating_mul(self.config.epochs as u64)
     }
 
     /// The numbers of each finished epoch.
@@ -137,7 +148,8 @@ impl Trainer {
         self.tally.add(&report);
         if self.step.is_multiple_of(self.steps_per_epoch()) {
             let variety = spread(&self.sheet(8)?) / self.spread.max(1e-12);
-            self.history.push(self.tally.epoch(self.history.len() + 1, variety));
+            self.history
+                .push(self.tally.epoch(self.history.len() + 1, variety));
             self.tally = Tally::default();
         }
         Ok(report)
@@ -226,7 +238,8 @@ impl Trainer {
         if self.order.0 != pass {
             self.order = (pass, self.shuffled(pass));
         }
-        self.images.select(&self.order.1[at * self.batch()..(at + 1) * self.batch()])
+        self.images
+            .select(&self.order.1[at * self.batch()..(at + 1) * self.batch()])
     }
 
     /// Noise `[batch, noise, 1, 1]` and classes, as common as among the real images.
@@ -234,7 +247,9 @@ impl Trainer {
         let (batch, noise) = (self.batch(), self.config.generator.noise);
         let values = normal(rng, batch * noise);
         let labels: Option<Vec<u32>> = self.images.labels().map(|labels| {
-            (0..batch).map(|_| labels[rng.random_range(0..labels.len())]).collect()
+            (0..batch)
+                .map(|_| labels[rng.random_range(0..labels.len())])
+                .collect()
         });
         let noise = tensor(values, &self.device).reshape([batch, noise, 1, 1]);
         (noise, labels.map(|labels| self.one_hot(&labels)))
@@ -255,23 +270,32 @@ impl Trainer {
         let turns = self.config.discriminator_steps;
         let real = self.real(self.step * turns as u64 + turn as u64);
         let batch = real.len();
-        let ImageShape { channels, height, width } = real.shape();
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = real.shape();
         let real_class = real.labels().map(|labels| self.one_hot(labels));
-        let real = tensor(real.pixels().to_vec(), &self.device)
-            .reshape([batch, channels, height, width]);
+        let real =
+            tensor(real.pixels().to_vec(), &self.device).reshape([batch, channels, height, width]);
         let (noise, fake_class) = self.draw(rng);
         let fake = self.generator.valid().forward(noise, fake_class.clone());
 
         // One pass over [real, fake] or [real, fake, real + radius · u].
         let mut parts = vec![real.clone(), fake];
-        let mut classes: Vec<_> = [real_class.clone(), fake_class].into_iter().flatten().collect();
+        let mut classes: Vec<_> = [real_class.clone(), fake_class]
+            .into_iter()
+            .flatten()
+            .collect();
         if let Penalty::Slope { radius, .. } = self.config.penalty {
             let u = tensor(normal(rng, real.dims().iter().product()), &self.device);
             parts.push(real.clone() + u.reshape(real.dims()) * radius);
             classes.extend(real_class);
         }
         let class = (!classes.is_empty()).then(|| Tensor::cat(classes, 0).autodiff());
-        let logits = self.discriminator.forward(Tensor::cat(parts, 0).autodiff(), class);
+        let logits = self
+            .discriminator
+            .forward(Tensor::cat(parts, 0).autodiff(), class);
 
         let (on_real, on_fake) = (
             logits.clone().slice([0..batch]),
@@ -281,28 +305,39 @@ impl Trainer {
         let (total, penalty) = match self.config.penalty {
             Penalty::Slope { weight, radius } => {
                 let near = logits.clone().slice([2 * batch..3 * batch]);
-                let slope = ((near - on_real) / radius).square().mean();
-                let penalty = slope * (weight / 2.0);
+                let penalty = Penalty::slope(weight, radius, on_real, near);
                 (game.clone() + penalty.clone(), penalty)
             }
             Penalty::None => (game.clone(), game.zeros_like()),
         };
         let gradients = GradientsParams::from_grads(total.backward(), &self.discriminator);
-        self.discriminator =
-            self.discriminator_adam.step(self.discriminator.clone(), gradients);
+        self.discriminator = self
+            .discriminator_adam
+            .step(self.discriminator.clone(), gradients);
 
-        let told = host(Tensor::cat(vec![game.inner(), penalty.inner(), logits.inner()], 0))?;
+        let told = host(Tensor::cat(
+            vec![game.inner(), penalty.inner(), logits.inner()],
+            0,
+        ))?;
         let (game, penalty, logits) = (told[0], told[1], &told[2..]);
         if !(game + penalty).is_finite() {
             let network = "discriminator";
-            return Err(Error::Diverged { step: report.step, network, loss: game + penalty });
+            return Err(Error::Diverged {
+                step: report.step,
+                network,
+                loss: game + penalty,
+            });
         }
         let share = |right: usize| right as f32 / batch as f32 / turns as f32;
         report.discriminator_loss += game / turns as f32;
         report.penalty += penalty / turns as f32;
         report.real_accuracy += share(logits[..batch].iter().filter(|&&l| l > 0.0).count());
-        report.fake_accuracy +=
-            share(logits[batch..2 * batch].iter().filter(|&&l| l < 0.0).count());
+        report.fake_accuracy += share(
+            logits[batch..2 * batch]
+                .iter()
+                .filter(|&&l| l < 0.0)
+                .count(),
+        );
         Ok(())
     }
 
@@ -322,6 +357,104 @@ impl Trainer {
                 network: "generator",
                 loss: report.generator_loss,
             }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::params::weights;
+    use crate::{ConvDiscriminator, ConvGenerator};
+
+    fn bits(module: &impl Module) -> Vec<u32> {
+        let values = weights(module)
+            .into_iter()
+            .flat_map(|w| host(w.values).unwrap());
+        values.map(f32::to_bits).collect()
+    }
+
+    fn empty() -> StepReport {
+        StepReport {
+            step: 1,
+            discriminator_loss: 0.0,
+            generator_loss: 0.0,
+            penalty: 0.0,
+            real_accuracy: 0.0,
+            fake_accuracy: 0.0,
+        }
+    }
+
+    #[test]
+    fn each_network_learns_alone() {
+        let pixels = (0..6 * 16).map(|i| (i % 7) as f32 / 6.0).collect();
+        let images = Images::from_f32(ImageShape::square(1, 4), pixels)
+            .unwrap()
+            .with_labels(vec![0, 1, 0, 1, 0, 1], 2)
+            .unwrap();
+        let gan = Gan {
+            generator: ConvGenerator {
+                noise: 3,
+                channels: vec![4],
+                ..Default::default()
+            },
+            discriminator: ConvDiscriminator {
+                channels: vec![4],
+                ..Default::default()
+            },
+            ..Gan::default()
+        };
+        let mut trainer = gan
+            .trainer(&images, &refrain_core::device("cpu").unwrap())
+            .unwrap();
+        let mut rng = stream(1, Purpose::Step, 0);
+        let (generator, discriminator) = (bits(&trainer.generator), bits(&trainer.discriminator));
+        assert_eq!(bits(&trainer.average), generator);
+
+        trainer
+            .discriminator_step(0, &mut rng, &mut empty())
+            .unwrap();
+        assert_eq!(bits(&trainer.generator), generator);
+        let learnt = bits(&trainer.discriminator);
+        assert!(
+            learnt.iter().zip(&discriminator).all(|(a, b)| a != b),
+            "a weight stood still"
+        );
+
+        trainer.generator_step(&mut rng, &mut empty()).unwrap();
+        assert_eq!(bits(&trainer.discriminator), learnt);
+        let moved = bits(&trainer.generator);
+        assert!(
+            moved.iter().zip(&generator).all(|(a, b)| a != b),
+            "a weight stood still"
+        );
+        assert_eq!(bits(&trainer.average), generator); // follows at the end of a step
+
+        // The discriminator can learn again after it was held fixed.
+        trainer
+            .discriminator_step(0, &mut rng, &mut empty())
+            .unwrap();
+        assert!(bits(&trainer.discriminator) != learnt);
+    }
+
+    #[test]
+    fn batches_cover_an_epoch_without_repeats() {
+        let pixels: Vec<f32> = (0..10).map(|i| i as f32 / 10.0).collect();
+        let images = Images::from_f32(ImageShape::square(1, 1), pixels.clone()).unwrap();
+        let gan = Gan {
+            batch: 3,
+            ..Gan::default()
+        };
+        let mut trainer = gan
+            .trainer(&images, &refrain_core::device("cpu").unwrap())
+            .unwrap();
+        for pass in 0..3 {
+            let mut seen: Vec<f32> = (0..3)
+                .flat_map(|i| trainer.real(3 * pass + i).pixels().to_vec())
+                .collect();
+            seen.sort_by(f32::total_cmp);
+            seen.dedup();
+            assert_eq!(seen.len(), 9);
         }
     }
 }

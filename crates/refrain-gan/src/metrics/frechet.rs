@@ -38,9 +38,12 @@ pub fn frechet_distance(a: &[f32], b: &[f32], dim: usize) -> Result<f64> {
     let root = square_root(cov_a.clone())?;
     let inner = &root * &cov_b * &root;
     let inner = (&inner + inner.transpose()) * 0.5;
-    let cross: f64 = eigen(inner)?.eigenvalues.iter().map(|v| v.max(0.0).sqrt()).sum();
-    let distance =
-        (mean_a - mean_b).norm_squared() + cov_a.trace() + cov_b.trace() - 2.0 * cross;
+    let cross: f64 = eigen(inner)?
+        .eigenvalues
+        .iter()
+        .map(|v| v.max(0.0).sqrt())
+        .sum();
+    let distance = (mean_a - mean_b).norm_squared() + cov_a.trace() + cov_b.trace() - 2.0 * cross;
     // Rounding can leave a little less than nothing.
     Ok(distance.max(0.0))
 }
@@ -58,7 +61,11 @@ pub fn frechet_images(a: &Images, b: &Images) -> Result<f64> {
 fn moments(rows: &[f32], dim: usize) -> Result<(DVector<f64>, DMatrix<f64>)> {
     if dim == 0 || !rows.len().is_multiple_of(dim) || rows.len() / dim.max(1) < 2 {
         let expected = format!("at least two rows of {dim} features");
-        return Err(Error::shape(WHAT, expected, format_args!("{} values", rows.len())));
+        return Err(Error::shape(
+            WHAT,
+            expected,
+            format_args!("{} values", rows.len()),
+        ));
     }
     if let Some(at) = rows.iter().position(|v| !v.is_finite()) {
         let reason = format!("row {}, feature {} is {}", at / dim, at % dim, rows[at]);
@@ -103,22 +110,42 @@ mod tests {
     #[test]
     fn golden_values_of_scipy() {
         // crates/refrain-gan/tests/golden/frechet.py with numpy 2.4.6 and scipy 1.17.1
-        let golden: [(usize, usize, f64); 4] = [(6, 1, 0.00589545732706), (20, 3, 0.228412801687), (50, 8, 0.77230294841), (200, 64, 5.91645538627)];
+        let golden: [(usize, usize, f64); 4] = [
+            (6, 1, 0.00589545732706),
+            (20, 3, 0.228412801687),
+            (50, 8, 0.77230294841),
+            (200, 64, 5.91645538627),
+        ];
         for (n, d, expected) in golden {
             let a = made(n, d, 1);
             let b: Vec<f32> = made(n + 5, d, 5000).iter().map(|v| v * 0.5).collect();
             let got = frechet_distance(&a, &b, d).unwrap();
-            assert!((got - expected).abs() < 1e-6 * expected, "{n} {d}: {got} {expected}");
+            assert!(
+                (got - expected).abs() < 1e-6 * expected,
+                "{n} {d}: {got} {expected}"
+            );
         }
     }
 
     #[test]
     fn bad_features_are_refused() {
-        assert!(matches!(frechet_distance(&[1.0], &[1.0, 2.0], 1), Err(Error::Shape { .. })));
-        assert!(matches!(frechet_distance(&[1.0; 5], &[1.0; 4], 2), Err(Error::Shape { .. })));
-        assert!(matches!(frechet_distance(&[], &[], 0), Err(Error::Shape { .. })));
+        assert!(matches!(
+            frechet_distance(&[1.0], &[1.0, 2.0], 1),
+            Err(Error::Shape { .. })
+        ));
+        assert!(matches!(
+            frechet_distance(&[1.0; 5], &[1.0; 4], 2),
+            Err(Error::Shape { .. })
+        ));
+        assert!(matches!(
+            frechet_distance(&[], &[], 0),
+            Err(Error::Shape { .. })
+        ));
         let error = frechet_distance(&[1.0, f32::NAN], &[1.0, 2.0], 1).unwrap_err();
-        assert_eq!(error.to_string(), "Fréchet distance: row 1, feature 0 is NaN");
+        assert_eq!(
+            error.to_string(),
+            "Fréchet distance: row 1, feature 0 is NaN"
+        );
     }
 
     proptest! {

@@ -56,10 +56,17 @@ impl Neighbours {
             return Err(Error::config("k", format!("{k} of {} images", train.len())));
         }
         if held_out.is_empty() {
-            return Err(Error::Empty { what: "held-out images" });
+            return Err(Error::Empty {
+                what: "held-out images",
+            });
         }
         held_out.expect_shape("held-out images", train.shape())?;
-        let mut judge = Self { train: train.clone(), k, far: 0.0, near: 0.0 };
+        let mut judge = Self {
+            train: train.clone(),
+            k,
+            far: 0.0,
+            near: 0.0,
+        };
         let mut nearest: Vec<f32> = judge.neighbours(held_out).iter().map(|n| n[0].0).collect();
         nearest.sort_by(f32::total_cmp);
         let quantile = |q: f64| nearest[((nearest.len() - 1) as f64 * q).round() as usize];
@@ -76,7 +83,9 @@ impl Neighbours {
         let labels = self.train.labels().unwrap_or(&[]);
         let judgement = |neighbours: &Vec<(f32, usize)>| {
             let mut votes = vec![0usize; self.train.classes()];
-            neighbours.iter().for_each(|&(_, i)| votes[labels[i] as usize] += 1);
+            neighbours
+                .iter()
+                .for_each(|&(_, i)| votes[labels[i] as usize] += 1);
             // Ties go to the class of the nearer neighbour.
             let mut class = labels[neighbours[0].1];
             for &(_, i) in neighbours {
@@ -107,9 +116,8 @@ impl Neighbours {
                     (pairs.map(|(a, b)| (a - b) * (a - b)).sum(), j)
                 })
                 .collect();
-            let order = |a: &(f32, usize), b: &(f32, usize)| {
-                a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
-            };
+            let order =
+                |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
             if self.k < all.len() {
                 all.select_nth_unstable_by(self.k - 1, order);
                 all.truncate(self.k);
@@ -141,7 +149,10 @@ mod tests {
         let held_out = line(&[0.12, 0.17, 0.23, 0.28, 0.72, 0.78, 0.83, 0.88]);
         let judge = Neighbours::fit(&train, &held_out, 3).unwrap();
         let judged = judge.judge(&line(&[0.18, 0.82, 0.50, 1.0, 0.2])).unwrap();
-        let seen: Vec<_> = judged.iter().map(|j| (j.class, j.recognised, j.copied)).collect();
+        let seen: Vec<_> = judged
+            .iter()
+            .map(|j| (j.class, j.recognised, j.copied))
+            .collect();
         assert_eq!(seen[..2], [(0, true, false), (1, true, false)]);
         assert!(!seen[2].1 && !seen[3].1); // between the clusters; beyond them
         assert_eq!(seen[4], (0, true, true)); // a known point itself
@@ -152,7 +163,7 @@ mod tests {
     fn agrees_with_a_full_sort() {
         let value = |i: usize| ((i * i * 31 + i * 7) % 97) as f32 / 96.0;
         let shape = ImageShape::square(1, 2);
-        let images = |n, from| {
+        let images = |n: usize, from: usize| {
             let pixels = (0..n * 4).map(|i| value(i + from)).collect();
             Images::from_f32(shape, pixels).unwrap()
         };
@@ -163,7 +174,11 @@ mod tests {
         for (i, found) in judge.neighbours(&asked).iter().enumerate() {
             let mut all: Vec<(f32, usize)> = (0..40)
                 .map(|j| {
-                    let d = asked.image(i).iter().zip(train.image(j)).map(|(a, b)| (a - b).powi(2));
+                    let d = asked
+                        .image(i)
+                        .iter()
+                        .zip(train.image(j))
+                        .map(|(a, b)| (a - b).powi(2));
                     (d.sum(), j)
                 })
                 .collect();
@@ -176,13 +191,28 @@ mod tests {
     fn bad_input_is_refused() {
         let train = line(&[0.1, 0.2, 0.8]);
         let plain = train.clone().without_labels();
-        assert!(matches!(Neighbours::fit(&plain, &train, 1), Err(Error::Class(_))));
-        assert!(matches!(Neighbours::fit(&train, &train, 0), Err(Error::Config { .. })));
-        assert!(matches!(Neighbours::fit(&train, &train, 4), Err(Error::Config { .. })));
+        assert!(matches!(
+            Neighbours::fit(&plain, &train, 1),
+            Err(Error::Class(_))
+        ));
+        assert!(matches!(
+            Neighbours::fit(&train, &train, 0),
+            Err(Error::Config { .. })
+        ));
+        assert!(matches!(
+            Neighbours::fit(&train, &train, 4),
+            Err(Error::Config { .. })
+        ));
         let none = train.select(&[]);
-        assert!(matches!(Neighbours::fit(&train, &none, 1), Err(Error::Empty { .. })));
+        assert!(matches!(
+            Neighbours::fit(&train, &none, 1),
+            Err(Error::Empty { .. })
+        ));
         let large = Images::from_f32(ImageShape::square(1, 2), vec![0.0; 4]).unwrap();
-        assert!(matches!(Neighbours::fit(&train, &large, 1), Err(Error::Shape { .. })));
+        assert!(matches!(
+            Neighbours::fit(&train, &large, 1),
+            Err(Error::Shape { .. })
+        ));
         let judge = Neighbours::fit(&train, &train, 1).unwrap();
         assert!(matches!(judge.judge(&large), Err(Error::Shape { .. })));
         assert!(judge.judge(&none).unwrap().is_empty());

@@ -70,7 +70,10 @@ pub struct Quality {
 pub fn quality(painted: &Images, train: &Images, held_out: &Images) -> Result<Quality> {
     let count = painted.len().min(held_out.len());
     if count < 10 || train.len() < 10 {
-        return Err(Error::config("images", "quality needs at least ten in each set"));
+        return Err(Error::config(
+            "images",
+            "quality needs at least ten in each set",
+        ));
     }
     painted.expect_shape("painted images", train.shape())?;
     let judge = Neighbours::fit(train, held_out, 5)?;
@@ -100,7 +103,13 @@ fn measure(images: &Images, train: &Images, judge: &Neighbours) -> Result<SetQua
     }
     let enough = images.len().div_ceil(100);
     let right_class = images.labels().map(|labels| {
-        share(judged.iter().zip(labels).filter(|(j, label)| j.class == **label).count())
+        share(
+            judged
+                .iter()
+                .zip(labels)
+                .filter(|(j, label)| j.class == **label)
+                .count(),
+        )
     });
     Ok(SetQuality {
         frechet: frechet_images(images, train)?,
@@ -126,7 +135,9 @@ impl fmt::Display for Quality {
             ("noise", &self.noise),
         ];
         for (name, set) in rows {
-            let right = set.right_class.map_or("–".to_string(), |r| format!("{:.1} %", 100.0 * r));
+            let right = set
+                .right_class
+                .map_or("–".to_string(), |r| format!("{:.1} %", 100.0 * r));
             writeln!(
                 f,
                 "{name:<22}{:>9.3}{:>10.1} %{:>6}/{:<2}{right:>13}{:>6.1} %",
