@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import time
+import warnings
 
 
 def main():
@@ -22,6 +23,9 @@ def main():
     args = parser.parse_args()
     # BLAS must not fight with implicit's own threads.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+    # implicit turns its own weighted matrices into other formats, and warns about it.
+    warnings.simplefilter("ignore")
 
     import numpy as np
     from implicit.als import AlternatingLeastSquares
@@ -74,11 +78,11 @@ def main():
 
     threads = args.threads
     als = lambda: AlternatingLeastSquares(num_threads=threads, random_state=42)
-    run("implicit ALS, ratings", als(), train, factors)
-    run("implicit ALS, ones", als(), ones, factors)
-    run("implicit cosine", CosineRecommender(num_threads=threads), train, neighbours)
-    run("implicit TF-IDF", TFIDFRecommender(num_threads=threads), train, neighbours)
-    run("implicit BM25", BM25Recommender(num_threads=threads), train, neighbours)
+    knn = {"cosine": CosineRecommender, "TF-IDF": TFIDFRecommender, "BM25": BM25Recommender}
+    for what, matrix in (("ratings", train), ("ones", ones)):
+        run(f"ALS, {what}", als(), matrix, factors)
+        for name, model in knn.items():
+            run(f"{name}, {what}", model(num_threads=threads), matrix, neighbours)
 
 
 if __name__ == "__main__":
