@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn each_unusable_setting_is_named() {
-        let cases: [(&str, fn(&mut Gan)); 7] = [
+        type Spoil = fn(&mut Gan);
+        let cases: [(&str, Spoil); 7] = [
             ("batch", |g| g.batch = 0),
             ("epochs", |g| g.epochs = 0),
             ("discriminator_steps", |g| g.discriminator_steps = 0),

@@ -15,7 +15,7 @@
 //! # Paint digits
 //!
 //! The bundled 8×8 digits, a small network, and a few steps so that this page is tested in seconds.
-//! `epochs: 60` and the default channels paint digits that a nearest-neighbour judge reads.
+//! The defaults take about a minute and paint digits that a nearest-neighbour judge reads.
 //!
 //! ```
 //! use refrain_core::Monitor;

@@ -82,8 +82,8 @@ impl EpochReport {
             variety,
         ] = numbers;
         let mut alarms = Vec::new();
-        // The first epochs start from noise and may look like anything.
-        if epoch > 2 {
+        // A good game, too, starts with a sure discriminator and images that are all alike.
+        if epoch > 10 {
             if real_accuracy.min(fake_accuracy) > 0.98 {
                 let accuracy = (real_accuracy + fake_accuracy) / 2.0;
                 alarms.push(Alarm::DiscriminatorWins { accuracy });
@@ -277,8 +277,8 @@ mod tests {
     #[test]
     fn alarms_speak_after_the_first_epochs() {
         let bad = [0.01, 9.0, 0.0, 0.99, 1.0, 0.01];
-        assert!(EpochReport::new(1, bad).alarms.is_empty());
-        let report = EpochReport::new(3, bad);
+        assert!(EpochReport::new(10, bad).alarms.is_empty());
+        let report = EpochReport::new(11, bad);
         assert_eq!(report.alarms.len(), 2);
         let text = report.to_string();
         assert!(
@@ -286,7 +286,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            EpochReport::new(9, [1.3, 0.8, 0.0, 0.6, 0.6, 0.9])
+            EpochReport::new(30, [1.3, 0.8, 0.0, 0.6, 0.6, 0.9])
                 .alarms
                 .is_empty()
         );

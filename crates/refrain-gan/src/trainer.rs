@@ -298,13 +298,13 @@ impl Trainer {
             .forward(Tensor::cat(parts, 0).autodiff(), class);
 
         let (on_real, on_fake) = (
-            logits.clone().slice([0..batch]),
-            logits.clone().slice([batch..2 * batch]),
+            logits.clone().narrow(0, 0, batch),
+            logits.clone().narrow(0, batch, batch),
         );
         let game = self.config.loss.discriminator(on_real.clone(), on_fake);
         let (total, penalty) = match self.config.penalty {
             Penalty::Slope { weight, radius } => {
-                let near = logits.clone().slice([2 * batch..3 * batch]);
+                let near = logits.clone().narrow(0, 2 * batch, batch);
                 let penalty = Penalty::slope(weight, radius, on_real, near);
                 (game.clone() + penalty.clone(), penalty)
             }
