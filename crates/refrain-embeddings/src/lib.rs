@@ -1,4 +1,102 @@
 //! Word and item embeddings: train, save, load and query.
+//!
+//! A [`Corpus`] gives sentences of tokens, [`SkipGram`] learns a vector for each word, and
+//! [`Embeddings`] answer: which words are near, how alike two are, what completes an analogy.
+//!
+//! # Words
+//!
+//! ```
+//! use refrain_embeddings::{Analogy, Corpus, Embeddings, SkipGram, tokenize};
+//!
+//! let text = refrain_data::bundled::text()?; // Moby-Dick and speeches of presidents
+//! let corpus = Corpus::from_text(text, tokenize::words);
+//! let words = SkipGram { dim: 40, epochs: 2, threads: 1, ..SkipGram::default() }.fit(&corpus)?;
+//!
+//! assert!(words.similarity("whale", "sperm")? > words.similarity("whale", "tax")?);
+//! for near in words.neighbours("congress", 5)? {
+//!     println!("{:12} {:.3}", near.word, near.similarity);
+//! }
+//! println!("{:?}", words.analogy("man", "men", "whale", 3, Analogy::Add)?);
+//! assert_eq!(words.vector("xylophone"), None);
+//!
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("words.refrain");
+//! words.save(&path)?;
+//! let words = Embeddings::load(&path)?; // the vectors stay in the file until they are needed
+//! # assert_eq!(words.dim(), 40);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Items
+//!
+//! Sessions are sentences and items are words: this is item2vec. The window is wide, since the order
+//! within a session says little, and nothing is skipped for being popular.
+//!
+//! ```
+//! use refrain_embeddings::{Corpus, SkipGram};
+//!
+//! let log = refrain_data::bundled::listening_log(1)?; // simulated
+//! let sessions = Corpus::from_interactions(&log, Some(60 * 60))?;
+//! let config = SkipGram { dim: 16, window: 10, epochs: 1, threads: 1, subsample: 0.0, ..SkipGram::default() };
+//! let tunes = config.fit(&sessions)?;
+//! let favourite = tunes.vocabulary().word(0).unwrap_or_default();
+//! for near in tunes.neighbours(favourite, 5)? {
+//!     println!("{:30} {:.3}", near.word, near.similarity);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Chinese, and your own segmenter
+//!
+//! A tokenizer is a closure that is given a line and calls `emit` with each token.
+//!
+//! ```
+//! use refrain_embeddings::{Corpus, SkipGram, tokenize};
+//!
+//! let poems = refrain_data::bundled::tang_poems()?;
+//! let text = poems.iter().map(|p| p.lines.concat()).collect::<Vec<_>>().join("\n");
+//! let config = SkipGram { dim: 24, epochs: 3, threads: 1, ..SkipGram::default() };
+//!
+//! let characters = config.fit(&Corpus::from_text(text.as_str(), tokenize::characters))?;
+//! assert!(characters.similarity("東", "西")? > characters.similarity("東", "酒")?);
+//!
+//! // pairs of characters, by a closure of our own
+//! let pairs = config.fit(&Corpus::from_text(text.as_str(), |line, emit| {
+//!     for verse in line.split(['，', '。']) {
+//!         let starts: Vec<usize> = verse.char_indices().map(|(at, _)| at).collect();
+//!         for pair in starts.chunks(2) {
+//!             let end = pair.last().map_or(0, |&at| at + verse[at..].chars().next().map_or(0, char::len_utf8));
+//!             emit(&verse[pair[0]..end]);
+//!         }
+//!     }
+//! }))?;
+//! assert!(pairs.vector("明月").is_some());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Which call when
+//!
+//! | you have or want | call |
+//! |---|---|
+//! | text with a sentence a line; books | [`Corpus::from_text`]; [`Corpus::from_paragraphs`] |
+//! | files too large for memory, packed or not | [`Corpus::from_files`] |
+//! | sentences from your own code | [`Corpus::from_sentences`] once, [`Corpus::from_fn`] as a stream |
+//! | listening sessions | [`Corpus::from_interactions`] |
+//! | progress, cancelling | [`SkipGram::fit_with`] |
+//! | a GPU | [`SkipGram::fit_on`] |
+//! | epochs one by one, checkpoints, resuming | [`SkipGram::start`], [`SkipGramTraining`] |
+//! | neighbours among some words only | [`Embeddings::nearest_where`] |
+//! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
+//! | vectors of other programs | [`formats::word2vec`] |
+//! | how good they are | [`evaluate`] |
+//!
+//! # Two engines, one config
+//!
+//! On the CPU windows are small matrix products on vector registers, and threads never race: each
+//! trains on its own piece of the corpus and their changes are merged at fixed points, so one
+//! (seed, threads) pair gives the same bits on every run. On other devices a step is a tensor
+//! program whose cost follows its batch and not the vocabulary. Both are held against a slow
+//! reference in 64-bit numbers, and that against finite differences.
 
 mod corpus;
 mod embeddings;

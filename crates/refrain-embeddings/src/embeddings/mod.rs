@@ -212,9 +212,11 @@ impl Embeddings {
     ) -> Result<Vec<Neighbour<'_>>> {
         self.check(vector)?;
         let scale = inverse_norm(vector);
-        Ok(self.best(k, keep, |rows, out| {
+        Ok(self.best_by(k, keep, |rows, inverse, out| {
             kernels::scores(vector, rows, out);
-            kernels::scale(scale, out);
+            for (score, inverse) in out.iter_mut().zip(inverse) {
+                *score *= scale * inverse;
+            }
         }))
     }
 
@@ -278,22 +280,6 @@ impl Embeddings {
         }
         kernels::normalize(&mut sum);
         Ok(sum)
-    }
-
-    /// The `k` best words by a score that `fill` computes for a run of rows from their dot products
-    /// with directions; it is multiplied by the inverse length of each row.
-    fn best(
-        &self,
-        k: usize,
-        keep: impl Fn(u32, &str) -> bool + Sync,
-        fill: impl Fn(&[f32], &mut [f32]) + Sync,
-    ) -> Vec<Neighbour<'_>> {
-        self.best_by(k, keep, |rows, inverse, out| {
-            fill(rows, out);
-            for (score, inverse) in out.iter_mut().zip(inverse) {
-                *score *= inverse;
-            }
-        })
     }
 
     /// The `k` best words by the scores that `fill` computes from a run of rows and their inverse

@@ -73,7 +73,8 @@ pub struct SkipGram {
     /// Pieces of the corpus trained at the same time on the CPU; 0 takes as many as the machine has
     /// cores. Results are the same bits for one (seed, threads) pair.
     pub threads: usize,
-    /// Tokens each thread trains on before the threads' changes are merged.
+    /// Tokens that all threads together train on before their changes are merged: more is a little
+    /// faster, fewer is closer to one thread's quality.
     pub merge_every: usize,
     /// Windows in one step on other devices than the CPU's fast path.
     pub batch: usize,
@@ -110,7 +111,7 @@ impl Default for SkipGram {
             power: 0.75,
             seed: 1,
             threads: 0,
-            merge_every: 20_000,
+            merge_every: 10_000,
             batch: 256,
             engine: Engine::Auto,
             cache_tokens: 1 << 28,
@@ -243,6 +244,12 @@ impl SkipGram {
         )?;
         real("subsample", self.subsample, 0.0, "must be 0 or above")?;
         real("power", self.power, 0.0, "must be 0 or above")
+    }
+
+    /// Tokens of one thread between merges; below the least, merging would cost more than training.
+    fn piece_size(&self) -> usize {
+        const LEAST: usize = 500;
+        (self.merge_every / self.threads.max(1)).max(LEAST.min(self.merge_every))
     }
 
     /// The number of threads that 0 stands for.

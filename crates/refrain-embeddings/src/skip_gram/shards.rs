@@ -21,7 +21,7 @@
 use rayon::prelude::*;
 
 use super::kernel::Rows;
-use super::worker::Table;
+use super::worker::{Begun, Loss, Plan, Table, Worker};
 
 /// The table itself, when there is one thread.
 #[derive(Debug)]
@@ -177,4 +177,87 @@ pub(super) fn merge(base: &mut Rows, overlays: &mut [&mut Overlay], contraction:
             }
         });
     overlays.par_iter_mut().for_each(|overlay| overlay.clear());
+}
+
+/// Every thread's space.
+#[derive(Debug, Default)]
+pub(super) struct Shards(Vec<Shard>);
+
+#[derive(Debug)]
+struct Shard {
+    worker: Worker,
+    inputs: Overlay,
+    outputs: Overlay,
+}
+
+/// `c` above, per unit of learning rate: chosen so that two threads learn as well as one.
+const CONTRACTION: f64 = 1.0;
+
+impl Shards {
+    /// One round on `threads` threads: a piece each, then the merge.
+    pub(super) fn round(
+        &mut self,
+        plan: &Plan,
+        threads: usize,
+        inputs: &mut Rows,
+        outputs: &mut Rows,
+        pieces: Vec<Begun<'_>>,
+    ) -> Loss {
+        let (alone, stride) = (threads == 1, inputs.stride());
+        let count = if alone {
+            0
+        } else {
+            inputs.as_slice().len() / stride
+        };
+        let overlay = || Overlay::new(count, stride);
+        self.0.resize_with(threads, || Shard {
+            worker: Worker::default(),
+            inputs: overlay(),
+            outputs: overlay(),
+        });
+        for shard in &mut self.0 {
+            shard.worker.loss = Loss::default();
+        }
+        if alone {
+            for ((piece, done, rng), shard) in pieces.into_iter().zip(&mut self.0) {
+                let (mut xs, mut ys) = (Direct::new(inputs), Direct::new(outputs));
+                shard.worker.train(plan, piece, done, rng, &mut xs, &mut ys);
+            }
+        } else {
+            let rate = pieces.first().map_or(0.0, |(_, done, _)| plan.rate(*done));
+            let (xs, ys): (&Rows, &Rows) = (inputs, outputs);
+            pieces.into_par_iter().zip(self.0.par_iter_mut()).for_each(
+                |(
+                    (piece, done, rng),
+                    Shard {
+                        worker,
+                        inputs,
+                        outputs,
+                    },
+                )| {
+                    let mut inputs = Covered {
+                        base: xs,
+                        overlay: inputs,
+                    };
+                    let mut outputs = Covered {
+                        base: ys,
+                        overlay: outputs,
+                    };
+                    worker.train(plan, piece, done, rng, &mut inputs, &mut outputs);
+                },
+            );
+            let contraction = (CONTRACTION * rate).min(0.5);
+            let mut overlays: Vec<&mut Overlay> =
+                self.0.iter_mut().map(|s| &mut s.inputs).collect();
+            merge(inputs, &mut overlays, contraction);
+            let mut overlays: Vec<&mut Overlay> =
+                self.0.iter_mut().map(|s| &mut s.outputs).collect();
+            merge(outputs, &mut overlays, contraction);
+        }
+        let mut loss = Loss::default();
+        for shard in &self.0 {
+            loss.add((shard.worker.loss.sum, shard.worker.loss.pairs));
+        }
+        loss
+    }
 }

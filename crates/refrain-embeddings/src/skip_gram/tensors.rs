@@ -10,8 +10,12 @@
 //! ```
 //!
 //! The gradient is the closed form: no tape, and no dense gradient of the tables. The additions
-//! are scattered to the touched rows, so a step costs what its batch costs. All windows of a step
-//! see the rows as they were before it.
+//! are scattered to the touched rows, so a step costs what its batch costs.
+//!
+//! All windows of a step see the rows as they were before it. The changes of a frequent word's row,
+//! made without knowing of each other, would add up to far more than is left of its way, so the sum
+//! of its learning rates over the pairs of a step is held to [`CAP`]: above that its changes are
+//! scaled down together. Rows of other words are not scaled.
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
@@ -32,7 +36,12 @@ pub(super) struct Tensors {
     device: Device,
     windows: Windows,
     batch: Batch,
+    /// For each word, the sum of learning rates of its row in this step; zeros between steps.
+    load: Vec<f32>,
 }
+
+/// The sum of learning rates, over a step's pairs, up to which a row takes its changes in full.
+pub(super) const CAP: f32 = 0.5;
 
 /// Windows that wait for their step.
 #[derive(Debug, Default)]
@@ -97,6 +106,7 @@ impl Tensors {
             let rows = values.len() / dim;
             Tensor::<2>::from_data(TensorData::new(values, [rows, dim]), &device)
         };
+        let load = vec![0.0; inputs.len() / dim];
         let tables = Some((table(inputs), table(outputs)));
         Self {
             tables,
@@ -104,6 +114,7 @@ impl Tensors {
             device,
             windows: Windows::default(),
             batch: Batch::default(),
+            load,
         }
     }
 
@@ -154,6 +165,18 @@ impl Tensors {
         let (w, d) = (self.batch.windows, self.dim);
         let m = self.batch.targets.len() / w.max(1);
         let dev = &self.device;
+        let scales = [
+            caps(&mut self.load, &contexts, |i| {
+                rates[i] * self.batch.pairs_of_context(i / s, m)
+            }),
+            caps(&mut self.load, &self.batch.targets, |i| {
+                self.batch.load_of_target(i, m)
+            }),
+        ];
+        let [scale_inputs, scale_outputs] = scales.map(|scale| {
+            let n = scale.len();
+            Tensor::<2>::from_data(TensorData::new(scale, [n, 1]), dev)
+        });
         let index = |ids: Vec<i32>| {
             let n = ids.len();
             Tensor::<1, Int>::from_data(TensorData::new(ids, [n]), dev)
@@ -180,8 +203,8 @@ impl Tensors {
             *loss = Some(self.batch.loss(&values(logits.clone())?, &rates));
         }
         let g = (label - sigmoid(logits)) * per_context * per_target; // [W, S, M]
-        let to_inputs = g.clone().matmul(y).reshape([w * s, d]);
-        let to_outputs = g.swap_dims(1, 2).matmul(x).reshape([w * m, d]);
+        let to_inputs = g.clone().matmul(y).reshape([w * s, d]) * scale_inputs;
+        let to_outputs = g.swap_dims(1, 2).matmul(x).reshape([w * m, d]) * scale_outputs;
         self.tables = Some((
             inputs.select_assign(0, contexts, to_inputs, IndexingUpdateOp::Add),
             outputs.select_assign(0, targets, to_outputs, IndexingUpdateOp::Add),
@@ -191,7 +214,32 @@ impl Tensors {
     }
 }
 
+/// How much of each row's change to apply: `min(1, CAP / load)`, the load summed over its places.
+fn caps(load: &mut [f32], rows: &[i32], of: impl Fn(usize) -> f32) -> Vec<f32> {
+    for (i, &row) in rows.iter().enumerate() {
+        load[row as usize] += of(i);
+    }
+    let scales = rows
+        .iter()
+        .map(|&row| (CAP / load[row as usize]).min(1.0))
+        .collect();
+    for &row in rows {
+        load[row as usize] = 0.0;
+    }
+    scales
+}
+
 impl Batch {
+    /// How many pairs a context of window `w` is part of.
+    fn pairs_of_context(&self, w: usize, m: usize) -> f32 {
+        self.weights[w * m..(w + 1) * m].iter().sum()
+    }
+
+    /// The sum of learning rates of target number `i`.
+    fn load_of_target(&self, i: usize, m: usize) -> f32 {
+        self.weights[i] * self.rates[i / m] * self.lengths[i / m] as f32
+    }
+
     /// The loss of the windows from their logits `[W, S, M]`.
     fn loss(&self, logits: &[f32], per_context: &[f32]) -> Loss {
         let mut loss = Loss::default();

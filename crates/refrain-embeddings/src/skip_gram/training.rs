@@ -5,16 +5,15 @@ use std::time::Instant;
 
 use rand::RngExt;
 use rayon::prelude::*;
-use refrain_core::rng::{Stream, stream};
+use refrain_core::rng::stream;
 use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage};
-use serde::{Deserialize, Serialize};
 
 use super::chunks::Encoded;
 use super::kernel::Rows;
 use super::sampling::{Negatives, keep_chances};
-use super::shards::{Covered, Direct, Overlay, merge};
+use super::shards::Shards;
 use super::tensors::Tensors;
-use super::worker::{Loss, Plan, Worker};
+use super::worker::{Begun, Loss, Plan};
 use super::{Engine, SkipGram};
 use crate::vocabulary::{END, Vocabulary};
 use crate::{Corpus, Embeddings, Error, Result};
@@ -64,7 +63,7 @@ enum Tables {
     Rows {
         inputs: Rows,
         outputs: Rows,
-        shards: Vec<Shard>,
+        shards: Shards,
     },
     Tensors(Tensors),
 }
@@ -81,20 +80,6 @@ pub struct EpochReport {
     pub tokens: u64,
     /// Tokens per second.
     pub tokens_per_second: f64,
-}
-
-/// One thread's space.
-#[derive(Debug)]
-struct Shard {
-    worker: Worker,
-    inputs: Overlay,
-    outputs: Overlay,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Saved {
-    config: SkipGram,
-    losses: Vec<f64>,
 }
 
 impl SkipGramTraining {
@@ -132,7 +117,7 @@ impl SkipGramTraining {
         let tables = Tables::Rows {
             inputs,
             outputs,
-            shards: Vec::new(),
+            shards: Shards::default(),
         };
         Self {
             config,
@@ -162,7 +147,7 @@ impl SkipGramTraining {
             true => Tables::Rows {
                 inputs: Rows::from_dense(&inputs, dim),
                 outputs: Rows::from_dense(&outputs, dim),
-                shards: Vec::new(),
+                shards: Shards::default(),
             },
             false => Tables::Tensors(Tensors::new(inputs, outputs, dim, device)),
         };
@@ -222,6 +207,8 @@ impl SkipGramTraining {
             epoch,
             first,
             done: 0,
+            // A hundred times the loss of vectors that know nothing.
+            limit: 100.0 * std::f64::consts::LN_2 * (1 + self.config.negatives) as f64,
             reported: 0,
             piece: 0,
             began,
@@ -235,7 +222,7 @@ impl SkipGramTraining {
         encoded.rounds(
             corpus,
             &self.vocabulary,
-            self.config.merge_every,
+            self.config.piece_size(),
             group,
             |pieces| {
                 let begun = pass.begin(pieces, self.config.seed);
@@ -244,7 +231,7 @@ impl SkipGramTraining {
                         inputs,
                         outputs,
                         shards,
-                    } => train_rows(&self.plan, &self.config, inputs, outputs, shards, begun),
+                    } => shards.round(&self.plan, self.config.threads, inputs, outputs, begun),
                     Tables::Tensors(tensors) => begun.into_iter().try_fold(
                         Loss::default(),
                         |mut sum, (piece, done, rng)| {
@@ -310,12 +297,19 @@ impl SkipGramTraining {
         self.check_whole()?;
         let (inputs, outputs) = self.dense()?;
         let shape = [self.vocabulary.len(), self.config.dim];
-        let saved = Saved {
-            config: self.config.clone(),
-            losses: self.losses.clone(),
-        };
+        // JSON need not keep the last bit of a number; a resume must.
+        let SkipGram {
+            learning_rate,
+            subsample,
+            power,
+            ..
+        } = self.config;
+        let reals = [learning_rate, subsample, power].map(f64::to_bits);
+        let losses: Vec<u64> = self.losses.iter().map(|loss| loss.to_bits()).collect();
         ModelWriter::new(KIND, VERSION)
-            .config(&saved)?
+            .config(&self.config)?
+            .u64("reals", &[reals.len()], &reals[..])?
+            .u64("losses", &[losses.len()], losses)?
             .ids("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
             .f32("inputs", &shape, inputs)?
@@ -332,8 +326,23 @@ impl SkipGramTraining {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         file.expect(KIND, VERSION)?;
-        let Saved { config, losses } = file.config()?;
+        let mut config: SkipGram = file.config()?;
+        let reals = file.u64("reals")?.expect_shape("reals", &[3])?;
+        let fields = [
+            &mut config.learning_rate,
+            &mut config.subsample,
+            &mut config.power,
+        ];
+        for (field, &bits) in fields.into_iter().zip(reals.data.iter()) {
+            *field = f64::from_bits(bits);
+        }
         config.validate()?;
+        let losses = file
+            .u64("losses")?
+            .data
+            .iter()
+            .map(|&bits| f64::from_bits(bits))
+            .collect();
         let ids = file.ids("words")?;
         let shape = [ids.len(), config.dim];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
@@ -378,6 +387,8 @@ struct Pass {
     first: u64,
     /// Tokens done in it.
     done: u64,
+    /// A mean loss above this is divergence.
+    limit: f64,
     /// Of these, tokens already reported.
     reported: u64,
     /// Pieces begun in it.
@@ -385,9 +396,6 @@ struct Pass {
     began: Instant,
     stage: Stage,
 }
-
-/// A piece of the corpus, the number of its first token, and its own random stream.
-type Begun<'a> = (&'a [u32], u64, Stream);
 
 impl Pass {
     fn begin<'a>(&mut self, pieces: &[&'a [u32]], seed: u64) -> Vec<Begun<'a>> {
@@ -405,10 +413,10 @@ impl Pass {
     }
 
     fn end(&mut self, loss: Loss) -> Result<()> {
-        if !loss.sum.is_finite() {
+        if loss.mean().is_nan() || loss.mean() > self.limit {
             let step = self.first + self.done;
             return Err(Error::Diverged {
-                loss: loss.sum,
+                loss: loss.mean(),
                 step,
                 epoch: self.epoch + 1,
             });
@@ -422,73 +430,6 @@ impl Pass {
         )?;
         Ok(())
     }
-}
-
-/// How much of the way to its optimum one step takes a row, per unit of learning rate; see
-/// [`shards`](super::shards).
-const CONTRACTION: f64 = 1.0;
-
-/// One round on the CPU.
-fn train_rows(
-    plan: &Plan,
-    config: &SkipGram,
-    inputs: &mut Rows,
-    outputs: &mut Rows,
-    shards: &mut Vec<Shard>,
-    pieces: Vec<Begun<'_>>,
-) -> Loss {
-    let alone = config.threads == 1;
-    let count = inputs.as_slice().len() / inputs.stride();
-    shards.resize_with(config.threads, || {
-        let overlay = || Overlay::new(if alone { 0 } else { count }, config.dim);
-        Shard {
-            worker: Worker::default(),
-            inputs: overlay(),
-            outputs: overlay(),
-        }
-    });
-    for shard in shards.iter_mut() {
-        shard.worker.loss = Loss::default();
-    }
-    if alone {
-        for ((piece, done, rng), shard) in pieces.into_iter().zip(shards.iter_mut()) {
-            let (mut xs, mut ys) = (Direct::new(inputs), Direct::new(outputs));
-            shard.worker.train(plan, piece, done, rng, &mut xs, &mut ys);
-        }
-    } else {
-        let rate = pieces.first().map_or(0.0, |(_, done, _)| plan.rate(*done));
-        let (xs, ys): (&Rows, &Rows) = (inputs, outputs);
-        pieces.into_par_iter().zip(shards.par_iter_mut()).for_each(
-            |(
-                (piece, done, rng),
-                Shard {
-                    worker,
-                    inputs,
-                    outputs,
-                },
-            )| {
-                let mut inputs = Covered {
-                    base: xs,
-                    overlay: inputs,
-                };
-                let mut outputs = Covered {
-                    base: ys,
-                    overlay: outputs,
-                };
-                worker.train(plan, piece, done, rng, &mut inputs, &mut outputs);
-            },
-        );
-        let contraction = (CONTRACTION * rate).min(0.5);
-        let mut overlays: Vec<&mut Overlay> = shards.iter_mut().map(|s| &mut s.inputs).collect();
-        merge(inputs, &mut overlays, contraction);
-        let mut overlays: Vec<&mut Overlay> = shards.iter_mut().map(|s| &mut s.outputs).collect();
-        merge(outputs, &mut overlays, contraction);
-    }
-    let mut loss = Loss::default();
-    for shard in shards {
-        loss.add((shard.worker.loss.sum, shard.worker.loss.pairs));
-    }
-    loss
 }
 
 /// Input vectors drawn evenly from `±1/(2·dim)`, a stream for each word.

@@ -30,6 +30,9 @@ impl Plan {
     }
 }
 
+/// A piece of the corpus, the number of its first token, and its own random stream.
+pub(super) type Begun<'a> = (&'a [u32], u64, Stream);
+
 /// A table whose rows a worker may change.
 pub(super) trait Table {
     /// Where the row of `word` begins in [`Table::values`], in floats.

@@ -68,7 +68,7 @@ fn planted_blocks_are_found_by_every_engine() {
         let words = config.fit_on(&corpus, &device, &Monitor::silent()).unwrap();
         let (within, between) = block_margin(&words, 4, 10);
         assert!(
-            within > 0.8 && between < 0.3,
+            within > 0.8 && between < within - 0.4,
             "{threads} {engine:?}: {within} {between}"
         );
         let near = words.neighbours("b2w3", 9).unwrap();
@@ -133,6 +133,7 @@ fn resuming_gives_the_same_bits_as_never_stopping() {
         (1, 1 << 20, Engine::Tensors),
     ] {
         let config = SkipGram {
+            learning_rate: 0.1 / 3.0,
             epochs: 4,
             threads,
             cache_tokens,
