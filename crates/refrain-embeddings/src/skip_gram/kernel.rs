@@ -16,6 +16,9 @@
 //!
 //! Cost: `6·B·M·D` floating-point operations and `B + M` rows read and written.
 
+// Indices run over a constant number of registers: as iterators, they leave them.
+#![allow(clippy::needless_range_loop)]
+
 use pulp::{Simd, WithSimd};
 
 use super::worker::softplus;
@@ -215,6 +218,7 @@ impl Window {
 
     /// `X Yᵀ` for the `N` outputs from `first`, two inputs at a time.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // several arrays of registers, one index
     fn products<S: Simd, const N: usize>(
         &mut self,
         simd: S,
@@ -270,6 +274,7 @@ impl Window {
     /// `X += G Y` and `Y += Gᵀ X` for the `N` outputs from `first`, one vector of every row at a
     /// time: the outputs' values and sums stay in registers while the inputs stream past.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // several arrays of registers, one index
     fn update<S: Simd, const N: usize>(
         &mut self,
         simd: S,
@@ -336,7 +341,7 @@ fn sigmoid_into<S: Simd>(simd: S, values: &[f32], out: &mut [f32]) {
     const LIMIT: f32 = 7.905_311;
     const P: [f32; 7] = [
         -2.760_768_5e-16,
-        2.000_187_9e-13,
+        2.000_188e-13,
         -8.604_672e-11,
         5.122_297e-8,
         1.485_722_4e-5,

@@ -59,13 +59,15 @@ pub struct SkipGramTraining {
 
 /// The tables, where they are trained.
 #[derive(Debug)]
+// There is one of these in a training.
+#[allow(clippy::large_enum_variant)]
 enum Tables {
     Rows {
         inputs: Rows,
         outputs: Rows,
         shards: Shards,
     },
-    Tensors(Tensors),
+    Tensors(Box<Tensors>),
 }
 
 /// What one epoch did.
@@ -149,7 +151,7 @@ impl SkipGramTraining {
                 outputs: Rows::from_dense(&outputs, dim),
                 shards: Shards::default(),
             },
-            false => Tables::Tensors(Tensors::new(inputs, outputs, dim, device)),
+            false => Tables::Tensors(Box::new(Tensors::new(inputs, outputs, dim, device))),
         };
         Ok(self)
     }
