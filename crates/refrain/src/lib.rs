@@ -19,7 +19,10 @@
     feature = "sequence",
     doc = "| [`sequence`] | a transformer to train, checkpoint and generate with |"
 )]
-#![cfg_attr(feature = "gan", doc = "| [`gan`] | image GANs: train, sample, measure |")]
+#![cfg_attr(
+    feature = "gan",
+    doc = "| [`gan`] | image GANs: train, sample, measure |"
+)]
 #![cfg_attr(
     feature = "music",
     doc = "| [`music`] | ABC notation, tokens, MIDI, WAV, scores as pictures |"
@@ -54,7 +57,12 @@ pub use refrain_core::{
     AsId, CancelToken, Event, IdMap, ModelFile, ModelWriter, Monitor, Progress, Silent, Stage,
     kernels, model_file, rng,
 };
-#[cfg(any(feature = "flex", feature = "ndarray", feature = "wgpu", feature = "cuda"))]
+#[cfg(any(
+    feature = "flex",
+    feature = "ndarray",
+    feature = "wgpu",
+    feature = "cuda"
+))]
 pub use refrain_core::{Device, device, device_from_env, devices};
 pub use refrain_data as data;
 #[cfg(feature = "embeddings")]
@@ -71,7 +79,7 @@ pub use refrain_sequence as sequence;
 /// The names most programs start with.
 pub mod prelude {
     pub use refrain_core::{IdMap, Monitor};
+    pub use refrain_data::Interactions;
     #[cfg(feature = "recommenders")]
     pub use refrain_recommenders::{Als, ItemKnn, Metric, Recommender, evaluate};
-    pub use refrain_data::Interactions;
 }
