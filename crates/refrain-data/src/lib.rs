@@ -83,8 +83,10 @@
 //!
 //! # How large a log may be
 //!
-//! An event costs 12 bytes while the log is built (20 with a time) and the sort is in place, so 100
-//! million events need about 1.2 GB at the peak, plus the id tables. Afterwards a pair costs 8 bytes (16
+//! An event costs 12 bytes while the log is built (20 with a time) and the sort is in place, so the
+//! events of 100 million rows are 1.2 GB at the peak; the id tables and one block of 64 MB come on top.
+//! Measured with 10 million events, 100,000 users and 20,000 items: 142 MB at the peak, 14.2 bytes an
+//! event with everything (239 MB with times). Afterwards a pair costs 8 bytes (16
 //! with a time), and 8 more once [`Interactions::by_item`] is asked for. Users, items: up to
 //! 4,294,967,295 each. `examples/load_rate.rs` measures the rate and the peak on your machine.
 
