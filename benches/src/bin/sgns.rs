@@ -294,10 +294,13 @@ fn processor_seconds() -> f64 {
     ticks().map_or(f64::NAN, |ticks| ticks / 100.0)
 }
 
+/// Two words and the score people gave them.
+type Pair = (String, String, f64);
+
 /// Word pairs with the scores people gave them, and analogies.
 #[derive(Default)]
 struct Judge {
-    similarity: Vec<(&'static str, Vec<(String, String, f64)>)>,
+    similarity: Vec<(&'static str, Vec<Pair>)>,
     analogies: Vec<[String; 4]>,
 }
 
