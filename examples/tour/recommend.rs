@@ -154,11 +154,12 @@ fn recommend(tour: &mut Tour, data: &Data, model: &BlendModel) -> Result<Recomme
         let found = data
             .tune(&r.item)
             .map_or(String::new(), |t| format!("{}, {}", t.rhythm, t.key));
-        println!(
-            "   {:5.2}  {} ({found}): {why}",
-            r.score,
-            data.title(&r.item)
-        );
+        let kind = if found.is_empty() {
+            String::new()
+        } else {
+            format!(" ({found})")
+        };
+        println!("   {:5.2}  {}{kind}: {why}", r.score, data.title(&r.item));
         rows.push(vec![
             data.title(&r.item).to_string(),
             found,
