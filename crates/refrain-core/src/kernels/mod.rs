@@ -3,7 +3,7 @@
 //! Each picks the widest instructions the processor has at run time (AVX-512, AVX2 with FMA, NEON,
 //! or plain code) through `pulp`. Results are the same for any number of threads; they differ in
 //! the last bits between instruction sets, since sums are taken in another order. Every kernel has
-//! a plain `*_reference` in [`reference`] that a property test holds it to.
+//! a plain `*_reference` in [`reference`](mod@reference) that a property test holds it to.
 //!
 //! Slices of different lengths are not an error here: the shorter one counts, as with `zip`.
 
