@@ -52,13 +52,16 @@ pub fn run(tour: &mut Tour, data: &Data) -> Result<Recommended> {
 
     // The blends' weights come from the last tenth of the training part, never from the test.
     let began = Instant::now();
-    let mut blend = Blend::default()
-        .member("popularity", |log: &Interactions| {
-            Popularity::default().fit(log)
-        })
-        .member("user-kNN", |log: &Interactions| UserKnn::default().fit(log))
-        .member("item-kNN", |log: &Interactions| ItemKnn::default().fit(log))
-        .member("ALS", |log: &Interactions| als.fit(log));
+    let mut blend = Blend {
+        seed: tour.options.seed,
+        ..Blend::default()
+    }
+    .member("popularity", |log: &Interactions| {
+        Popularity::default().fit(log)
+    })
+    .member("user-kNN", |log: &Interactions| UserKnn::default().fit(log))
+    .member("item-kNN", |log: &Interactions| ItemKnn::default().fit(log))
+    .member("ALS", |log: &Interactions| als.fit(log));
     if let Some(features) = &data.features {
         blend = blend.member("content", |log: &Interactions| {
             ContentBased::default().fit(log, features)

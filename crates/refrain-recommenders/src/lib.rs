@@ -136,7 +136,7 @@ pub use content::{ContentBased, ContentBasedModel, FeatureWeights};
 pub use error::{Error, Result};
 pub use evaluate::{Evaluator, Report, evaluate};
 pub use explain::{Contribution, Explanation, Reason, Who};
-pub use hybrid::{Blend, BlendModel, Mix, Tuning};
+pub use hybrid::{Blend, BlendModel, FitMember, Mix, Tuning};
 pub use leaderboard::{Leaderboard, Row};
 pub use load::{from_file, load};
 pub use memory::Memory;

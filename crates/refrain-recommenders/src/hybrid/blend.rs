@@ -15,7 +15,8 @@ use super::tune::{self, Case};
 use super::{BlendModel, Mix};
 use crate::{Error, Recommender, Result};
 
-type Fit<'a> = Box<dyn Fn(&Interactions) -> Result<Arc<dyn Recommender>> + 'a>;
+/// How a member of a [`Blend`] is fitted on a log.
+pub type FitMember<'a> = Box<dyn Fn(&Interactions) -> Result<Arc<dyn Recommender>> + 'a>;
 
 /// Members to blend, and how to find their weights.
 ///
@@ -24,7 +25,7 @@ type Fit<'a> = Box<dyn Fn(&Interactions) -> Result<Arc<dyn Recommender>> + 'a>;
 /// use refrain_recommenders::{Blend, ItemKnn, Popularity, Recommender};
 ///
 /// let log = Interactions::from_events((0..900).map(|n| (n / 30, (n * n + n / 30) % 40, 1.0)))?;
-/// let blend = Blend::default()
+/// let blend = Blend { cutoff: 5, ..Blend::default() }
 ///     .member("popularity", |log| Popularity::default().fit(log))
 ///     .member("item-kNN", |log| ItemKnn::default().fit(log));
 /// let model = blend.fit(&log)?;
@@ -43,7 +44,8 @@ pub struct Blend<'a> {
     pub max_users: usize,
     /// The seed of the split.
     pub seed: u64,
-    members: Vec<(String, Fit<'a>)>,
+    /// The members' names and how each is fitted; [`member`](Blend::member) adds one.
+    pub members: Vec<(String, FitMember<'a>)>,
 }
 
 impl Default for Blend<'_> {
@@ -77,7 +79,7 @@ impl<'a> Blend<'a> {
         name: impl Into<String>,
         fit: impl Fn(&Interactions) -> Result<M> + 'a,
     ) -> Self {
-        let fit: Fit<'a> = Box::new(move |log| Ok(Arc::new(fit(log)?)));
+        let fit: FitMember<'a> = Box::new(move |log| Ok(Arc::new(fit(log)?)));
         self.members.push((name.into(), fit));
         self
     }

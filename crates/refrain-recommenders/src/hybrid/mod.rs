@@ -4,7 +4,7 @@ mod blend;
 mod model;
 mod tune;
 
-pub use blend::{Blend, Tuning};
+pub use blend::{Blend, FitMember, Tuning};
 pub use model::{BlendModel, Mix};
 
 pub(crate) use model::READER;
