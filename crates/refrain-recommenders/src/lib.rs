@@ -145,4 +145,4 @@ pub use neighbours::{ItemKnn, ItemKnnModel, UserKnn, UserKnnModel, Weighting};
 pub use popularity::{Popularity, PopularityModel};
 pub use query::Query;
 pub use random::{Random, RandomModel};
-pub use recommender::{Recommendation, Recommender};
+pub use recommender::{Change, Recommendation, Recommender};

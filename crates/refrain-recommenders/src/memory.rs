@@ -198,6 +198,105 @@ impl Memory {
             .map_or_else(|| format!("#{user}"), str::to_string)
     }
 
+    /// With these events too: new ids get the next numbers, the weights of a pair that was there add
+    /// up.
+    ///
+    /// # Errors
+    /// [`Error::Core`] for too many ids, [`Error::Weight`] for a sum that is not finite.
+    pub fn extended(&self, log: &Interactions) -> Result<Self> {
+        let (mut users, mut items) = (self.users().clone(), self.items().clone());
+        let numbers = |ids: &mut IdMap, new: &IdMap| -> Result<Vec<u32>> {
+            Ok(new
+                .iter()
+                .map(|id| ids.insert(id))
+                .collect::<Result<_, _>>()?)
+        };
+        let user_numbers = numbers(&mut users, log.users())?;
+        let item_numbers = numbers(&mut items, log.items())?;
+        let mut new: Vec<Vec<(u32, f32)>> = vec![Vec::new(); users.len()];
+        for event in log.iter() {
+            let user = user_numbers.get(event.user as usize);
+            let item = item_numbers.get(event.item as usize);
+            if let (Some(&user), Some(&item)) = (user, item)
+                && let Some(row) = new.get_mut(user as usize)
+            {
+                row.push((item, event.weight));
+            }
+        }
+        let mut rows = Rows::with_capacity(self.n_events() + log.len());
+        for (user, more) in (0u32..).zip(&mut new) {
+            let (items, weights) = self.history(user);
+            if !more.is_empty() {
+                more.extend(items.iter().copied().zip(weights.iter().copied()));
+                more.sort_by_key(|&(item, _)| item);
+                rows.push(more.iter().copied());
+            } else {
+                rows.push(items.iter().copied().zip(weights.iter().copied()));
+            }
+        }
+        if let Some(at) = rows.weights.iter().position(|w| !w.is_finite()) {
+            let item = rows.history.get(at).copied().unwrap_or_default();
+            return Err(Error::Weight {
+                item: items.name(item).unwrap_or_default().to_string(),
+                weight: rows.weights.get(at).copied().unwrap_or_default(),
+            });
+        }
+        Ok(rows.into_memory(users, items))
+    }
+
+    /// Without a user: their id and history are gone and users behind them move up by one.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn without_user(&self, user: u32) -> Result<Self> {
+        self.check_user(user)?;
+        let users = without(self.users(), user)?;
+        let mut rows = Rows::with_capacity(self.n_events());
+        for other in (0..self.n_users() as u32).filter(|&other| other != user) {
+            let (items, weights) = self.history(other);
+            rows.push(items.iter().copied().zip(weights.iter().copied()));
+        }
+        Ok(rows.into_memory(users, self.items().clone()))
+    }
+
+    /// Without an item: its id and events are gone and items behind it move up by one.
+    ///
+    /// # Errors
+    /// [`Error::Index`].
+    pub fn without_item(&self, item: u32) -> Result<Self> {
+        self.check_item(item)?;
+        let items = without(self.items(), item)?;
+        let mut rows = Rows::with_capacity(self.n_events());
+        for user in 0..self.n_users() as u32 {
+            let (had, weights) = self.history(user);
+            let kept = had.iter().copied().zip(weights.iter().copied());
+            let kept = kept.filter(|&(had, _)| had != item);
+            rows.push(kept.map(|(had, weight)| (had - u32::from(had > item), weight)));
+        }
+        Ok(rows.into_memory(self.users().clone(), items))
+    }
+
+    /// The remembered events as a log, with the same numbers; times are not remembered.
+    ///
+    /// # Errors
+    /// [`Error::Interactions`] for a log that the data crate refuses.
+    pub fn to_log(&self) -> Result<Interactions> {
+        let mut builder =
+            Interactions::builder().ids(Arc::clone(&self.0.users), Arc::clone(&self.0.items));
+        for user in 0..self.n_users() as u32 {
+            let (items, weights) = self.history(user);
+            for (&item, &weight) in items.iter().zip(weights) {
+                builder.push_event(refrain_data::Event {
+                    user,
+                    item,
+                    weight,
+                    time: None,
+                })?;
+            }
+        }
+        Ok(builder.build()?)
+    }
+
     /// Adds ids and histories to a model file.
     ///
     /// # Errors
@@ -275,6 +374,54 @@ impl Memory {
     }
 }
 
+/// Histories as they are gathered.
+struct Rows {
+    ends: Vec<u64>,
+    history: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Rows {
+    fn with_capacity(events: usize) -> Self {
+        Self {
+            ends: Vec::new(),
+            history: Vec::with_capacity(events),
+            weights: Vec::with_capacity(events),
+        }
+    }
+
+    /// Adds a user's ascending events; equal items add up.
+    fn push(&mut self, events: impl Iterator<Item = (u32, f32)>) {
+        let start = self.history.len();
+        for (item, weight) in events {
+            let again = self.history.len() > start && self.history.last() == Some(&item);
+            match self.weights.last_mut() {
+                Some(last) if again => *last += weight,
+                _ => {
+                    self.history.push(item);
+                    self.weights.push(weight);
+                }
+            }
+        }
+        self.ends.push(self.history.len() as u64);
+    }
+
+    fn into_memory(self, users: IdMap, items: IdMap) -> Memory {
+        Memory(Arc::new(Inner {
+            users: Arc::new(users),
+            items: Arc::new(items),
+            ends: self.ends,
+            history: self.history,
+            weights: self.weights,
+        }))
+    }
+}
+
+fn without(ids: &IdMap, index: u32) -> Result<IdMap> {
+    let kept = (0u32..).zip(ids.iter()).filter(|&(at, _)| at != index);
+    Ok(IdMap::from_ids(kept.map(|(_, id)| id))?)
+}
+
 fn check(what: &'static str, index: u32, count: usize) -> Result<()> {
     match (index as usize) < count {
         true => Ok(()),
@@ -302,6 +449,26 @@ mod tests {
             memory.tidy(&[(0, f32::MAX), (0, f32::MAX)]),
             Err(Error::Weight { .. })
         ));
+    }
+
+    #[test]
+    fn events_and_ids_come_and_go() {
+        let memory = memory();
+        let more = [("b", "z", 4.0), ("c", "x", 5.0), ("b", "y", 0.5)];
+        let more = memory
+            .extended(&Interactions::from_events(more).unwrap())
+            .unwrap();
+        assert_eq!((more.n_users(), more.n_items(), more.n_events()), (3, 3, 5));
+        assert_eq!(more.history(1), (&[0, 1, 2][..], &[2.0, 3.5, 4.0][..]));
+        let fewer = more.without_user(1).unwrap();
+        assert_eq!(fewer.users().iter().collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(fewer.history(1), (&[0][..], &[5.0][..]));
+        let fewer = more.without_item(0).unwrap();
+        assert_eq!(fewer.items().iter().collect::<Vec<_>>(), ["y", "z"]);
+        assert_eq!(fewer.history(1), (&[0, 1][..], &[3.5, 4.0][..]));
+        assert_eq!(fewer.history(2), (&[][..], &[][..]));
+        assert_eq!(Memory::new(&more.to_log().unwrap()), more);
+        assert!(more.without_user(3).is_err() && more.without_item(3).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use refrain_core::kernels::{Scored, TopK};
 use refrain_core::{IdMap, ModelWriter};
+use refrain_data::Interactions;
 
 use crate::{Contribution, Error, Explanation, Memory, Query, Result, Who};
 
@@ -13,6 +14,17 @@ pub struct Recommendation {
     pub item: String,
     /// Its score; what it means is said by the model that gave it.
     pub score: f32,
+}
+
+/// What a change left behind: how near a model is to one fitted anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The model is what `fit` on the events that are left, or are there now, gives (but for
+    /// rounding).
+    Exact,
+    /// The model is near that, and drifts with many changes: fit it again from time to time. What was
+    /// forgotten may still show in what was learned from it.
+    Approximate,
 }
 
 /// A fitted recommender.
@@ -218,6 +230,45 @@ pub trait Recommender: Send + Sync {
         self.score_history(&history, &mut scores)?;
         let parts = self.contributions(Who::History(&history), item)?;
         explanation(self.memory(), item, &scores, parts)
+    }
+
+    /// Learns from new events, of new users and items too, in less time than a new fit.
+    ///
+    /// Says whether the model is now what `fit` on all events would give. After an error the model
+    /// is as before.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the model has to be fitted again, [`Error::Data`].
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        let _ = events;
+        Err(self.unsupported("learn from new events: fit it again"))
+    }
+
+    /// Forgets a user: the id, the history and, as far as [`Change`] says, what was learned from it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`], [`Error::Unsupported`] where the model has to be fitted again.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        self.memory().user(user)?;
+        Err(self.unsupported("forget a user: fit it again"))
+    }
+
+    /// Forgets an item, which is never recommended again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownItem`], [`Error::Unsupported`] where the model has to be fitted again.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        self.memory().item(item)?;
+        Err(self.unsupported("forget an item: fit it again"))
+    }
+
+    /// The error of a model that has no answer.
+    #[doc(hidden)]
+    fn unsupported(&self, what: &'static str) -> Error {
+        Error::Unsupported {
+            model: self.name(),
+            what,
+        }
     }
 
     /// Writes the model to one file.
