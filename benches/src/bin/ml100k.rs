@@ -135,7 +135,7 @@ fn ours<'a>(
         Arc::new(popularity),
     ];
     // A blend costs the search and its members, whose times stand in their rows.
-    let member_seconds: f64 = board.rows().iter().map(|row| row.fit_seconds).sum();
+    let member_seconds: f64 = board.rows().iter().filter_map(|row| row.fit_seconds).sum();
     for (name, mix, weights) in [
         ("weighted blend", Mix::Scores, scores),
         ("rank blend", Mix::ranks(), ranks),

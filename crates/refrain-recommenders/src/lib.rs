@@ -66,8 +66,9 @@
 //!
 //! # Which is better?
 //!
-//! [`evaluate`] measures one model, [`Leaderboard`] several; the definitions stand on the
-//! [`metrics`] page.
+//! [`evaluate`] measures one model, [`Leaderboard`] and [`compare`] several; the definitions stand on
+//! the [`metrics`] page. [`Report::interval`] says how sure a number is, [`Report::versus`] whether two
+//! models differ.
 //!
 //! ```
 //! # use refrain_data::{Interactions, split};
@@ -134,10 +135,12 @@ pub use als::{Als, AlsModel, Confidence, Regularization, Solver};
 pub(crate) use conformance::conformance;
 pub use content::{ContentBased, ContentBasedModel, FeatureWeights};
 pub use error::{Error, Result};
-pub use evaluate::{Evaluator, Report, evaluate};
+pub use evaluate::{
+    Bootstrap, Evaluator, Interval, Paired, Report, evaluate, evaluate_sampled_biased,
+};
 pub use explain::{Contribution, Explanation, Reason, Who};
 pub use hybrid::{Blend, BlendModel, FitMember, Mix, Tuning};
-pub use leaderboard::{Leaderboard, Row};
+pub use leaderboard::{Leaderboard, Row, compare};
 pub use load::{from_file, load};
 pub use memory::Memory;
 pub use metrics::Metric;

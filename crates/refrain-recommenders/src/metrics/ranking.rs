@@ -1,97 +1,4 @@
-//! What the numbers mean: each metric's formula, denominator and tie rule.
-//!
-//! **Protocol.** Full ranking: for each user with at least one relevant item, all items of the id
-//! table except the user's training items are ranked by score, equal scores by the lower item
-//! number. An item is *relevant* when the user has it in the test log and not in the training log;
-//! relevance is binary and R is the number of relevant items. Users without relevant items do not
-//! count. Averages are over users, each with the same weight.
-//!
-//! With hᵣ = 1 when the item at rank r (from 1) is relevant:
-//!
-//! | metric | per user | denominator |
-//! |---|---|---|
-//! | [`Precision(k)`](Metric::Precision) | Σᵣ hᵣ / k | k, also when fewer than k items remain |
-//! | [`Recall(k)`](Metric::Recall) | Σᵣ hᵣ / R | all relevant items, so below 1 when R > k |
-//! | [`HitRate(k)`](Metric::HitRate) | 1 if any hᵣ | |
-//! | [`Ndcg(k)`](Metric::Ndcg) | Σᵣ hᵣ / log₂(r + 1) / ideal | ideal: the first min(k, R) ranks all relevant |
-//! | [`Map(k)`](Metric::Map) | Σᵣ hᵣ · precision(r) / min(k, R) | the best that k places allow |
-//! | [`Mrr(k)`](Metric::Mrr) | 1 / rank of the first relevant item, 0 if none in k | |
-//! | [`Auc`](Metric::Auc) | P(relevant scores above irrelevant), ties count ½ | all ranked items, no cut-off; users whose ranked items are all relevant count ½ |
-//!
-//! Over all lists together:
-//!
-//! | metric | definition |
-//! |---|---|
-//! | [`Coverage(k)`](Metric::Coverage) | share of the catalogue that is in at least one user's top k |
-//! | [`Novelty(k)`](Metric::Novelty) | mean over users of the mean of −log₂(share of users who had the item in training, at least one user) |
-//! | [`Diversity(k)`](Metric::Diversity) | mean over users of 1 − mean cosine of the pairs in the list; the vectors are the items' training users, or feature vectors where the evaluator has them; lists shorter than 2 count 0 |
-
-use std::fmt;
-
-/// A measure of recommendation lists; the number is the cut-off k. See the [`metrics`](self) page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Metric {
-    /// Share of the first k that are relevant.
-    Precision(usize),
-    /// Share of the relevant items that are among the first k.
-    Recall(usize),
-    /// Normalised discounted cumulative gain, binary.
-    Ndcg(usize),
-    /// Mean average precision.
-    Map(usize),
-    /// Mean reciprocal rank.
-    Mrr(usize),
-    /// Share of users with a relevant item among the first k.
-    HitRate(usize),
-    /// Area under the ROC curve.
-    Auc,
-    /// Share of the catalogue that anyone is recommended.
-    Coverage(usize),
-    /// How little known the recommended items are, in bits.
-    Novelty(usize),
-    /// How unlike each other the items of a list are.
-    Diversity(usize),
-}
-
-impl Metric {
-    /// Its cut-off; none for [`Metric::Auc`].
-    pub fn cutoff(&self) -> Option<usize> {
-        match *self {
-            Metric::Precision(k)
-            | Metric::Recall(k)
-            | Metric::Ndcg(k)
-            | Metric::Map(k)
-            | Metric::Mrr(k)
-            | Metric::HitRate(k)
-            | Metric::Coverage(k)
-            | Metric::Novelty(k)
-            | Metric::Diversity(k) => Some(k),
-            Metric::Auc => None,
-        }
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self {
-            Metric::Precision(_) => "precision",
-            Metric::Recall(_) => "recall",
-            Metric::Ndcg(_) => "NDCG",
-            Metric::Map(_) => "MAP",
-            Metric::Mrr(_) => "MRR",
-            Metric::HitRate(_) => "hit rate",
-            Metric::Auc => "AUC",
-            Metric::Coverage(_) => "coverage",
-            Metric::Novelty(_) => "novelty",
-            Metric::Diversity(_) => "diversity",
-        };
-        match self.cutoff() {
-            Some(k) => f.pad(&format!("{name}@{k}")),
-            None => f.pad(name),
-        }
-    }
-}
+//! Metrics of one ranked list against what is relevant.
 
 /// Σ hᵣ / k over the first `k` places of `hits`.
 pub fn precision(hits: &[bool], k: usize) -> f64 {
@@ -101,6 +8,11 @@ pub fn precision(hits: &[bool], k: usize) -> f64 {
 /// Σ hᵣ / R over the first `k` places of `hits`.
 pub fn recall(hits: &[bool], k: usize, relevant: usize) -> f64 {
     ratio(count(hits, k), relevant)
+}
+
+/// Σ hᵣ / min(k, R) over the first `k` places of `hits`.
+pub fn recall_capped(hits: &[bool], k: usize, relevant: usize) -> f64 {
+    ratio(count(hits, k), k.min(relevant))
 }
 
 /// 1 when one of the first `k` places is a hit.
@@ -120,6 +32,48 @@ pub fn ndcg(hits: &[bool], k: usize, relevant: usize) -> f64 {
         .map(|(r, _)| discount(r))
         .sum();
     if ideal > 0.0 { gain / ideal } else { 0.0 }
+}
+
+/// How a weight becomes a gain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gain {
+    /// The weight itself; below 0 it counts 0.
+    Linear,
+    /// 2 to the weight, less 1; below 0 it counts 0.
+    Exponential,
+}
+
+impl Gain {
+    /// The gain of `weight`, over 2 to the `largest` where it is exponential: normalising takes
+    /// the factor out, and no weight overflows.
+    fn of(self, weight: f32, largest: f32) -> f64 {
+        let (weight, largest) = (f64::from(weight.max(0.0)), f64::from(largest.max(0.0)));
+        match self {
+            Gain::Linear => weight,
+            // −expm1 keeps small weights exact: 2^w − 1 over 2^m is 2^(w − m) · (1 − 2^−w).
+            Gain::Exponential => {
+                -(weight - largest).exp2() * (-weight * std::f64::consts::LN_2).exp_m1()
+            }
+        }
+    }
+}
+
+/// Discounted gain of the first `k` places over the best possible.
+///
+/// `found` has the weight of the item at each place, 0 where it is not relevant; `relevant` the
+/// weights of all relevant items, in any order.
+pub fn ndcg_graded(found: &[f32], k: usize, relevant: &[f32], gain: Gain) -> f64 {
+    let largest = relevant.iter().copied().fold(0.0, f32::max);
+    let sum = |weights: &[f32]| -> f64 {
+        let places = weights.iter().take(k).enumerate();
+        places
+            .map(|(place, &w)| gain.of(w, largest) / (place as f64 + 2.0).log2())
+            .sum()
+    };
+    let mut best = relevant.to_vec();
+    best.sort_unstable_by(|a, b| b.total_cmp(a));
+    let ideal = sum(&best);
+    if ideal > 0.0 { sum(found) / ideal } else { 0.0 }
 }
 
 /// Precision at each hit within the first `k`, over min(k, R).
@@ -218,10 +172,39 @@ mod tests {
             let relevant = hits.iter().filter(|h| **h).count() + more;
             for value in [
                 precision(&hits, k), recall(&hits, k, relevant), hit_rate(&hits, k),
-                ndcg(&hits, k, relevant), average_precision(&hits, k, relevant),
+                recall_capped(&hits, k, relevant), ndcg(&hits, k, relevant), average_precision(&hits, k, relevant),
                 reciprocal_rank(&hits, k),
             ] {
                 prop_assert!((0.0..=1.0 + 1e-12).contains(&value), "{value}");
+            }
+        }
+
+        #[test]
+        fn graded_gains_of_equal_weights_are_the_binary_gain(
+            hits in proptest::collection::vec(any::<bool>(), 0..30),
+            k in 1usize..40,
+            more in 0usize..9,
+            weight in 0.01f32..2000.0,
+        ) {
+            let relevant = hits.iter().filter(|h| **h).count() + more;
+            let found: Vec<f32> = hits.iter().map(|&h| if h { weight } else { 0.0 }).collect();
+            for gain in [Gain::Linear, Gain::Exponential] {
+                let graded = ndcg_graded(&found, k, &vec![weight; relevant], gain);
+                prop_assert!((graded - ndcg(&hits, k, relevant)).abs() < 1e-9);
+            }
+        }
+
+        #[test]
+        fn the_ideal_order_of_grades_scores_one(
+            mut weights in proptest::collection::vec(0.1f32..5.0, 1..20), k in 1usize..25
+        ) {
+            let relevant = weights.clone();
+            weights.sort_unstable_by(|a, b| b.total_cmp(a));
+            for gain in [Gain::Linear, Gain::Exponential] {
+                prop_assert!((ndcg_graded(&weights, k, &relevant, gain) - 1.0).abs() < 1e-12);
+                weights.reverse();
+                prop_assert!(ndcg_graded(&weights, k, &relevant, gain) <= 1.0 + 1e-12);
+                weights.reverse();
             }
         }
 
@@ -245,5 +228,14 @@ mod tests {
         assert_eq!(reciprocal_rank(&hits, 10), 1.0);
         assert_eq!(precision(&hits, 10), 0.3);
         assert_eq!(recall(&hits, 2, 3), 2.0 / 3.0);
+        assert_eq!(recall_capped(&hits, 2, 3), 1.0);
+    }
+
+    #[test]
+    fn weights_without_gain_and_huge_ones_give_numbers() {
+        assert_eq!(ndcg_graded(&[-1.0, 0.0], 5, &[-1.0], Gain::Linear), 0.0);
+        assert_eq!(ndcg_graded(&[], 5, &[], Gain::Exponential), 0.0);
+        let huge = ndcg_graded(&[0.0, 3e38], 5, &[3e38, 1.0], Gain::Exponential);
+        assert!((huge - 1.0 / 3f64.log2()).abs() < 1e-12, "{huge}");
     }
 }
