@@ -4,11 +4,14 @@
 //! crate::conformance!(default, personal, |log| ItemKnn::default().fit(log));
 //! crate::conformance!(default, general, |log| Popularity::default().fit(log));
 //! crate::conformance!(default, personal, fold_in = 0.05, |log| Als::default().fit(log));
+//! crate::conformance!(default, sequential, |log| Markov::default().fit(log));
 //! ```
 //!
 //! *personal* models also have to find the obvious answer on a checkerboard and on blocks. `fold_in`
 //! is how far, relative to the largest score, a user's scores may differ from those of someone unseen
-//! with the same history.
+//! with the same history. For *sequential* models the order of a history matters and items may come
+//! again; they have to find the next step on a ring, and what they change they change as a new fit
+//! would, where they say that it is exact.
 
 use rand::RngExt;
 use refrain_core::{ModelFile, rng};
@@ -45,7 +48,36 @@ macro_rules! conformance {
             $crate::conformance!(@shared $fold_in, $fit);
         }
     };
+    ($name:ident, sequential, fold_in = $fold_in:expr, $fit:expr) => {
+        mod $name {
+            use super::*;
+            $crate::conformance!(@every $fit);
+
+            #[test]
+            fn folds_in_by_order() {
+                $crate::conformance::folds_in_by_order(fit, $fold_in);
+            }
+
+            #[test]
+            fn next_on_the_ring() {
+                $crate::conformance::ring(fit);
+            }
+
+            #[test]
+            fn changes_as_it_says() {
+                $crate::conformance::changes_by_order(fit);
+            }
+        }
+    };
     (@shared $fold_in:expr, $fit:expr) => {
+        $crate::conformance!(@every $fit);
+
+        #[test]
+        fn folds_in() {
+            $crate::conformance::folds_in(fit, $fold_in);
+        }
+    };
+    (@every $fit:expr) => {
         fn fit(log: &refrain_data::Interactions) -> $crate::Result<$crate::conformance::Model> {
             let fit = $fit;
             fit(log).map(|model| Box::new(model) as $crate::conformance::Model)
@@ -75,11 +107,6 @@ macro_rules! conformance {
         fn explains_its_scores() {
             $crate::conformance::explains(fit);
         }
-
-        #[test]
-        fn folds_in() {
-            $crate::conformance::folds_in(fit, $fold_in);
-        }
     };
 }
 pub(crate) use conformance;
@@ -101,20 +128,22 @@ pub(crate) fn checkerboard_log() -> Interactions {
 }
 
 /// 36 users × 30 items in three blocks; each user has about 6 in 10 items of their block, one item
-/// of another block, and weights from 1 to 5.
+/// of another block, weights from 1 to 5, and a time for each event.
 pub(crate) fn blocks_log() -> Interactions {
     let mut rng = rng::stream(3, 0);
-    let mut events = Vec::new();
+    let mut builder = Interactions::builder();
     for u in 0..36usize {
         for i in 0..30usize {
             let inside = u % 3 == i % 3;
             let stray = i == (u * 7 + 1) % 30;
             if stray || (inside && rng.random::<f32>() < 0.6) {
-                events.push((user(u), item(i), rng.random_range(1..=5u8).into()));
+                let (weight, time) = (rng.random_range(1..=5u8), (i * 7 + u) % 30);
+                let added = builder.push(user(u), item(i), weight.into(), Some(time as i64));
+                added.unwrap();
             }
         }
     }
-    Interactions::from_events(events).unwrap()
+    builder.build().unwrap()
 }
 
 fn scores_of(model: &dyn Recommender, user: u32) -> Vec<f32> {
@@ -418,4 +447,90 @@ pub(crate) fn folds_in(fit: Fit, tolerance: f32) {
         halves.extend_from_within(..);
         assert_eq!(folded(&*model, &halves), new);
     }
+}
+
+/// 60 users who go 8 steps each on a ring of 20 items.
+fn ring_events() -> impl Iterator<Item = (usize, usize, i64)> {
+    let steps = |u| (0..8).map(move |step| (u, (u * 7 + step) % 20, step as i64));
+    (0..60).flat_map(steps)
+}
+
+fn ring_log(events: impl Iterator<Item = (usize, usize, i64)>) -> Interactions {
+    let mut builder = Interactions::builder();
+    for (u, i, time) in events {
+        builder.push(user(u), item(i), 1.0, Some(time)).unwrap();
+    }
+    builder.build().unwrap()
+}
+
+pub(crate) fn ring(fit: Fit) {
+    let model = fit(&ring_log(ring_events())).unwrap();
+    for u in 0..20 {
+        let best = model.recommend(&user(u), 3).unwrap();
+        assert_eq!(best[0].item, item((u * 7 + 8) % 20), "for u{u}: {best:?}");
+        let names: Vec<String> = (u..u + 5).map(|i| item(i % 20)).collect();
+        let mut history: Vec<(&str, f32)> = names.iter().map(|n| (n.as_str(), 1.0)).collect();
+        let best = model.recommend_for(&history, 3).unwrap();
+        assert_eq!(
+            best[0].item,
+            item((u + 5) % 20),
+            "after {history:?}: {best:?}"
+        );
+        // The same items in another order are another history.
+        history.reverse();
+        assert_ne!(model.recommend_for(&history, 3).unwrap(), best);
+    }
+}
+
+pub(crate) fn folds_in_by_order(fit: Fit, tolerance: f32) {
+    let log = blocks_log();
+    let model = fit(&log).unwrap();
+    let sequences = crate::Sequences::new(&log).unwrap();
+    for u in 0..36 {
+        let mine: Vec<(u32, f32)> = sequences.of(u).iter().map(|&i| (i, 1.0)).collect();
+        let (known, new) = (scores_of(&*model, u), folded(&*model, &mine));
+        let largest = known.iter().fold(0.0f32, |m, s| m.max(s.abs()));
+        for i in (0..30).filter(|i| mine.iter().all(|&(seen, _)| seen != *i)) {
+            let (a, b) = (known[i as usize], new[i as usize]);
+            assert!((a - b).abs() <= tolerance * largest, "u{u} i{i}: {a} {b}");
+        }
+        // What did not happen does not count, and the same item may come again.
+        let mut more = mine.clone();
+        more.insert(0, (3, 0.0));
+        more.push((4, -1.0));
+        assert_eq!(folded(&*model, &more), new);
+        more.extend(mine);
+        assert!(folded(&*model, &more).iter().all(|score| score.is_finite()));
+    }
+}
+
+pub(crate) fn changes_by_order(fit: Fit) {
+    let early = || ring_events().filter(|&(u, _, time)| u < 50 && time < 6);
+    let late = || ring_events().filter(|&(u, _, time)| u >= 50 || time >= 6);
+    let all = ring_log(early().chain(late()));
+    let exact = |change: Result<crate::Change>| match change {
+        Ok(change) => change == crate::Change::Exact,
+        Err(error) => {
+            assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+            false
+        }
+    };
+    let mut model = fit(&ring_log(early())).unwrap();
+    if exact(model.update(&ring_log(late()))) {
+        assert_eq!(answers(&*model), answers(&*fit(&all).unwrap()));
+    }
+    let mut model = fit(&all).unwrap();
+    if exact(model.forget_user("u7")) {
+        let left = early().chain(late()).filter(|&(u, ..)| u != 7);
+        assert_eq!(answers(&*model), answers(&*fit(&ring_log(left)).unwrap()));
+    }
+    let mut model = fit(&all).unwrap();
+    if exact(model.forget_item("i3")) {
+        let left = early().chain(late()).filter(|&(_, i, _)| i != 3);
+        assert_eq!(answers(&*model), answers(&*fit(&ring_log(left)).unwrap()));
+    }
+    let unknown = model.forget_user("nobody").unwrap_err();
+    assert!(matches!(unknown, Error::UnknownUser { .. }), "{unknown}");
+    let unknown = model.forget_item("nothing").unwrap_err();
+    assert!(matches!(unknown, Error::UnknownItem { .. }), "{unknown}");
 }

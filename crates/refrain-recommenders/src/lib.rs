@@ -34,6 +34,7 @@
 //! | features of items, new items | [`ContentBased`] | needs no one to have had an item |
 //! | two or more of these | [`Blend`] | weights fitted on validation data; seldom below its best member |
 //! | nothing about someone | [`Popularity`] | with a half-life: what is popular now |
+//! | times, and what comes next | [`SessionKnn`], [`Markov`] | the order of a history; a new session counts at once |
 //! | a metric you want to understand | [`Random`] | the floor |
 //!
 //! # Someone new
@@ -129,6 +130,7 @@ mod popularity;
 mod query;
 mod random;
 mod recommender;
+mod sequential;
 
 pub use als::{Als, AlsModel, Confidence, Regularization, Solver};
 #[cfg(test)]
@@ -149,3 +151,4 @@ pub use popularity::{Popularity, PopularityModel};
 pub use query::Query;
 pub use random::{Random, RandomModel};
 pub use recommender::{Change, Recommendation, Recommender};
+pub use sequential::{Markov, MarkovModel, Sequences, SessionKnn, SessionKnnModel};

@@ -15,6 +15,8 @@ const KINDS: &[(&str, Reader)] = &[
     crate::neighbours::USER_KNN,
     crate::popularity::READER,
     crate::random::READER,
+    crate::sequential::MARKOV,
+    crate::sequential::SESSION_KNN,
 ];
 
 /// Reads any recommender from the file that [`Recommender::save`] wrote.
