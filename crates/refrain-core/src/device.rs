@@ -91,6 +91,18 @@ pub fn device_from_env() -> Result<Device> {
     }
 }
 
+/// Whether `device` is the processor's own backend (`flex`), where our kernels may do the work of a
+/// tensor program.
+pub fn is_cpu(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = device;
+        false
+    }
+}
+
 /// The names of the devices compiled into this build, one per backend, `flex` first.
 pub fn devices() -> Vec<&'static str> {
     let mut names = Vec::new();
@@ -130,5 +142,6 @@ mod tests {
         let device = device("cpu").unwrap();
         let t = burn::tensor::Tensor::<1>::from_floats([1.0, 2.0, 3.0], &device);
         assert_eq!(t.sum().try_into_scalar::<f32>().unwrap(), 6.0);
+        assert!(is_cpu(&device));
     }
 }

@@ -58,7 +58,7 @@ macro_rules! integer_ids {
     ($($t:ty),*) => {$(
         impl AsId for $t {
             fn with_id<R>(&self, f: impl FnOnce(&str) -> R) -> R {
-                f(&self.to_string())
+                f(itoa::Buffer::new().format(*self))
             }
         }
     )*};

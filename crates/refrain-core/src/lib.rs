@@ -36,7 +36,7 @@ mod progress;
 pub mod rng;
 
 #[cfg(feature = "device")]
-pub use device::{Device, device, device_from_env, devices};
+pub use device::{Device, device, device_from_env, devices, is_cpu};
 pub use error::{Error, Result};
 pub use ids::{AsId, IdMap};
 pub use model_file::{ModelFile, ModelWriter};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use rand::RngExt;
 use rayon::prelude::*;
 use refrain_core::rng::stream;
-use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage};
+use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage, is_cpu};
 
 use super::chunks::Encoded;
 use super::kernel::Rows;
@@ -449,14 +449,4 @@ fn first_vectors(seed: u64, count: usize, dim: usize) -> Rows {
             }
         });
     rows
-}
-
-/// Whether `device` is the CPU's own backend.
-fn is_cpu(device: &Device) -> bool {
-    #[cfg(feature = "flex")]
-    if *device == Device::flex() {
-        return true;
-    }
-    let _ = device;
-    false
 }

@@ -20,7 +20,7 @@ mod tensor_engine;
 
 use std::sync::Arc;
 
-use refrain_core::Device;
+use refrain_core::{Device, is_cpu};
 use serde::{Deserialize, Serialize};
 
 pub use config::{FeedForward, Norm, Positions, TransformerConfig};
@@ -67,11 +67,6 @@ pub struct Transformer {
 enum Way {
     Program(Arc<Program>),
     Kernels(Arc<Network>),
-}
-
-/// Whether this is the device the kernels compute on.
-fn is_cpu(device: &Device) -> bool {
-    refrain_core::device("flex").is_ok_and(|flex| flex == *device)
 }
 
 impl Transformer {
