@@ -129,6 +129,7 @@ mod neighbours;
 mod popularity;
 mod query;
 mod random;
+mod ratings;
 mod recommender;
 mod sequential;
 
@@ -150,5 +151,9 @@ pub use neighbours::{ItemKnn, ItemKnnModel, UserKnn, UserKnnModel, Weighting};
 pub use popularity::{Popularity, PopularityModel};
 pub use query::Query;
 pub use random::{Random, RandomModel};
+pub use ratings::{
+    Baseline, BaselineModel, BiasedMf, BiasedMfModel, RatingPredictor, RatingReport, RatingScale,
+    UserRatings, cross_validate_ratings, evaluate_ratings,
+};
 pub use recommender::{Change, Recommendation, Recommender};
 pub use sequential::{Markov, MarkovModel, Sequences, SessionKnn, SessionKnnModel};

@@ -15,6 +15,8 @@ const KINDS: &[(&str, Reader)] = &[
     crate::neighbours::USER_KNN,
     crate::popularity::READER,
     crate::random::READER,
+    crate::ratings::BASELINE,
+    crate::ratings::BIASED_MF,
     crate::sequential::MARKOV,
     crate::sequential::SESSION_KNN,
 ];

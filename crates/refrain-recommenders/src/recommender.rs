@@ -5,7 +5,7 @@ use refrain_core::kernels::{Scored, TopK};
 use refrain_core::{IdMap, ModelWriter};
 use refrain_data::Interactions;
 
-use crate::{Contribution, Error, Explanation, Memory, Query, Result, Who};
+use crate::{Contribution, Error, Explanation, Memory, Query, RatingPredictor, Result, Who};
 
 /// An item and its score.
 #[derive(Debug, Clone, PartialEq)]
@@ -93,6 +93,11 @@ pub trait Recommender: Send + Sync {
                 },
             )
             .collect()
+    }
+
+    /// The model as a predictor of ratings, where it is one: so that a loaded model can be asked.
+    fn ratings(&self) -> Option<&dyn RatingPredictor> {
+        None
     }
 
     /// The users' ids.
