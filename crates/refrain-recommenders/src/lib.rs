@@ -30,6 +30,8 @@
 //! |---|---|---|
 //! | a log of who had what | [`Als`] | the best single model on most logs; small and fast to ask |
 //! | the same, and reasons matter | [`ItemKnn`] | “because of X”; no training for new users |
+//! | up to some ten thousand items | [`Ease`], [`Slim`] | hard to beat there; SLIM keeps few weights |
+//! | a few items that everybody has | [`Rp3Beta`] | as cheap as item-kNN, and reaches the long tail |
 //! | few users, many items | [`UserKnn`] | like-minded people vote |
 //! | features of items, new items | [`ContentBased`] | needs no one to have had an item |
 //! | two or more of these | [`Blend`] | weights fitted on validation data; seldom below its best member |
@@ -147,7 +149,10 @@ pub use leaderboard::{Leaderboard, Row, compare};
 pub use load::{from_file, load};
 pub use memory::Memory;
 pub use metrics::Metric;
-pub use neighbours::{ItemKnn, ItemKnnModel, UserKnn, UserKnnModel, Weighting};
+pub use neighbours::{
+    Ease, EaseModel, ItemKnn, ItemKnnModel, ItemModel, P3Alpha, P3AlphaModel, Rp3Beta,
+    Rp3BetaModel, Similarity, Slim, SlimModel, UserKnn, UserKnnModel, Weighting,
+};
 pub use popularity::{Popularity, PopularityModel};
 pub use query::Query;
 pub use random::{Random, RandomModel};
@@ -155,5 +160,5 @@ pub use ratings::{
     Baseline, BaselineModel, BiasedMf, BiasedMfModel, RatingPredictor, RatingReport, RatingScale,
     UserRatings, cross_validate_ratings, evaluate_ratings,
 };
-pub use recommender::{Change, Recommendation, Recommender};
+pub use recommender::{Change, Recommendation, Recommender, SimilarUser};
 pub use sequential::{Markov, MarkovModel, Sequences, SessionKnn, SessionKnnModel};

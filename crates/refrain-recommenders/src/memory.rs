@@ -111,14 +111,15 @@ impl Memory {
     /// # Errors
     /// [`Error::Length`].
     pub fn check_scores(&self, out: &[f32]) -> Result<()> {
-        match out.len() == self.n_items() {
-            true => Ok(()),
-            false => Err(Error::Length {
-                what: "the slice for scores".to_string(),
-                expected: self.n_items(),
-                found: out.len(),
-            }),
-        }
+        check_length("the slice for scores", self.n_items(), out)
+    }
+
+    /// Refuses a slice that does not have one place per user.
+    ///
+    /// # Errors
+    /// [`Error::Length`].
+    pub fn check_user_scores(&self, out: &[f32]) -> Result<()> {
+        check_length("the slice for users", self.n_users(), out)
     }
 
     /// A history as models want it: known items only, ascending, duplicates summed.
@@ -420,6 +421,17 @@ impl Rows {
 fn without(ids: &IdMap, index: u32) -> Result<IdMap> {
     let kept = (0u32..).zip(ids.iter()).filter(|&(at, _)| at != index);
     Ok(IdMap::from_ids(kept.map(|(_, id)| id))?)
+}
+
+fn check_length(what: &'static str, expected: usize, out: &[f32]) -> Result<()> {
+    match out.len() == expected {
+        true => Ok(()),
+        false => Err(Error::Length {
+            what: what.to_string(),
+            expected,
+            found: out.len(),
+        }),
+    }
 }
 
 fn check(what: &'static str, index: u32, count: usize) -> Result<()> {

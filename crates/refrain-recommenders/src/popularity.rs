@@ -15,7 +15,8 @@ use refrain_core::{ModelFile, ModelWriter};
 use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
-use crate::{Contribution, Error, Memory, Reason, Recommender, Result, Who};
+use crate::neighbours::weighting::decay;
+use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.popularity";
 const NAME: &str = "popularity";
@@ -35,51 +36,18 @@ impl Popularity {
     /// [`Error::Config`] for a half-life that is not above 0, [`Error::Data`] for one on a log
     /// without times.
     pub fn fit(&self, log: &Interactions) -> Result<PopularityModel> {
-        let memory = Memory::new(log);
-        let users: Vec<u32> = log.item_counts();
-        let scores = match self.half_life {
-            None => users.iter().map(|&count| count as f32).collect(),
-            Some(half_life) => decayed(log, half_life)?,
-        };
-        Ok(PopularityModel {
-            config: self.clone(),
-            memory,
-            users,
-            scores,
-        })
-    }
-}
-
-fn decayed(log: &Interactions, half_life: f64) -> Result<Vec<f32>> {
-    if half_life.is_nan() || half_life <= 0.0 {
-        return Err(Error::Config {
-            model: NAME,
-            field: "half_life",
-            value: half_life.to_string(),
-            expected: "must be above 0",
-        });
-    }
-    if !log.has_times() {
-        let reason = "half_life needs a log with times".to_string();
-        return Err(Error::Data {
-            model: NAME,
-            reason,
-        });
-    }
-    let newest = log
-        .iter()
-        .filter_map(|event| event.time)
-        .max()
-        .unwrap_or_default();
-    let mut sums = vec![0.0f64; log.n_items()];
-    for event in log.iter() {
-        // In f64, as two i64 may lie further apart than an i64 reaches.
-        let age = newest as f64 - event.time.unwrap_or(newest) as f64;
-        if let Some(sum) = sums.get_mut(event.item as usize) {
-            *sum += (-age / half_life).exp2();
+        let mut model = PopularityModel::count(Memory::new(log), self.clone());
+        if let Some(half_life) = self.half_life {
+            let mut sums = vec![0.0f64; log.n_items()];
+            for (event, worth) in log.iter().zip(decay(NAME, log, half_life)?) {
+                if let Some(sum) = sums.get_mut(event.item as usize) {
+                    *sum += f64::from(worth);
+                }
+            }
+            model.scores = sums.into_iter().map(|sum| sum as f32).collect();
         }
+        Ok(model)
     }
-    Ok(sums.into_iter().map(|sum| sum as f32).collect())
 }
 
 /// Fitted popularity. A score is a (decayed) number of users and compares across users.
@@ -92,6 +60,33 @@ pub struct PopularityModel {
 }
 
 impl PopularityModel {
+    fn count(memory: Memory, config: Popularity) -> Self {
+        let mut users = vec![0u32; memory.n_items()];
+        for user in 0..memory.n_users() as u32 {
+            for &item in memory.history(user).0 {
+                if let Some(count) = users.get_mut(item as usize) {
+                    *count += 1;
+                }
+            }
+        }
+        let scores = users.iter().map(|&count| count as f32).collect();
+        Self {
+            config,
+            memory,
+            users,
+            scores,
+        }
+    }
+
+    /// Counts anew: one pass over what is remembered, which holds no times.
+    fn count_again(&mut self, change: impl FnOnce(&Memory) -> Result<Memory>) -> Result<Change> {
+        if self.config.half_life.is_some() {
+            return Err(self.unsupported("change once times have faded: fit it again"));
+        }
+        *self = Self::count(change(&self.memory)?, self.config.clone());
+        Ok(Change::Exact)
+    }
+
     /// The settings it was fitted with.
     pub fn config(&self) -> &Popularity {
         &self.config
@@ -155,6 +150,21 @@ impl Recommender for PopularityModel {
         let users = self.users.get(at).copied().unwrap_or_default();
         let score = self.scores.get(at).copied().unwrap_or_default();
         Ok(vec![Contribution::new(Reason::Popularity { users }, score)])
+    }
+
+    /// Exact, in one pass over the histories; with a half-life it has to be fitted again.
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        self.count_again(|memory| memory.extended(events))
+    }
+
+    /// As [`update`](Self::update).
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        self.count_again(|memory| memory.without_user(memory.user(user)?))
+    }
+
+    /// As [`update`](Self::update).
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        self.count_again(|memory| memory.without_item(memory.item(item)?))
     }
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {

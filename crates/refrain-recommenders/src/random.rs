@@ -11,7 +11,7 @@ use refrain_core::{ModelFile, ModelWriter, rng};
 use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
-use crate::{Contribution, Error, Memory, Reason, Recommender, Result, Who};
+use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.random";
 const NAME: &str = "random";
@@ -99,6 +99,24 @@ impl Recommender for RandomModel {
             Reason::Constant("by chance"),
             score,
         )])
+    }
+
+    /// Exact: there is nothing to learn.
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        self.memory = self.memory.extended(events)?;
+        Ok(Change::Exact)
+    }
+
+    /// Exact: there is nothing to learn.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        self.memory = self.memory.without_user(self.memory.user(user)?)?;
+        Ok(Change::Exact)
+    }
+
+    /// Exact: there is nothing to learn.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        self.memory = self.memory.without_item(self.memory.item(item)?)?;
+        Ok(Change::Exact)
     }
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {

@@ -16,6 +16,15 @@ pub struct Recommendation {
     pub score: f32,
 }
 
+/// A user and how similar they are to another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SimilarUser {
+    /// The user's id.
+    pub user: String,
+    /// The similarity, in the model's own terms.
+    pub score: f32,
+}
+
 /// What a change left behind: how near a model is to one fitted anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -198,14 +207,43 @@ pub trait Recommender: Send + Sync {
         let item = self.memory().item(item)?;
         let mut scores = vec![0.0; self.items().len()];
         self.similarity(item, &mut scores)?;
-        scores
-            .iter_mut()
-            .filter(|s| **s == 0.0)
-            .for_each(|s| *s = f32::NEG_INFINITY);
+        leave_out_zeros(&mut scores);
         Ok(named(
             self.items(),
             pick(&scores, &[item], None, &Query::top(k)),
         ))
+    }
+
+    /// How similar each user is to `user`, in the model's own terms; 0 where nothing is known. `out`
+    /// has one place per user.
+    ///
+    /// # Errors
+    /// [`Error::Index`] for an unknown user, [`Error::Length`] for a wrong slice,
+    /// [`Error::Unsupported`] where the model has no notion of it, as by default.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        let _ = out;
+        self.memory().check_user(user)?;
+        Err(self.unsupported("compare users"))
+    }
+
+    /// The `k` users most similar to `user`, who is not among them. Fewer come back where the model
+    /// knows fewer: users of similarity 0 are left out.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`], [`Error::Unsupported`].
+    fn similar_users(&self, user: &str, k: usize) -> Result<Vec<SimilarUser>> {
+        let user = self.memory().user(user)?;
+        let mut scores = vec![0.0; self.users().len()];
+        self.user_similarity(user, &mut scores)?;
+        leave_out_zeros(&mut scores);
+        let best = pick(&scores, &[user], None, &Query::top(k));
+        let known = |s: Scored| {
+            Some(SimilarUser {
+                user: self.users().name(s.index)?.to_string(),
+                score: s.score,
+            })
+        };
+        Ok(best.into_iter().filter_map(known).collect())
     }
 
     /// Why `user` would get `item`: the score and what it is made of.
@@ -305,6 +343,12 @@ pub(crate) fn pick(
         }
     }
     best.into_sorted()
+}
+
+/// What is not known to be similar is never picked.
+fn leave_out_zeros(scores: &mut [f32]) {
+    let zeros = scores.iter_mut().filter(|s| **s == 0.0);
+    zeros.for_each(|s| *s = f32::NEG_INFINITY);
 }
 
 fn named(items: &IdMap, best: Vec<Scored>) -> Vec<Recommendation> {

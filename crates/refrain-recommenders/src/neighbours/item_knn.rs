@@ -7,8 +7,8 @@
 //! s(j ← i) = c(i, j) / ( |j|^2(1−a) · |i|^2a + shrinkage )        score(u, j) = Σ_{i ∈ u} w_ui · s(j ← i)
 //! ```
 //!
-//! where `a` is the asymmetry: ½ is the cosine, above ½ items pull more towards what is widely had.
-//! Each item keeps the K others it listens to. Sarwar et al., *Item-based collaborative filtering
+//! where `a` is the asymmetry: ½ is the cosine, above ½ what is widely had scores higher. Other ways
+//! to compare are in [`Similarity`]. Each item keeps the K others it listens to. Sarwar et al., *Item-based collaborative filtering
 //! recommendation algorithms*, 2001; the asymmetric cosine is Aiolli, *Efficient top-N recommendation
 //! for very large scale binary rated datasets*, 2013.
 //!
@@ -16,25 +16,23 @@
 //! need no training. It cannot recommend items nobody had.
 //!
 //! **Cost.** Fit: Σ over users of (history length)², in parallel. Memory: 16 bytes × K × items.
-//! A user's scores: history length × K.
+//! A user's scores: history length × K. Updating and forgetting are exact and cost a fit without
+//! building the log.
 //!
 //! **Determinism.** The same bits for any number of threads.
 //!
 //! **Defaults.** Chosen on MovieLens-100K by validation splits inside the training part, where
 //! TF-IDF beat binary, raw and BM25 weights, and asymmetry 0.6 beat the cosine.
 
-use refrain_core::{ModelFile, ModelWriter, Monitor};
+use refrain_core::Monitor;
 use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
-use super::product::{Scale, nearest_rows};
-use super::sparse::Csr;
-use super::weighting::{Terms, strengths, strengths_of};
-use super::{Weighting, check_settings};
-use crate::{Contribution, Memory, Reason, Recommender, Result, Who};
-
-const KIND: &str = "recommenders.item_knn";
-const NAME: &str = "item-kNN";
+use super::linear::{ItemConfig, ItemModel, Weights, check_neighbours, check_range, item_model};
+use super::similarity::Space;
+use super::weighting::{decay, strengths};
+use super::{Similarity, Weighting};
+use crate::{Memory, Result};
 
 /// Settings of item-based nearest neighbours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,10 +41,17 @@ pub struct ItemKnn {
     pub neighbours: usize,
     /// What an event is worth when items are compared.
     pub weighting: Weighting,
-    /// From 0 to 1; ½ is the cosine, more favours widely had items.
-    pub asymmetry: f32,
+    /// How items are compared.
+    pub similarity: Similarity,
     /// Added to the denominator: similarities that rest on few users shrink towards zero.
     pub shrinkage: f32,
+    /// After this long an event counts half, in the unit of the log's times (seconds, mostly); needs
+    /// a log with times. The model then remembers the faded weights; with
+    /// [`Weighting::Binary`] an old event counts as much as a new one, so it says nothing there.
+    /// Histories given later count as they are. [`Similarity::Jaccard`] with [`Weighting::Raw`] and
+    /// a half-life of 30 days is Microsoft's SAR. A model with a half-life has to be fitted again to
+    /// update it or to forget.
+    pub half_life: Option<f64>,
 }
 
 impl Default for ItemKnn {
@@ -54,36 +59,10 @@ impl Default for ItemKnn {
         Self {
             neighbours: 200,
             weighting: Weighting::TfIdf,
-            asymmetry: 0.6,
+            similarity: Similarity::Cosine { asymmetry: 0.6 },
             shrinkage: 0.0,
+            half_life: None,
         }
-    }
-}
-
-impl ItemKnn {
-    /// Finds each item's neighbours.
-    ///
-    /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a setting out of range.
-    pub fn fit(&self, log: &Interactions) -> Result<ItemKnnModel> {
-        self.fit_with(log, &Monitor::silent())
-    }
-
-    /// As [`fit`](Self::fit), telling `monitor`.
-    ///
-    /// # Errors
-    /// As [`fit`](Self::fit), and when cancelled.
-    pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<ItemKnnModel> {
-        check_settings(NAME, self.neighbours, self.asymmetry, self.shrinkage)?;
-        self.weighting.check(NAME)?;
-        let memory = Memory::new(log);
-        let items = strengths(&memory, self.weighting).transpose();
-        let items = Terms::learn(&items, self.weighting).weigh_all(&items);
-        let users = items.transpose();
-        let stage = monitor.start(NAME, Some(items.n_rows() as u64));
-        let scale = Scale::new(&items, 1.0 - self.asymmetry, self.asymmetry, self.shrinkage);
-        let nearest = nearest_rows(&items, &users, &scale, self.neighbours, &stage)?;
-        Ok(ItemKnnModel::new(self.clone(), memory, nearest))
     }
 }
 
@@ -91,118 +70,65 @@ impl ItemKnn {
 ///
 /// A score is a sum of similarities and compares within a user, not across users; it is 0 where
 /// there is no evidence.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ItemKnnModel {
-    config: ItemKnn,
-    memory: Memory,
-    /// Row j: the items j listens to, s(j ← i).
-    nearest: Csr,
-    /// Its transpose: row i, who listens to i.
-    listeners: Csr,
-}
+pub type ItemKnnModel = ItemModel<ItemKnn>;
 
-impl ItemKnnModel {
-    fn new(config: ItemKnn, memory: Memory, nearest: Csr) -> Self {
-        let listeners = nearest.transpose();
-        Self {
-            config,
-            memory,
-            nearest,
-            listeners,
-        }
+item_model!(ItemKnn);
+
+impl ItemConfig for ItemKnn {
+    const KIND: &'static str = "recommenders.item_knn";
+    const NAME: &'static str = "item-kNN";
+
+    fn strength(&self) -> Weighting {
+        self.weighting
     }
 
-    /// The settings it was fitted with.
-    pub fn config(&self) -> &ItemKnn {
-        &self.config
+    fn check(&self) -> Result<()> {
+        check_neighbours(Self::NAME, self.neighbours)?;
+        check_range(
+            Self::NAME,
+            "shrinkage",
+            self.shrinkage,
+            0.0..,
+            "must be at least 0",
+        )?;
+        self.similarity.check(Self::NAME)?;
+        self.weighting.check(Self::NAME)
     }
 
-    pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
-        file.expect(KIND, 1)?;
-        let memory = Memory::read(file)?;
-        let n = memory.n_items();
-        let nearest = Csr::read(file, "nearest", n, n)?;
-        Ok(Box::new(Self::new(file.config()?, memory, nearest)))
+    fn remember(&self, log: &Interactions) -> Result<Memory> {
+        let Some(half_life) = self.half_life else {
+            return Ok(Memory::new(log));
+        };
+        let mut worth = decay(Self::NAME, log, half_life)?.into_iter();
+        let faded = log.map_weights(|weight| weight * worth.next().unwrap_or(1.0))?;
+        Ok(Memory::new(&faded))
     }
 
-    fn score_items(&self, history: (&[u32], &[f32]), out: &mut [f32]) -> Result<()> {
-        self.memory.check_scores(out)?;
-        out.fill(0.0);
-        for (item, strength) in strengths_of(history, self.config.weighting) {
-            for (target, similarity) in self.listeners.pairs(item) {
-                if let Some(score) = out.get_mut(target as usize) {
-                    *score += strength * similarity;
-                }
-            }
-        }
-        Ok(())
+    fn learns_from_memory(&self) -> bool {
+        self.half_life.is_none()
+    }
+
+    fn learn(&self, memory: &Memory, monitor: &Monitor) -> Result<Weights> {
+        let stage = monitor.start(Self::NAME, Some(memory.n_items() as u64));
+        let items = strengths(memory, self.weighting).transpose();
+        let space = Space::new(items, self.weighting, self.similarity, self.shrinkage);
+        Ok(Weights::sparse(space.nearest_all(self.neighbours, &stage)?))
     }
 }
-
-impl Recommender for ItemKnnModel {
-    fn name(&self) -> String {
-        NAME.to_string()
-    }
-
-    fn memory(&self) -> &Memory {
-        &self.memory
-    }
-
-    fn score(&self, user: u32, out: &mut [f32]) -> Result<()> {
-        self.memory.check_user(user)?;
-        self.score_items(self.memory.history(user), out)
-    }
-
-    fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()> {
-        let (items, weights) = self.memory.tidy(history)?;
-        self.score_items((&items, &weights), out)
-    }
-
-    fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
-        self.memory.check_item(item)?;
-        self.memory.check_scores(out)?;
-        out.fill(0.0);
-        for (other, similarity) in self.nearest.pairs(item) {
-            if let Some(score) = out.get_mut(other as usize) {
-                *score = similarity;
-            }
-        }
-        Ok(())
-    }
-
-    fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
-        self.memory.check_item(item)?;
-        let (items, weights) = self.memory.history_of(who)?;
-        Ok(strengths_of((&items, &weights), self.config.weighting)
-            .map(|(had, strength)| {
-                let reason = Reason::Item(self.memory.item_name(had));
-                Contribution::new(reason, strength * self.nearest.get(item, had))
-            })
-            .filter(|part| part.weight != 0.0)
-            .collect())
-    }
-
-    fn to_file(&self) -> Result<ModelWriter<'_>> {
-        let writer = self
-            .memory
-            .write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
-        self.nearest.write(writer, "nearest")
-    }
-}
-
-pub(crate) const READER: (&str, crate::load::Reader) = (KIND, ItemKnnModel::read);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Error, Reason, Recommender};
 
     crate::conformance!(default, personal, |log| ItemKnn::default().fit(log));
     crate::conformance!(cosine, personal, |log| {
         ItemKnn {
             weighting: Weighting::Binary,
-            asymmetry: 0.5,
+            similarity: Similarity::COSINE,
             shrinkage: 2.0,
             neighbours: 5,
+            ..ItemKnn::default()
         }
         .fit(log)
     });
@@ -213,6 +139,69 @@ mod tests {
         }
         .fit(log)
     });
+
+    crate::conformance!(pearson, general, |log| {
+        ItemKnn {
+            weighting: Weighting::Raw,
+            similarity: Similarity::Pearson,
+            ..ItemKnn::default()
+        }
+        .fit(log)
+    });
+    crate::conformance!(adjusted, general, |log| {
+        ItemKnn {
+            weighting: Weighting::Raw,
+            similarity: Similarity::AdjustedCosine,
+            ..ItemKnn::default()
+        }
+        .fit(log)
+    });
+    crate::conformance!(jaccard, personal, |log| {
+        ItemKnn {
+            weighting: Weighting::Raw,
+            similarity: Similarity::Jaccard,
+            ..ItemKnn::default()
+        }
+        .fit(log)
+    });
+
+    #[test]
+    fn old_events_fade() {
+        let mut builder = Interactions::builder();
+        for (user, item, time) in [
+            ("a", "x", 0),
+            ("a", "y", 100),
+            ("b", "x", 100),
+            ("b", "v", 100),
+            ("c", "y", 100),
+            ("c", "w", 100),
+        ] {
+            builder.push(user, item, 1.0, Some(time)).unwrap();
+        }
+        let log = builder.build().unwrap();
+        let fading = ItemKnn {
+            weighting: Weighting::Raw,
+            similarity: Similarity::Jaccard,
+            half_life: Some(50.0),
+            ..ItemKnn::default()
+        };
+        let mut model = fading.fit(&log).unwrap();
+        let best = model.recommend("a", 2).unwrap();
+        let scores: Vec<(&str, f32)> = best.iter().map(|r| (r.item.as_str(), r.score)).collect();
+        assert_eq!(scores, [("w", 0.5), ("v", 0.125)]); // ½ for each, v's event two half-lives old
+        let now = model.recommend_for(&[("x", 1.0), ("y", 1.0)], 2).unwrap();
+        assert_eq!(now[0].score, now[1].score);
+        let stuck = model.forget_user("b").unwrap_err();
+        assert!(matches!(stuck, Error::Unsupported { .. }), "{stuck}");
+
+        let timeless = Interactions::from_events([("a", "x", 1.0)]).unwrap();
+        assert!(matches!(fading.fit(&timeless), Err(Error::Data { .. })));
+        let never = ItemKnn {
+            half_life: Some(0.0),
+            ..fading
+        };
+        assert!(matches!(never.fit(&log), Err(Error::Config { .. })));
+    }
 
     #[test]
     fn the_cosine_of_two_known_columns() {
@@ -228,7 +217,7 @@ mod tests {
         .unwrap();
         let cosine = ItemKnn {
             weighting: Weighting::Binary,
-            asymmetry: 0.5,
+            similarity: Similarity::COSINE,
             ..ItemKnn::default()
         };
         let model = cosine.fit(&log).unwrap();
@@ -253,7 +242,7 @@ mod tests {
         );
         assert!(
             ItemKnn {
-                asymmetry: 1.5,
+                similarity: Similarity::Cosine { asymmetry: 1.5 },
                 ..ItemKnn::default()
             }
             .fit(&log)

@@ -1,40 +1,25 @@
-//! Recommenders that compare histories: item-kNN and user-kNN on one sparse kernel.
+//! Recommenders that compare histories: user-kNN, and the linear item–item models, which differ only
+//! in how they find their weights: item-kNN, P3α, RP3β, SLIM and EASE.
 
+mod ease;
+mod gram;
 mod item_knn;
+mod linear;
 mod product;
+mod similarity;
+mod slim;
 pub(crate) mod sparse;
 mod user_knn;
+mod walks;
 pub(crate) mod weighting;
 
+pub use ease::{Ease, EaseModel};
 pub use item_knn::{ItemKnn, ItemKnnModel};
+pub use linear::ItemModel;
+pub use similarity::Similarity;
+pub use slim::{Slim, SlimModel};
 pub use user_knn::{UserKnn, UserKnnModel};
+pub use walks::{P3Alpha, P3AlphaModel, Rp3Beta, Rp3BetaModel};
 pub use weighting::Weighting;
 
-pub(crate) use item_knn::READER as ITEM_KNN;
 pub(crate) use user_knn::READER as USER_KNN;
-
-use crate::{Error, Result};
-
-fn check_settings(
-    model: &'static str,
-    neighbours: usize,
-    asymmetry: f32,
-    shrinkage: f32,
-) -> Result<()> {
-    let (field, value, expected) = match () {
-        () if neighbours == 0 => ("neighbours", neighbours.to_string(), "must be at least 1"),
-        () if !(0.0..=1.0).contains(&asymmetry) => {
-            ("asymmetry", asymmetry.to_string(), "must be from 0 to 1")
-        }
-        () if !(shrinkage.is_finite() && shrinkage >= 0.0) => {
-            ("shrinkage", shrinkage.to_string(), "must be at least 0")
-        }
-        () => return Ok(()),
-    };
-    Err(Error::Config {
-        model,
-        field,
-        value,
-        expected,
-    })
-}

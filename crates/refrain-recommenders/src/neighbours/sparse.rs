@@ -1,7 +1,7 @@
 //! A sparse matrix as three slices, and its transpose.
 //!
 //! Rows are compressed, columns ascend within a row. It is what the similarity kernel reads and what
-//! the neighbourhood models keep; `sprs` matrices come in through [`Csr::from_sprs`].
+//! the neighbourhood models keep.
 
 use refrain_core::{ModelFile, ModelWriter};
 
@@ -77,6 +77,20 @@ impl Csr {
         match columns.binary_search(&column) {
             Ok(at) => values.get(at).copied().unwrap_or_default(),
             Err(_) => 0.0,
+        }
+    }
+
+    /// Lets `change` rewrite the values of each row, told its columns.
+    pub(crate) fn map_rows(&mut self, mut change: impl FnMut(&[u32], &mut [f32])) {
+        let mut start = 0;
+        for &end in &self.ends {
+            let range = start..end as usize;
+            start = range.end;
+            if let (Some(columns), Some(values)) =
+                (self.columns.get(range.clone()), self.values.get_mut(range))
+            {
+                change(columns, values);
+            }
         }
     }
 

@@ -16,22 +16,26 @@
 //!
 //! **Cost.** Fit: Σ over items of (users who had it)², in parallel. Memory: 8 bytes × K × users, and
 //! the log by item. A user's scores: K histories; someone unseen costs the log's rows they touch.
+//! Updating and forgetting are exact and cost a fit without building the log.
 //!
 //! **Determinism.** The same bits for any number of threads.
 //!
 //! **Defaults.** Chosen on MovieLens-100K by validation splits inside the training part.
 
+use std::ops::Bound;
 use std::sync::Mutex;
 
 use refrain_core::{ModelFile, ModelWriter, Monitor};
 use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
-use super::product::{Scale, Sums, nearest_rows};
+use super::linear::{check_neighbours, check_range};
+use super::product::Sums;
+use super::similarity::Space;
 use super::sparse::Csr;
-use super::weighting::{Terms, strengths, strengths_of};
-use super::{Weighting, check_settings};
-use crate::{Contribution, Error, Memory, Reason, Recommender, Result, Who};
+use super::weighting::{strengths, strengths_of};
+use super::{Similarity, Weighting};
+use crate::{Change, Contribution, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.user_knn";
 const NAME: &str = "user-kNN";
@@ -43,8 +47,8 @@ pub struct UserKnn {
     pub neighbours: usize,
     /// What an event is worth when users are compared.
     pub weighting: Weighting,
-    /// From 0 to 1; ½ is the cosine, less favours neighbours with long histories.
-    pub asymmetry: f32,
+    /// How users are compared.
+    pub similarity: Similarity,
     /// Added to the denominator: similarities that rest on few items shrink towards zero.
     pub shrinkage: f32,
     /// The power of the similarity with which a neighbour votes.
@@ -56,7 +60,7 @@ impl Default for UserKnn {
         Self {
             neighbours: 100,
             weighting: Weighting::TfIdf,
-            asymmetry: 0.6,
+            similarity: Similarity::Cosine { asymmetry: 0.6 },
             shrinkage: 0.0,
             amplification: 3.0,
         }
@@ -67,7 +71,7 @@ impl UserKnn {
     /// Finds each user's neighbours.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting out of range.
+    /// [`Error::Config`](crate::Error::Config) for a setting out of range.
     pub fn fit(&self, log: &Interactions) -> Result<UserKnnModel> {
         self.fit_with(log, &Monitor::silent())
     }
@@ -77,52 +81,31 @@ impl UserKnn {
     /// # Errors
     /// As [`fit`](Self::fit), and when cancelled.
     pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<UserKnnModel> {
-        check_settings(NAME, self.neighbours, self.asymmetry, self.shrinkage)?;
-        self.weighting.check(NAME)?;
-        if !(self.amplification.is_finite() && self.amplification > 0.0) {
-            return Err(Error::Config {
-                model: NAME,
-                field: "amplification",
-                value: self.amplification.to_string(),
-                expected: "must be above 0",
-            });
-        }
-        let memory = Memory::new(log);
-        let space = Space::new(self, &memory);
-        let stage = monitor.start(NAME, Some(memory.n_users() as u64));
-        let k = self.neighbours;
-        let nearest = nearest_rows(&space.users, &space.items, &space.scale, k, &stage)?;
-        Ok(UserKnnModel::new(self.clone(), memory, space, nearest))
+        self.check()?;
+        UserKnnModel::learn(self, Memory::new(log), monitor)
     }
-}
 
-/// Users as weighed documents, kept so that someone unseen can be compared with them.
-#[derive(Debug, Clone)]
-struct Space {
-    terms: Terms,
-    users: Csr,
-    items: Csr,
-    scale: Scale,
-}
+    fn check(&self) -> Result<()> {
+        check_neighbours(NAME, self.neighbours)?;
+        let at_least_0 = "must be at least 0";
+        check_range(NAME, "shrinkage", self.shrinkage, 0.0.., at_least_0)?;
+        let above_0 = (Bound::Excluded(0.0), Bound::Unbounded);
+        let amplification = self.amplification;
+        check_range(
+            NAME,
+            "amplification",
+            amplification,
+            above_0,
+            "must be above 0",
+        )?;
+        self.similarity.check(NAME)?;
+        self.weighting.check(NAME)
+    }
 
-impl Space {
-    fn new(config: &UserKnn, memory: &Memory) -> Self {
-        let users = strengths(memory, config.weighting);
-        let terms = Terms::learn(&users, config.weighting);
-        let users = terms.weigh_all(&users);
-        let items = users.transpose();
-        let scale = Scale::new(
-            &users,
-            1.0 - config.asymmetry,
-            config.asymmetry,
-            config.shrinkage,
-        );
-        Self {
-            terms,
-            users,
-            items,
-            scale,
-        }
+    /// Users as vectors, kept so that someone unseen can be compared with them.
+    fn space(&self, memory: &Memory) -> Space {
+        let users = strengths(memory, self.weighting);
+        Space::new(users, self.weighting, self.similarity, self.shrinkage)
     }
 }
 
@@ -142,14 +125,17 @@ pub struct UserKnnModel {
 }
 
 impl UserKnnModel {
-    fn new(config: UserKnn, memory: Memory, space: Space, nearest: Csr) -> Self {
-        Self {
-            config,
+    fn learn(config: &UserKnn, memory: Memory, monitor: &Monitor) -> Result<Self> {
+        let stage = monitor.start(NAME, Some(memory.n_users() as u64));
+        let space = config.space(&memory);
+        let nearest = space.nearest_all(config.neighbours, &stage)?;
+        Ok(Self {
+            config: config.clone(),
             memory,
             space,
             nearest,
             spare: Mutex::new(Vec::new()),
-        }
+        })
     }
 
     /// The settings it was fitted with.
@@ -163,27 +149,33 @@ impl UserKnnModel {
         let config: UserKnn = file.config()?;
         let n = memory.n_users();
         let nearest = Csr::read(file, "nearest", n, n)?;
-        let space = Space::new(&config, &memory);
-        Ok(Box::new(Self::new(config, memory, space, nearest)))
+        let space = config.space(&memory);
+        Ok(Box::new(Self {
+            config,
+            memory,
+            space,
+            nearest,
+            spare: Mutex::new(Vec::new()),
+        }))
     }
 
     /// The users most like someone with this tidy history, ascending, with their similarity.
     fn neighbours_of(&self, history: (&[u32], &[f32])) -> Vec<(u32, f32)> {
-        let (items, mut values): (Vec<u32>, Vec<f32>) =
+        let (items, strengths): (Vec<u32>, Vec<f32>) =
             strengths_of(history, self.config.weighting).unzip();
-        self.space.terms.weigh(&items, &mut values);
-        let square: f32 = values.iter().map(|v| v * v).sum();
-        let own = square.powf(1.0 - self.config.asymmetry);
         let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
         let mut sums = spare.unwrap_or_else(|| Sums::new(self.memory.n_users()));
-        let (space, k) = (&self.space, self.config.neighbours);
-        let found = sums.nearest((&items, &values), &space.items, &space.scale, own, None, k);
+        let k = self.config.neighbours;
+        let found = self.space.nearest(&items, strengths, k, &mut sums);
         if let Ok(mut spare) = self.spare.lock() {
             spare.push(sums);
         }
-        let mut found: Vec<(u32, f32)> = found.into_iter().map(|s| (s.index, s.score)).collect();
-        found.sort_unstable_by_key(|&(user, _)| user);
-        found
+        found.into_iter().map(|s| (s.index, s.score)).collect()
+    }
+
+    fn learn_again(&mut self, memory: Memory) -> Result<Change> {
+        *self = Self::learn(&self.config, memory, &Monitor::silent())?;
+        Ok(Change::Exact)
     }
 
     fn vote(&self, similarity: f32) -> f32 {
@@ -234,9 +226,9 @@ impl Recommender for UserKnnModel {
         self.memory.check_item(item)?;
         self.memory.check_scores(out)?;
         out.fill(0.0);
-        let items = &self.space.items;
+        let items = self.space.turned();
         for (user, weight) in items.pairs(item) {
-            for (other, value) in self.space.users.pairs(user) {
+            for (other, value) in self.space.rows().pairs(user) {
                 if let Some(score) = out.get_mut(other as usize) {
                     *score += weight * value;
                 }
@@ -247,6 +239,19 @@ impl Recommender for UserKnnModel {
         for (other, score) in (0u32..).zip(out) {
             if *score != 0.0 {
                 *score /= own * norm(other);
+            }
+        }
+        Ok(())
+    }
+
+    /// Of the neighbours; 0 for all others.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_user(user)?;
+        self.memory.check_user_scores(out)?;
+        out.fill(0.0);
+        for (other, similarity) in self.nearest.pairs(user) {
+            if let Some(score) = out.get_mut(other as usize) {
+                *score = similarity;
             }
         }
         Ok(())
@@ -277,6 +282,21 @@ impl Recommender for UserKnnModel {
             .collect())
     }
 
+    /// Exact, at the cost of a fit without building the log.
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        self.learn_again(self.memory.extended(events)?)
+    }
+
+    /// Exact, at the cost of a fit without building the log.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        self.learn_again(self.memory.without_user(self.memory.user(user)?)?)
+    }
+
+    /// Exact, at the cost of a fit without building the log.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        self.learn_again(self.memory.without_item(self.memory.item(item)?)?)
+    }
+
     fn to_file(&self) -> Result<ModelWriter<'_>> {
         let writer = self
             .memory
@@ -300,6 +320,22 @@ mod tests {
         .fit(log)
     });
 
+    crate::conformance!(jaccard, personal, |log| {
+        UserKnn {
+            similarity: Similarity::Jaccard,
+            ..UserKnn::default()
+        }
+        .fit(log)
+    });
+    crate::conformance!(adjusted, general, |log| {
+        UserKnn {
+            weighting: Weighting::Raw,
+            similarity: Similarity::AdjustedCosine,
+            ..UserKnn::default()
+        }
+        .fit(log)
+    });
+
     #[test]
     fn the_like_minded_vote() {
         let log = Interactions::from_events([
@@ -314,6 +350,11 @@ mod tests {
         assert_eq!(best[0].item, "y");
         let why = model.explain("a", "y").unwrap();
         assert_eq!(why.reasons[0].reason, Reason::User("b".into()));
+        let alike = model.similar_users("a", 5).unwrap();
+        assert_eq!(alike.len(), 1);
+        assert_eq!(alike[0].user, "b");
+        assert!(alike[0].score > 0.0 && alike[0].score <= 1.0);
+        assert!(model.similar_users("c", 5).unwrap().is_empty());
         let error = UserKnn {
             amplification: 0.0,
             ..UserKnn::default()

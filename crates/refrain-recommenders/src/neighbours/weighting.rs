@@ -1,3 +1,4 @@
+use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
 use super::sparse::Csr;
@@ -36,6 +37,19 @@ impl Weighting {
             Weighting::Binary => f32::from(u8::from(weight > 0.0)),
             Weighting::Raw => weight.max(0.0),
             _ => weight.max(0.0).ln_1p(),
+        }
+    }
+
+    /// Refuses weightings that compare documents where a model only asks what an event is worth.
+    pub(crate) fn check_strength(self, model: &'static str) -> Result<()> {
+        match self {
+            Weighting::Binary | Weighting::Raw | Weighting::Log => Ok(()),
+            other => Err(Error::Config {
+                model,
+                field: "weighting",
+                value: format!("{other:?}"),
+                expected: "must be Binary, Raw or Log",
+            }),
         }
     }
 
@@ -107,18 +121,6 @@ impl Terms {
                 };
         }
     }
-
-    /// All documents weighed.
-    pub(crate) fn weigh_all(&self, documents: &Csr) -> Csr {
-        let mut weighed = Csr::with_width(documents.width());
-        for row in 0..documents.n_rows() as u32 {
-            let (terms, strengths) = documents.row(row);
-            let mut values = strengths.to_vec();
-            self.weigh(terms, &mut values);
-            weighed.push_row(terms.iter().copied().zip(values));
-        }
-        weighed
-    }
 }
 
 /// Users × items, as strengths; events without evidence left out.
@@ -139,4 +141,26 @@ pub(crate) fn strengths_of<'a>(
     pairs
         .map(move |(i, w)| (i, weighting.strength(w)))
         .filter(|&(_, s)| s > 0.0)
+}
+
+/// What each event of the log, in its order, is worth by its age: 1 for the newest, ½ a half-life
+/// before it.
+pub(crate) fn decay(model: &'static str, log: &Interactions, half_life: f64) -> Result<Vec<f32>> {
+    if half_life.is_nan() || half_life <= 0.0 {
+        return Err(Error::Config {
+            model,
+            field: "half_life",
+            value: half_life.to_string(),
+            expected: "must be above 0",
+        });
+    }
+    let Some(times) = log.times() else {
+        let reason = "half_life needs a log with times".to_string();
+        return Err(Error::Data { model, reason });
+    };
+    let newest = times.iter().copied().max().unwrap_or_default();
+    // In f64, as two i64 may lie further apart than an i64 reaches.
+    let age = |time: i64| newest as f64 - time as f64;
+    let worth = |&time: &i64| (-age(time) / half_life).exp2() as f32;
+    Ok(times.iter().map(worth).collect())
 }
