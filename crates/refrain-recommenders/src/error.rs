@@ -92,6 +92,16 @@ pub enum Error {
         /// What was asked.
         what: &'static str,
     },
+    /// The journal of a search that does not fit it.
+    #[error("{path}, line {line}: {reason}")]
+    Journal {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// A model file of a kind this crate does not know.
     #[error("{origin}: a model of kind {kind:?} is not a recommender of this version")]
     UnknownKind {

@@ -133,6 +133,7 @@ mod query;
 mod random;
 mod ratings;
 mod recommender;
+mod search;
 mod sequential;
 
 pub use als::{Als, AlsModel, Confidence, Regularization, Solver};
@@ -161,4 +162,6 @@ pub use ratings::{
     UserRatings, cross_validate_ratings, evaluate_ratings,
 };
 pub use recommender::{Change, Recommendation, Recommender, SimilarUser};
+pub use recommender::{Change, Recommendation, Recommender};
+pub use search::{Finished, Range, Resource, Search, SearchReport, Space, Strategy, Trial, Value};
 pub use sequential::{Markov, MarkovModel, Sequences, SessionKnn, SessionKnnModel};

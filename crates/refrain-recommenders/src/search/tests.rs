@@ -1,0 +1,259 @@
+use std::sync::atomic::AtomicUsize;
+
+use refrain_core::{CancelToken, Event};
+
+use super::*;
+use crate::conformance::blocks_log;
+use crate::{ItemKnn, Random as Chance};
+
+fn search() -> Search {
+    Search {
+        space: Space::new()
+            .int_log("neighbours", 1..=30)
+            .choice("model", ["knn", "chance"]),
+        metric: Metric::Ndcg(5),
+        trials: 12,
+        ..Search::default()
+    }
+}
+
+fn fit(trial: &Trial, log: &Interactions) -> Result<Box<dyn Recommender>> {
+    Ok(match trial.choice("model")? {
+        "knn" => Box::new(
+            ItemKnn {
+                neighbours: trial.size("neighbours")?,
+                ..ItemKnn::default()
+            }
+            .fit(log)?,
+        ),
+        _ => Box::new(Chance::default().fit(log)?),
+    })
+}
+
+fn untimed(report: &SearchReport) -> Vec<(Trial, Option<f64>, Option<String>)> {
+    let trials = report.trials.iter();
+    trials
+        .map(|t| (t.trial.clone(), t.score, t.error.clone()))
+        .collect()
+}
+
+#[test]
+fn each_strategy_finds_the_model_that_knows() {
+    let log = blocks_log();
+    for (strategy, trials) in [
+        (Strategy::Grid { steps: 4 }, 8),
+        (Strategy::Random, 12),
+        (
+            Strategy::Halving {
+                factor: 3,
+                start: 0.4,
+                resource: Resource::Users,
+            },
+            12 + 4,
+        ),
+        (
+            Strategy::Halving {
+                factor: 2,
+                start: 0.25,
+                resource: Resource::Work,
+            },
+            12 + 6 + 3,
+        ),
+    ] {
+        let search = Search {
+            strategy,
+            ..search()
+        };
+        let (model, report) = search.fit(&log, fit).unwrap();
+        assert_eq!(report.trials.len(), trials, "{report}");
+        let best = report.best().unwrap();
+        assert_eq!(best.trial.choice("model").unwrap(), "knn", "{report}");
+        assert_eq!(best.trial.share, 1.0);
+        assert_eq!(model.name(), "item-kNN");
+        assert!(report.to_string().contains("model knn"));
+        // Two at once find the same.
+        let parallel = Search {
+            parallel: 3,
+            ..search
+        };
+        let again = parallel.run(&log, fit).unwrap();
+        assert_eq!(untimed(&again), untimed(&report));
+    }
+}
+
+#[test]
+fn a_grid_larger_than_the_budget_is_sampled_without_repeats() {
+    let search = Search {
+        strategy: Strategy::Grid { steps: 30 },
+        trials: 20,
+        ..search()
+    };
+    let (mut trials, _) = search.plan();
+    assert_eq!(trials.len(), 20);
+    trials.sort_by_key(|t| format!("{:?}", t.values));
+    trials.dedup_by(|a, b| a.values == b.values);
+    assert_eq!(trials.len(), 20);
+}
+
+#[test]
+fn a_search_goes_on_from_its_journal() {
+    let log = blocks_log();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("search.jsonl");
+    // A third setting, so that no two draws are the same.
+    let wide = Search {
+        space: search().space.log("unused", 0.1..=100.0),
+        ..search()
+    };
+    let whole = wide.run(&log, fit).unwrap();
+    let resumable = Search {
+        journal: Some(path.clone()),
+        ..wide
+    };
+    // Cancelled in the fifth trial, and then cut in the middle of a line.
+    let token = CancelToken::new();
+    let (monitor, fits) = (
+        Monitor::silent().with_cancel(token.clone()),
+        AtomicUsize::new(0),
+    );
+    let counted = |trial: &Trial, log: &Interactions| {
+        if fits.fetch_add(1, Ordering::Relaxed) == 4 {
+            token.cancel();
+        }
+        fit(trial, log)
+    };
+    let error = resumable.run_with(&log, counted, &monitor).unwrap_err();
+    assert!(error.to_string().contains("cancelled"), "{error}");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 6);
+    std::fs::write(&path, &text[..text.len() - 9]).unwrap();
+
+    let fits = AtomicUsize::new(0);
+    let counted = |trial: &Trial, log: &Interactions| {
+        fits.fetch_add(1, Ordering::Relaxed);
+        fit(trial, log)
+    };
+    let resumed = resumable.run(&log, counted).unwrap();
+    assert_eq!(untimed(&resumed), untimed(&whole));
+    assert_eq!(fits.load(Ordering::Relaxed), 8);
+    // More trials cost only what is new; the file now has all.
+    let more = Search {
+        trials: 14,
+        ..resumable.clone()
+    };
+    assert_eq!(more.run(&log, counted).unwrap().trials.len(), 14);
+    assert_eq!(fits.load(Ordering::Relaxed), 10);
+
+    // Another search, another log and a damaged line are refused.
+    let other = Search {
+        metric: Metric::Recall(5),
+        ..resumable.clone()
+    };
+    let error = other.run(&log, fit).unwrap_err();
+    assert!(matches!(error, Error::Journal { line: 1, .. }), "{error}");
+    let fewer = log.filter(|event| event.user != 3).unwrap();
+    assert!(resumable.run(&fewer, fit).is_err());
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("\"score\":0", "\"score\":x", 2)).unwrap();
+    let error = resumable.run(&log, fit).unwrap_err();
+    assert!(matches!(error, Error::Journal { line: 2, .. }), "{error}");
+}
+
+#[test]
+fn failures_are_reported_and_time_limits_kept() {
+    let log = blocks_log();
+    let picky = |trial: &Trial, log: &Interactions| {
+        ItemKnn {
+            neighbours: trial.size("neighbours")? - 1,
+            ..ItemKnn::default()
+        }
+        .fit(log)
+        .map(|model| Box::new(model) as Box<dyn Recommender>)
+    };
+    let small = Search {
+        space: Space::new().int("neighbours", 1..=3),
+        strategy: Strategy::Grid { steps: 3 },
+        ..search()
+    };
+    let (_, report) = small.fit(&log, picky).unwrap();
+    let failed = report.trials.iter().filter(|t| t.score.is_none()).count();
+    assert_eq!((report.trials.len(), failed), (3, 1));
+    assert!(report.to_string().contains("failed"), "{report}");
+    let never = |_: &Trial, _: &Interactions| Err(missing_model());
+    assert!(matches!(small.fit(&log, never), Err(Error::Data { .. })));
+
+    let rushed = Search {
+        seconds: Some(0.0),
+        ..search()
+    };
+    let report = rushed.run(&log, fit).unwrap();
+    assert_eq!((report.trials.len(), report.stopped), (1, true));
+    assert!(report.to_string().contains("stopped by the time limit"));
+}
+
+fn missing_model() -> Error {
+    Error::Unsupported {
+        model: "none".into(),
+        what: "be fitted",
+    }
+}
+
+#[test]
+fn progress_counts_trials() {
+    let seen = std::sync::Arc::new(AtomicUsize::new(0));
+    let counter = seen.clone();
+    let monitor = Monitor::new(move |event: &Event<'_>| {
+        if let Event::Advance { total, .. } = event {
+            assert_eq!(*total, Some(12));
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    search().run_with(&blocks_log(), fit, &monitor).unwrap();
+    assert_eq!(seen.load(Ordering::Relaxed), 12);
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let log = blocks_log();
+    let halving = |factor, start| Strategy::Halving {
+        factor,
+        start,
+        resource: Resource::Work,
+    };
+    for bad in [
+        Search {
+            trials: 0,
+            ..search()
+        },
+        Search {
+            parallel: 0,
+            ..search()
+        },
+        Search {
+            metric: Metric::Gini(5),
+            ..search()
+        },
+        Search {
+            seconds: Some(f64::NAN),
+            ..search()
+        },
+        Search {
+            strategy: Strategy::Grid { steps: 0 },
+            ..search()
+        },
+        Search {
+            strategy: halving(1, 0.5),
+            ..search()
+        },
+        Search {
+            strategy: halving(2, 0.0),
+            ..search()
+        },
+        Search {
+            space: Space::new().int("n", 2..=1),
+            ..search()
+        },
+    ] {
+        assert!(matches!(bad.run(&log, fit), Err(Error::Config { .. })));
+    }
+}
