@@ -89,6 +89,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Another order
+//!
+//! [`Reranked`] wraps any model: lists that are diverse ([`Mmr`]), less popular ([`Debias`]), of the
+//! user's own mix ([`Calibrate`]), by business [`Rules`], or that [`Explore`].
+//!
+//! # Better settings
+//!
+//! [`Search`] tries settings on a part of the training log: a grid, draws or successive halving, with
+//! a budget, and a journal to go on from.
+//!
 //! # Saving
 //!
 //! [`Recommender::save`] writes one file and [`load`] reads any of them back to the same bits; a
@@ -133,6 +143,7 @@ mod query;
 mod random;
 mod ratings;
 mod recommender;
+mod rerank;
 mod search;
 mod sequential;
 
@@ -162,6 +173,6 @@ pub use ratings::{
     UserRatings, cross_validate_ratings, evaluate_ratings,
 };
 pub use recommender::{Change, Recommendation, Recommender, SimilarUser};
-pub use recommender::{Change, Recommendation, Recommender};
+pub use rerank::{Alike, Calibrate, Debias, Explore, Groups, Mmr, Rerank, Reranked, Rules};
 pub use search::{Finished, Range, Resource, Search, SearchReport, Space, Strategy, Trial, Value};
 pub use sequential::{Markov, MarkovModel, Sequences, SessionKnn, SessionKnnModel};

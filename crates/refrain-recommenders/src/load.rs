@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::path::Path;
 
 use refrain_core::ModelFile;
@@ -21,6 +22,7 @@ const KINDS: &[(&str, Reader)] = &[
     crate::random::READER,
     crate::ratings::BASELINE,
     crate::ratings::BIASED_MF,
+    crate::rerank::READER,
     crate::sequential::MARKOV,
     crate::sequential::SESSION_KNN,
 ];
@@ -46,4 +48,33 @@ pub fn from_file(file: &ModelFile) -> Result<Box<dyn Recommender>> {
             kind: file.kind().to_string(),
         }),
     }
+}
+
+/// Models may hold models that hold models, this deep: a damaged file could else go on forever.
+const MAX_DEPTH: u32 = 8;
+
+thread_local! {
+    /// How deep in models within models this thread reads.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Reads a model that is held in a tensor of another's file.
+pub(crate) fn nested(file: &ModelFile, tensor: &str) -> Result<Box<dyn Recommender>> {
+    let depth = DEPTH.get();
+    if depth >= MAX_DEPTH {
+        return Err(Error::Core(refrain_core::Error::ModelFile {
+            origin: file.origin().to_string(),
+            reason: "it holds models within models, too deep".to_string(),
+        }));
+    }
+    let inner = ModelFile::from_bytes(file.u8(tensor)?.data.into_owned())?;
+    DEPTH.set(depth + 1);
+    let model = from_file(&inner);
+    DEPTH.set(depth);
+    model
+}
+
+/// A copy, by way of its file, to be changed while the model stays as it is.
+pub(crate) fn duplicate(model: &dyn Recommender) -> Result<Box<dyn Recommender>> {
+    from_file(&ModelFile::from_bytes(model.to_file()?.to_bytes()?)?)
 }

@@ -95,6 +95,12 @@ impl Query {
         self.k
     }
 
+    /// The same with another number.
+    pub(crate) fn and_top(mut self, k: usize) -> Self {
+        self.k = k;
+        self
+    }
+
     pub(crate) fn hides_seen(&self) -> bool {
         !self.seen
     }

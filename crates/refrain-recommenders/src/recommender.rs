@@ -109,6 +109,18 @@ pub trait Recommender: Send + Sync {
         None
     }
 
+    /// The best items for anyone with this history, as [`top`](Self::top).
+    ///
+    /// # Errors
+    /// As [`score_history`](Self::score_history).
+    fn top_for(&self, history: &[(u32, f32)], query: &Query) -> Result<Vec<Scored>> {
+        let mut scores = vec![0.0; self.items().len()];
+        self.score_history(history, &mut scores)?;
+        let (seen, _) = self.memory().tidy(history)?;
+        let mask = query.mask(self.items());
+        Ok(pick(&scores, &seen, mask.as_deref(), query))
+    }
+
     /// The users' ids.
     fn users(&self) -> &IdMap {
         self.memory().users()
@@ -188,14 +200,7 @@ pub trait Recommender: Send + Sync {
         query: &Query,
     ) -> Result<Vec<Recommendation>> {
         let history = numbered(self.memory(), history)?;
-        let mut scores = vec![0.0; self.items().len()];
-        self.score_history(&history, &mut scores)?;
-        let (seen, _) = self.memory().tidy(&history)?;
-        let mask = query.mask(self.items());
-        Ok(named(
-            self.items(),
-            pick(&scores, &seen, mask.as_deref(), query),
-        ))
+        Ok(named(self.items(), self.top_for(&history, query)?))
     }
 
     /// The `k` items most similar to `item`, which is not among them. Fewer come back where the model

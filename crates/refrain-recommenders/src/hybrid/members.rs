@@ -1,0 +1,165 @@
+//! What all blends share: named models over the same users and items.
+
+use std::sync::Arc;
+
+use refrain_core::{ModelFile, ModelWriter};
+
+use super::Mix;
+use super::mix::Level;
+use crate::load::{duplicate, nested};
+use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
+
+/// A model and what it is called in reasons.
+pub(super) struct Member {
+    pub model: Arc<dyn Recommender>,
+    pub name: String,
+}
+
+/// One or more models with the same ids.
+pub(super) struct Members {
+    pub list: Vec<Member>,
+    pub memory: Memory,
+}
+
+/// Models under their own names.
+pub(super) fn by_name(models: impl IntoIterator<Item = Arc<dyn Recommender>>) -> Vec<Member> {
+    let models = models.into_iter();
+    models
+        .map(|model| Member {
+            name: model.name(),
+            model,
+        })
+        .collect()
+}
+
+impl Members {
+    /// `kind` is the blend's name in messages.
+    pub fn new(kind: &'static str, list: Vec<Member>) -> Result<Self> {
+        let Some(first) = list.first() else {
+            return Err(Error::Data {
+                model: kind,
+                reason: "it has no members".to_string(),
+            });
+        };
+        let memory = first.model.memory().clone();
+        for member in &list {
+            let other = member.model.memory();
+            for (what, same) in [
+                ("users", other.users() == memory.users()),
+                ("items", other.items() == memory.items()),
+            ] {
+                if !same {
+                    let (left, right) = (first.name.clone(), member.name.clone());
+                    return Err(Error::Mismatch { left, right, what });
+                }
+            }
+        }
+        Ok(Self { list, memory })
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        self.list.iter().map(|member| member.name.clone()).collect()
+    }
+
+    /// Adds each member whole.
+    pub fn write<'a>(&'a self, mut writer: ModelWriter<'a>) -> Result<ModelWriter<'a>> {
+        for (at, member) in self.list.iter().enumerate() {
+            let bytes = member.model.to_file()?.to_bytes()?;
+            writer = writer.u8(format!("member.{at}"), &[bytes.len()], bytes)?;
+        }
+        Ok(writer)
+    }
+
+    pub fn read(kind: &'static str, file: &ModelFile, names: Vec<String>) -> Result<Self> {
+        let mut list = Vec::new();
+        for (at, name) in names.into_iter().enumerate() {
+            let model = nested(file, &format!("member.{at}"))?.into();
+            list.push(Member { model, name });
+        }
+        Self::new(kind, list)
+    }
+
+    /// Copies of all members, each changed; exact when each of them is.
+    pub fn changed(
+        &self,
+        kind: &'static str,
+        change: impl Fn(&mut dyn Recommender) -> Result<Change>,
+    ) -> Result<(Self, Change)> {
+        let mut list = Vec::new();
+        let mut all = Change::Exact;
+        for member in &self.list {
+            let mut model = duplicate(&*member.model)?;
+            if change(&mut *model)? == Change::Approximate {
+                all = Change::Approximate;
+            }
+            let (model, name) = (model.into(), member.name.clone());
+            list.push(Member { model, name });
+        }
+        Ok((Self::new(kind, list)?, all))
+    }
+}
+
+impl Member {
+    /// The member's own scores for someone.
+    pub fn scores(&self, who: Who<'_>, out: &mut [f32]) -> Result<()> {
+        match who {
+            Who::User(user) => self.model.score(user, out),
+            Who::History(history) => self.model.score_history(history, out),
+        }
+    }
+
+    /// A reason of this member's.
+    pub fn reason(&self, reason: Reason) -> Reason {
+        Reason::Member {
+            model: self.name.clone(),
+            reason: Box::new(reason),
+        }
+    }
+
+    /// What the member's levelled score for an item, times a weight, is made of. With scores these are
+    /// its parts in their share of the sum, and a constant for its average item. With ranks the share
+    /// is divided among its parts that speak for the item, by their size.
+    pub fn explain(
+        &self,
+        mix: Mix,
+        weight: f32,
+        level: Level,
+        levelled: f32,
+        parts: &[Contribution],
+    ) -> Vec<Contribution> {
+        let part = |reason: Reason, weight| Contribution::new(self.reason(reason), weight);
+        match mix {
+            Mix::Scores => {
+                let scaled = parts.iter();
+                let mut all: Vec<Contribution> = scaled
+                    .map(|p| part(p.reason.clone(), p.weight * level.scale * weight))
+                    .collect();
+                let average = -level.mean * level.scale * weight;
+                all.push(part(Reason::Constant("less the average item"), average));
+                all
+            }
+            Mix::Ranks { .. } => self.share_out(levelled * weight, parts, "for its rank"),
+        }
+    }
+
+    /// `share` divided among the parts that speak for the item, or named when there are none.
+    pub fn share_out(
+        &self,
+        share: f32,
+        parts: &[Contribution],
+        otherwise: &'static str,
+    ) -> Vec<Contribution> {
+        let positive = || parts.iter().filter(|part| part.weight > 0.0);
+        let total: f32 = positive().map(|part| part.weight).sum();
+        if !(total > 0.0 && total.is_finite()) {
+            let reason = self.reason(Reason::Constant(otherwise));
+            return vec![Contribution::new(reason, share)];
+        }
+        positive()
+            .map(|part| {
+                let reason = self.reason(part.reason.clone());
+                Contribution::new(reason, share * (part.weight / total))
+            })
+            .collect()
+    }
+}
