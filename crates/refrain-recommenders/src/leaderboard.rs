@@ -3,6 +3,7 @@ use std::time::Instant;
 
 use refrain_data::Interactions;
 
+use crate::stream::quoted;
 use crate::{Bootstrap, Error, Evaluator, Metric, Paired, Recommender, Report, Result};
 
 /// Fitted models on one split, as a table: text by `{}`, [Markdown](Leaderboard::to_markdown),
@@ -175,12 +176,9 @@ impl<'a> Leaderboard<'a> {
 
     /// The table as comma-separated values, with all digits.
     pub fn to_csv(&self) -> String {
-        let quoted = |field: &str| match field.contains(['"', ',', '\n', '\r']) {
-            true => format!("\"{}\"", field.replace('"', "\"\"")),
-            false => field.to_string(),
-        };
         let mut text = "model".to_string();
-        self.titles().for_each(|title| text += &format!(",{title}"));
+        self.titles()
+            .for_each(|title| text += &format!(",{}", quoted(&title)));
         for row in &self.rows {
             text += &format!("\n{}", quoted(&row.name));
             for (_, value) in &row.report.values {

@@ -34,7 +34,7 @@
 //! | a few items that everybody has | [`Rp3Beta`] | as cheap as item-kNN, and reaches the long tail |
 //! | few users, many items | [`UserKnn`] | like-minded people vote |
 //! | features of items, new items | [`ContentBased`] | needs no one to have had an item |
-//! | two or more of these | [`Blend`] | weights fitted on validation data; seldom below its best member |
+//! | two or more of these | [`Blend`] | weights fitted on validation data; also [stacked](StackModel), [by history length](SwitchModel), [in stages](CascadeModel) |
 //! | nothing about someone | [`Popularity`] | with a half-life: what is popular now |
 //! | times, and what comes next | [`SessionKnn`], [`Markov`] | the order of a history; a new session counts at once |
 //! | a metric you want to understand | [`Random`] | the floor |
@@ -94,6 +94,11 @@
 //! [`Reranked`] wraps any model: lists that are diverse ([`Mmr`]), less popular ([`Debias`]), of the
 //! user's own mix ([`Calibrate`]), by business [`Rules`], or that [`Explore`].
 //!
+//! # Probabilities, and everyone at once
+//!
+//! [`Probabilities`] turns scores into shares of held-out data. [`recommend_stream`] and
+//! [`recommend_to_csv`] answer for millions of users in little memory.
+//!
 //! # Better settings
 //!
 //! [`Search`] tries settings on a part of the training log: a grid, draws or successive halving, with
@@ -139,6 +144,7 @@ mod memory;
 pub mod metrics;
 mod neighbours;
 mod popularity;
+mod probability;
 mod query;
 mod random;
 mod ratings;
@@ -146,6 +152,7 @@ mod recommender;
 mod rerank;
 mod search;
 mod sequential;
+mod stream;
 
 pub use als::{Als, AlsModel, Confidence, Regularization, Solver};
 #[cfg(test)]
@@ -156,7 +163,9 @@ pub use evaluate::{
     Bootstrap, Evaluator, Interval, Paired, Report, evaluate, evaluate_sampled_biased,
 };
 pub use explain::{Contribution, Explanation, Reason, Who};
-pub use hybrid::{Blend, BlendModel, FitMember, Mix, Tuning};
+pub use hybrid::{
+    Blend, BlendModel, CascadeModel, FitMember, Mix, StackModel, StackWeights, SwitchModel, Tuning,
+};
 pub use leaderboard::{Leaderboard, Row, compare};
 pub use load::{from_file, load};
 pub use memory::Memory;
@@ -166,6 +175,7 @@ pub use neighbours::{
     Rp3BetaModel, Similarity, Slim, SlimModel, UserKnn, UserKnnModel, Weighting,
 };
 pub use popularity::{Popularity, PopularityModel};
+pub use probability::{Method, Probabilities, ProbabilityModel};
 pub use query::Query;
 pub use random::{Random, RandomModel};
 pub use ratings::{
@@ -176,3 +186,6 @@ pub use recommender::{Change, Recommendation, Recommender, SimilarUser};
 pub use rerank::{Alike, Calibrate, Debias, Explore, Groups, Mmr, Rerank, Reranked, Rules};
 pub use search::{Finished, Range, Resource, Search, SearchReport, Space, Strategy, Trial, Value};
 pub use sequential::{Markov, MarkovModel, Sequences, SessionKnn, SessionKnnModel};
+#[cfg(feature = "parquet")]
+pub use stream::recommend_to_parquet;
+pub use stream::{recommend_stream, recommend_to_csv};

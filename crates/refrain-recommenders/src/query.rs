@@ -101,6 +101,12 @@ impl Query {
         self
     }
 
+    /// The same without a threshold.
+    pub(crate) fn at_any_score(mut self) -> Self {
+        self.above = None;
+        self
+    }
+
     pub(crate) fn hides_seen(&self) -> bool {
         !self.seen
     }

@@ -11,6 +11,9 @@ use rayon::prelude::*;
 use refrain_core::Monitor;
 use refrain_data::{Interactions, split};
 
+use super::members::{Member, Members};
+use super::stack::{self, StackModel, StackWeights};
+use super::switch::{self, SwitchModel};
 use super::tune::{self, Case};
 use super::{BlendModel, Mix};
 use crate::{Error, Recommender, Result};
@@ -99,13 +102,66 @@ impl<'a> Blend<'a> {
     /// As [`fit`](Self::fit), and when cancelled.
     pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<BlendModel> {
         let weights = self.tune_with(log, monitor)?.weights(self.mix)?;
+        let members = self.fit_members(log, monitor)?.into_iter().zip(weights);
+        BlendModel::named(
+            self.mix,
+            members.map(|(m, weight)| (m.name, m.model, weight)),
+        )
+    }
+
+    /// Learns how members' scores and ranks combine (see [`StackModel`]), and fits every member on the
+    /// whole log. [`mix`](Self::mix) is not used.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn fit_stack(&self, log: &Interactions) -> Result<StackModel> {
+        self.fit_stack_with(log, &Monitor::silent())
+    }
+
+    /// As [`fit_stack`](Self::fit_stack), telling `monitor`.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and when cancelled.
+    pub fn fit_stack_with(&self, log: &Interactions, monitor: &Monitor) -> Result<StackModel> {
+        let weights = self.tune_with(log, monitor)?.stack()?;
+        let members = self.fit_members(log, monitor)?;
+        StackModel::of(Members::new(stack::NAME, members)?, weights)
+    }
+
+    /// Finds the best member for each range of history lengths (see [`SwitchModel`]), ranges beginning
+    /// at `bounds`, and fits every member on the whole log. [`mix`](Self::mix) is not used.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and [`Error::Config`] for bounds that do not rise from 0.
+    pub fn fit_switch(&self, log: &Interactions, bounds: &[u32]) -> Result<SwitchModel> {
+        self.fit_switch_with(log, bounds, &Monitor::silent())
+    }
+
+    /// As [`fit_switch`](Self::fit_switch), telling `monitor`.
+    ///
+    /// # Errors
+    /// As [`fit_switch`](Self::fit_switch), and when cancelled.
+    pub fn fit_switch_with(
+        &self,
+        log: &Interactions,
+        bounds: &[u32],
+        monitor: &Monitor,
+    ) -> Result<SwitchModel> {
+        let chosen = self.tune_with(log, monitor)?.switch(bounds)?;
+        let members = self.fit_members(log, monitor)?;
+        let chosen = bounds.iter().copied().zip(chosen).collect();
+        SwitchModel::of(Members::new(switch::NAME, members)?, chosen)
+    }
+
+    fn fit_members(&self, log: &Interactions, monitor: &Monitor) -> Result<Vec<Member>> {
         let stage = monitor.start("blend: members", Some(self.members.len() as u64));
         let mut members = Vec::new();
-        for ((name, fit), weight) in self.members.iter().zip(weights) {
-            members.push((name.clone(), fit(log)?, weight));
-            stage.advance(1, name)?;
+        for (name, fit) in &self.members {
+            let (name, model) = (name.clone(), fit(log)?);
+            stage.advance(1, &name)?;
+            members.push(Member { model, name });
         }
-        BlendModel::named(self.mix, members)
+        Ok(members)
     }
 
     /// Sets a random part of `log` aside and fits every member on the rest, for finding weights of
@@ -209,13 +265,41 @@ impl Tuning {
     /// # Errors
     /// Whatever the members' scoring returns.
     pub fn weights(&self, mix: Mix) -> Result<Vec<f32>> {
+        let cases = self.cases(&[mix])?;
+        Ok(tune::search(&cases, self.models.len(), self.cutoff).0)
+    }
+
+    /// The learned combination of the members' scores and ranks, for [`StackModel::new`].
+    ///
+    /// # Errors
+    /// Whatever the members' scoring returns, and [`Error::Data`] when no member finds anything.
+    pub fn stack(&self) -> Result<StackWeights> {
+        let cases = self.cases(&[Mix::Scores, Mix::ranks()])?;
+        stack::fit(&cases, self.models.len())
+    }
+
+    /// The number of the best member for each range of history lengths, the ranges beginning at
+    /// `bounds`. A range that too few users fall into has the member that is best over all.
+    ///
+    /// # Errors
+    /// Whatever the members' scoring returns, and [`Error::Config`] for bounds that do not rise from 0.
+    pub fn switch(&self, bounds: &[u32]) -> Result<Vec<usize>> {
+        switch::check(bounds.iter().copied())?;
+        let cases = self.cases(&[Mix::Scores])?;
+        Ok(switch::choose(
+            &cases,
+            self.models.len(),
+            bounds,
+            self.cutoff,
+        ))
+    }
+
+    fn cases(&self, mixes: &[Mix]) -> Result<Vec<Case>> {
         let members: Vec<&dyn Recommender> = self.models.iter().map(|model| &**model).collect();
-        let cases: Vec<Case> = self
-            .cases
+        self.cases
             .par_iter()
-            .map(|(user, seen, relevant)| Case::new(&members, mix, *user, seen, relevant))
-            .collect::<Result<_>>()?;
-        Ok(tune::search(&cases, members.len(), self.cutoff).0)
+            .map(|(user, seen, relevant)| Case::new(&members, mixes, *user, seen, relevant))
+            .collect()
     }
 }
 

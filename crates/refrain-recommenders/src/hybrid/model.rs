@@ -21,98 +21,15 @@
 use std::sync::Arc;
 
 use refrain_core::{ModelFile, ModelWriter};
+use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
-use crate::{Contribution, Error, Memory, Reason, Recommender, Result, Who};
+use super::Mix;
+use super::members::{Member, Members, by_name};
+use crate::{Change, Contribution, Error, Memory, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.blend";
-/// A blend may have blends as members, this deep.
-const MAX_DEPTH: usize = 4;
-
-/// How members are mixed.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Mix {
-    /// A weighted sum of standardised scores.
-    #[default]
-    Scores,
-    /// Weighted reciprocal rank fusion.
-    Ranks {
-        /// Larger makes the first places count less against the following ones; 60 is usual.
-        constant: f32,
-    },
-}
-
-impl Mix {
-    /// Rank fusion with the usual constant of 60.
-    pub fn ranks() -> Self {
-        Mix::Ranks { constant: 60.0 }
-    }
-
-    fn check(self) -> Result<()> {
-        match self {
-            Mix::Ranks { constant } if !(constant.is_finite() && constant > 0.0) => {
-                Err(Error::Config {
-                    model: "blend",
-                    field: "mix.constant",
-                    value: constant.to_string(),
-                    expected: "must be above 0",
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Makes one member's scores comparable with the others', in place.
-    pub(super) fn level(self, scores: &mut [f32], seen: &[u32]) -> Level {
-        match self {
-            Mix::Scores => {
-                let n = unseen(scores, seen).count().max(1) as f64;
-                let mean = unseen(scores, seen).map(f64::from).sum::<f64>() / n;
-                let squares = unseen(scores, seen).map(|s| (f64::from(s) - mean).powi(2));
-                let scale = (1.0 / (squares.sum::<f64>() / n).sqrt()) as f32;
-                // All the same: this member has nothing to say.
-                let scale = if scale.is_finite() { scale } else { 0.0 };
-                let mean = mean as f32;
-                scores.iter_mut().for_each(|s| *s = (*s - mean) * scale);
-                Level { mean, scale }
-            }
-            Mix::Ranks { constant } => {
-                let mut order: Vec<f32> = unseen(scores, seen).collect();
-                order.sort_unstable_by(|a, b| b.total_cmp(a));
-                for score in scores {
-                    let rank = order.partition_point(|other| other >= score);
-                    *score = constant / (constant + rank as f32);
-                }
-                Level {
-                    mean: 0.0,
-                    scale: 1.0,
-                }
-            }
-        }
-    }
-}
-
-/// The scores of the items that are not in `seen`, which ascends.
-fn unseen<'a>(scores: &'a [f32], seen: &'a [u32]) -> impl Iterator<Item = f32> + 'a {
-    let mut seen = seen.iter().copied().peekable();
-    let all = (0u32..).zip(scores);
-    all.filter(move |(item, _)| seen.next_if_eq(item).is_none())
-        .map(|(_, &score)| score)
-}
-
-/// How scores were made comparable.
-#[derive(Clone, Copy)]
-pub(super) struct Level {
-    mean: f32,
-    scale: f32,
-}
-
-struct Member {
-    model: Arc<dyn Recommender>,
-    name: String,
-    weight: f32,
-}
+const NAME: &str = "blend";
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -125,10 +42,12 @@ struct Header {
 ///
 /// A score is a weighted sum of standardised scores, or of reciprocal ranks, and compares within a
 /// user.
+///
+/// Updating and forgetting pass to the members; the weights stay.
 pub struct BlendModel {
     mix: Mix,
-    members: Vec<Member>,
-    memory: Memory,
+    members: Members,
+    weights: Vec<f32>,
 }
 
 impl std::fmt::Debug for BlendModel {
@@ -150,15 +69,8 @@ impl BlendModel {
         mix: Mix,
         members: impl IntoIterator<Item = (Arc<dyn Recommender>, f32)>,
     ) -> Result<Self> {
-        let members = members.into_iter().map(|(model, weight)| {
-            let name = model.name();
-            Member {
-                model,
-                name,
-                weight,
-            }
-        });
-        Self::of(mix, members.collect())
+        let (models, weights): (Vec<_>, Vec<_>) = members.into_iter().unzip();
+        Self::of(mix, Members::new(NAME, by_name(models))?, weights)
     }
 
     /// As [`new`](Self::new), with names for tables and reasons.
@@ -169,50 +81,25 @@ impl BlendModel {
         mix: Mix,
         members: impl IntoIterator<Item = (String, Arc<dyn Recommender>, f32)>,
     ) -> Result<Self> {
-        let members = members.into_iter();
-        Self::of(
-            mix,
-            members
-                .map(|(name, model, weight)| Member {
-                    model,
-                    name,
-                    weight,
-                })
-                .collect(),
-        )
+        let named = members.into_iter();
+        let (list, weights): (Vec<_>, Vec<_>) = named
+            .map(|(name, model, weight)| (Member { model, name }, weight))
+            .unzip();
+        Self::of(mix, Members::new(NAME, list)?, weights)
     }
 
-    fn of(mix: Mix, members: Vec<Member>) -> Result<Self> {
+    fn of(mix: Mix, members: Members, weights: Vec<f32>) -> Result<Self> {
         mix.check()?;
-        let Some(first) = members.first() else {
-            return Err(Error::Data {
-                model: "blend",
-                reason: "it has no members".to_string(),
-            });
-        };
-        let memory = first.model.memory().clone();
-        for member in &members {
-            let other = member.model.memory();
-            for (what, same) in [
-                ("users", other.users() == memory.users()),
-                ("items", other.items() == memory.items()),
-            ] {
-                if !same {
-                    let (left, right) = (first.name.clone(), member.name.clone());
-                    return Err(Error::Mismatch { left, right, what });
-                }
-            }
-            if !(member.weight.is_finite() && member.weight >= 0.0) {
-                return Err(weight_error(member.weight, "must be at least 0"));
-            }
+        if let Some(&weight) = weights.iter().find(|w| !(w.is_finite() && **w >= 0.0)) {
+            return Err(weight_error(weight, "must be at least 0"));
         }
-        if members.iter().all(|member| member.weight == 0.0) {
+        if weights.iter().all(|weight| *weight == 0.0) {
             return Err(weight_error(0.0, "one of them must be above 0"));
         }
         Ok(Self {
             mix,
             members,
-            memory,
+            weights,
         })
     }
 
@@ -223,67 +110,51 @@ impl BlendModel {
 
     /// The members' names and weights.
     pub fn weights(&self) -> Vec<(&str, f32)> {
-        self.members
-            .iter()
-            .map(|member| (member.name.as_str(), member.weight))
-            .collect()
+        let names = self.members.list.iter().map(|member| member.name.as_str());
+        names.zip(self.weights.iter().copied()).collect()
     }
 
     pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
-        Ok(Box::new(Self::read_at(file, 0)?))
-    }
-
-    fn read_at(file: &ModelFile, depth: usize) -> Result<Self> {
         file.expect(KIND, 1)?;
         let header: Header = file.config()?;
-        let broken = |reason: &str| refrain_core::Error::ModelFile {
-            origin: file.origin().to_string(),
-            reason: reason.to_string(),
-        };
-        if depth >= MAX_DEPTH {
-            return Err(broken("blends within blends, too deep").into());
-        }
         if header.weights.len() != header.names.len() {
-            return Err(broken("a blend with another number of names than weights").into());
+            return Err(Error::Core(refrain_core::Error::ModelFile {
+                origin: file.origin().to_string(),
+                reason: "a blend with another number of names than weights".to_string(),
+            }));
         }
-        let mut members = Vec::new();
-        for (at, (name, &weight)) in header.names.into_iter().zip(&header.weights).enumerate() {
-            let bytes = file.u8(&format!("member.{at}"))?.data.into_owned();
-            let inner = ModelFile::from_bytes(bytes)?;
-            let model: Arc<dyn Recommender> = match inner.kind() == KIND {
-                true => Arc::new(Self::read_at(&inner, depth + 1)?),
-                false => crate::from_file(&inner)?.into(),
-            };
-            members.push(Member {
-                model,
-                name,
-                weight,
-            });
-        }
-        Self::of(header.mix, members)
+        let members = Members::read(NAME, file, header.names)?;
+        Ok(Box::new(Self::of(header.mix, members, header.weights)?))
     }
 
-    /// Each active member's own scores for someone.
-    fn member_scores(&self, member: &Member, who: Who<'_>, out: &mut [f32]) -> Result<()> {
-        match who {
-            Who::User(user) => member.model.score(user, out),
-            Who::History(history) => member.model.score_history(history, out),
-        }
+    /// The members that count, with their weights.
+    fn active(&self) -> impl Iterator<Item = (&Member, f32)> {
+        let all = self.members.list.iter().zip(self.weights.iter().copied());
+        all.filter(|(_, weight)| *weight > 0.0)
     }
 
     fn blend(&self, who: Who<'_>, out: &mut [f32]) -> Result<()> {
-        self.memory.check_scores(out)?;
-        let (seen, _) = self.memory.history_of(who)?;
+        self.memory().check_scores(out)?;
+        let (seen, _) = self.memory().history_of(who)?;
         out.fill(0.0);
         let mut own = vec![0.0; out.len()];
-        for member in self.members.iter().filter(|member| member.weight > 0.0) {
-            self.member_scores(member, who, &mut own)?;
+        for (member, weight) in self.active() {
+            member.scores(who, &mut own)?;
             self.mix.level(&mut own, &seen);
             for (sum, score) in out.iter_mut().zip(&own) {
-                *sum += member.weight * score;
+                *sum += weight * score;
             }
         }
         Ok(())
+    }
+
+    fn change(
+        &mut self,
+        change: impl Fn(&mut dyn Recommender) -> Result<Change>,
+    ) -> Result<Change> {
+        let (members, changed) = self.members.changed(NAME, change)?;
+        self.members = members;
+        Ok(changed)
     }
 }
 
@@ -305,7 +176,7 @@ impl Recommender for BlendModel {
     }
 
     fn memory(&self) -> &Memory {
-        &self.memory
+        &self.members.memory
     }
 
     fn score(&self, user: u32, out: &mut [f32]) -> Result<()> {
@@ -318,12 +189,12 @@ impl Recommender for BlendModel {
 
     /// The members' similarities, mixed like scores; members that cannot compare items are left out.
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
-        self.memory.check_item(item)?;
-        self.memory.check_scores(out)?;
+        self.memory().check_item(item)?;
+        self.memory().check_scores(out)?;
         out.fill(0.0);
         let mut own = vec![0.0; out.len()];
         let mut any = false;
-        for member in self.members.iter().filter(|member| member.weight > 0.0) {
+        for (member, weight) in self.active() {
             match member.model.similarity(item, &mut own) {
                 Err(Error::Unsupported { .. }) => continue,
                 other => other?,
@@ -331,15 +202,12 @@ impl Recommender for BlendModel {
             any = true;
             self.mix.level(&mut own, &[item]);
             for (sum, score) in out.iter_mut().zip(&own) {
-                *sum += member.weight * score;
+                *sum += weight * score;
             }
         }
         match any {
             true => Ok(()),
-            false => Err(Error::Unsupported {
-                model: self.name(),
-                what: "compare items",
-            }),
+            false => Err(self.unsupported("compare items")),
         }
     }
 
@@ -347,42 +215,16 @@ impl Recommender for BlendModel {
     /// its average item. With ranks, a member's share is divided among its parts that speak for the
     /// item, by their size.
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
-        self.memory.check_item(item)?;
-        let (seen, _) = self.memory.history_of(who)?;
-        let mut own = vec![0.0; self.memory.n_items()];
+        self.memory().check_item(item)?;
+        let (seen, _) = self.memory().history_of(who)?;
+        let mut own = vec![0.0; self.memory().n_items()];
         let mut all = Vec::new();
-        for member in self.members.iter().filter(|member| member.weight > 0.0) {
-            self.member_scores(member, who, &mut own)?;
+        for (member, weight) in self.active() {
+            member.scores(who, &mut own)?;
             let level = self.mix.level(&mut own, &seen);
             let parts = member.model.contributions(who, item)?;
-            let mut add = |reason: Reason, weight: f32| {
-                let reason = Reason::Member {
-                    model: member.name.clone(),
-                    reason: Box::new(reason),
-                };
-                all.push(Contribution::new(reason, weight));
-            };
-            match self.mix {
-                Mix::Scores => {
-                    for part in parts {
-                        add(part.reason, part.weight * level.scale * member.weight);
-                    }
-                    let average = -level.mean * level.scale * member.weight;
-                    add(Reason::Constant("less the average item"), average);
-                }
-                Mix::Ranks { .. } => {
-                    let share = own.get(item as usize).copied().unwrap_or_default() * member.weight;
-                    let positive = |part: &&Contribution| part.weight > 0.0;
-                    let total: f32 = parts.iter().filter(positive).map(|part| part.weight).sum();
-                    if total > 0.0 && total.is_finite() {
-                        for part in parts.iter().filter(positive) {
-                            add(part.reason.clone(), share * (part.weight / total));
-                        }
-                    } else {
-                        add(Reason::Constant("for its rank"), share);
-                    }
-                }
-            }
+            let levelled = own.get(item as usize).copied().unwrap_or_default();
+            all.extend(member.explain(self.mix, weight, level, levelled, &parts));
         }
         Ok(all)
     }
@@ -390,19 +232,25 @@ impl Recommender for BlendModel {
     fn to_file(&self) -> Result<ModelWriter<'_>> {
         let header = Header {
             mix: self.mix,
-            weights: self.members.iter().map(|member| member.weight).collect(),
-            names: self
-                .members
-                .iter()
-                .map(|member| member.name.clone())
-                .collect(),
+            weights: self.weights.clone(),
+            names: self.members.names(),
         };
-        let mut writer = ModelWriter::new(KIND, 1).config(&header)?;
-        for (at, member) in self.members.iter().enumerate() {
-            let bytes = member.model.to_file()?.to_bytes()?;
-            writer = writer.u8(format!("member.{at}"), &[bytes.len()], bytes)?;
-        }
-        Ok(writer)
+        self.members
+            .write(ModelWriter::new(KIND, 1).config(&header)?)
+    }
+
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        self.change(|model| model.update(events))
+    }
+
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        self.memory().user(user)?;
+        self.change(|model| model.forget_user(user))
+    }
+
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        self.memory().item(item)?;
+        self.change(|model| model.forget_item(item))
     }
 }
 
@@ -432,16 +280,6 @@ mod tests {
     });
 
     #[test]
-    fn ties_share_the_worst_rank_and_seen_items_do_not_count() {
-        let mut scores = [5.0, 3.0, 3.0, 9.0, 0.0];
-        Mix::Ranks { constant: 1.0 }.level(&mut scores, &[3]);
-        assert_eq!(scores, [1.0 / 2.0, 1.0 / 4.0, 1.0 / 4.0, 1.0, 1.0 / 5.0]);
-        let mut flat = [2.0; 3];
-        Mix::Scores.level(&mut flat, &[]);
-        assert_eq!(flat, [0.0; 3]);
-    }
-
-    #[test]
     fn what_cannot_be_blended_is_refused() {
         let log = crate::conformance::blocks_log();
         let other = Interactions::from_events([("a", "x", 1.0)]).unwrap();
@@ -468,11 +306,51 @@ mod tests {
     fn blends_nest_but_not_forever() {
         let log = crate::conformance::blocks_log();
         let mut model: Arc<dyn Recommender> = Arc::new(Popularity::default().fit(&log).unwrap());
-        for depth in 1..=5 {
+        for depth in 1..=9 {
             model = Arc::new(BlendModel::new(Mix::Scores, [(model, 1.0)]).unwrap());
             let bytes = model.to_file().unwrap().to_bytes().unwrap();
             let read = crate::from_file(&ModelFile::from_bytes(bytes).unwrap());
-            assert_eq!(read.is_ok(), depth <= 4, "{depth}");
+            assert_eq!(read.is_ok(), depth <= 8, "{depth}");
         }
+    }
+
+    #[test]
+    fn what_changes_in_the_members_changes_in_the_blend() {
+        let log = crate::conformance::blocks_log();
+        let mut model = BlendModel::new(Mix::Scores, members(&log).unwrap()).unwrap();
+        let news = [("u1", "i90", 2.0), ("new", "i4", 1.0), ("new", "i90", 1.0)];
+        let news = Interactions::from_events(news).unwrap();
+        let change = match model.update(&news) {
+            Err(Error::Unsupported { .. }) => return, // a member cannot, so neither can the blend
+            other => other.unwrap(),
+        };
+        assert_eq!(model.forget_user("u5").unwrap(), change);
+        model.forget_item("i7").unwrap();
+        assert_eq!(change, Change::Exact);
+        let left = model.memory().to_log().unwrap();
+        assert!(left.users().get("new").is_some() && left.users().get("u5").is_none());
+        let anew = BlendModel::new(Mix::Scores, members(&left).unwrap()).unwrap();
+        for user in ["new", "u1", "u20"] {
+            let (a, b) = (
+                model.recommend(user, 9).unwrap(),
+                anew.recommend(user, 9).unwrap(),
+            );
+            for (a, b) in a.iter().zip(&b) {
+                assert!((a.score - b.score).abs() < 1e-3, "{a:?} {b:?}");
+            }
+        }
+        // A member that cannot learn leaves the blend as it was.
+        let random: Arc<dyn Recommender> = Arc::new(crate::Random::default().fit(&log).unwrap());
+        let mut list = members(&log).unwrap();
+        list.push((random, 1.0));
+        let mut model = BlendModel::new(Mix::ranks(), list).unwrap();
+        let before = model.recommend("u2", 5).unwrap();
+        if model.update(&news).is_err() {
+            assert_eq!(model.recommend("u2", 5).unwrap(), before);
+        }
+        assert!(matches!(
+            model.forget_user("nobody"),
+            Err(Error::UnknownUser { .. })
+        ));
     }
 }

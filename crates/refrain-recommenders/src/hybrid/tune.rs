@@ -18,22 +18,25 @@ const POOL: usize = 100;
 /// One user's candidates.
 pub(super) struct Case {
     /// Which candidates are relevant.
-    relevant: Vec<bool>,
-    /// [candidate, member]
-    scores: Vec<f32>,
-    n_relevant: usize,
+    pub relevant: Vec<bool>,
+    /// [candidate, member, mix]
+    pub scores: Vec<f32>,
+    pub n_relevant: usize,
+    /// How long the user's history is.
+    pub history: usize,
 }
 
 impl Case {
-    /// The levelled scores of one user's candidates; `relevant` is ascending.
+    /// One user's candidates, with each member's scores levelled by each of `mixes`; `relevant` is
+    /// ascending.
     pub(super) fn new(
         members: &[&dyn Recommender],
-        mix: Mix,
+        mixes: &[Mix],
         user: u32,
         seen: &[u32],
         relevant: &[u32],
     ) -> Result<Self> {
-        let mut levelled = Vec::with_capacity(members.len());
+        let mut levelled = Vec::with_capacity(members.len() * mixes.len());
         let mut pool = Vec::new();
         for member in members {
             let mut scores = vec![0.0; member.items().len()];
@@ -43,8 +46,11 @@ impl Case {
                     .iter()
                     .map(|s| s.index),
             );
-            mix.level(&mut scores, seen);
-            levelled.push(scores);
+            for mix in mixes {
+                let mut own = scores.clone();
+                mix.level(&mut own, seen);
+                levelled.push(own);
+            }
         }
         pool.sort_unstable();
         pool.dedup();
@@ -60,10 +66,11 @@ impl Case {
             relevant: flags.collect(),
             scores,
             n_relevant: relevant.len(),
+            history: seen.len(),
         })
     }
 
-    fn ndcg(&self, weights: &[f32], k: usize) -> f64 {
+    pub(super) fn ndcg(&self, weights: &[f32], k: usize) -> f64 {
         let mut best = TopK::new(k);
         for (candidate, row) in (0u32..).zip(self.scores.chunks_exact(weights.len().max(1))) {
             best.push(candidate, row.iter().zip(weights).map(|(s, w)| s * w).sum());
@@ -138,6 +145,7 @@ mod tests {
                 scores: scores.collect(),
                 relevant,
                 n_relevant: 3,
+                history: 9,
             }
         };
         let cases: Vec<Case> = (0..20).map(case).collect();

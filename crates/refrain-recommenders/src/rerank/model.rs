@@ -261,6 +261,10 @@ impl Recommender for Reranked {
         self.model.similarity(item, out)
     }
 
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.model.user_similarity(user, out)
+    }
+
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
         self.model.contributions(who, item)
     }

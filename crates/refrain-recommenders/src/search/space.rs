@@ -429,7 +429,7 @@ mod tests {
             Space::new().linear("x", 2.0..=1.0),
             Space::new().linear("x", f64::NAN..=1.0),
             Space::new().int_log("x", 0..=1),
-            Space::new().int("x", 2..=1),
+            Space::new().int("x", RangeInclusive::new(2, 1)),
             Space::new().choice("x", Vec::<String>::new()),
             Space::new().int("x", 1..=2).int("x", 1..=2),
         ] {

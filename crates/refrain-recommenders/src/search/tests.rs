@@ -250,7 +250,7 @@ fn settings_out_of_range_are_refused() {
             ..search()
         },
         Search {
-            space: Space::new().int("n", 2..=1),
+            space: Space::new().int("n", std::ops::RangeInclusive::new(2, 1)),
             ..search()
         },
     ] {
