@@ -37,6 +37,7 @@
 //! | two or more of these | [`Blend`] | weights fitted on validation data; also [stacked](StackModel), [by history length](SwitchModel), [in stages](CascadeModel) |
 //! | nothing about someone | [`Popularity`] | with a half-life: what is popular now |
 //! | times, and what comes next | [`SessionKnn`], [`Markov`] | the order of a history; a new session counts at once |
+//! | ratings, and want to predict them | [`SvdPlusPlus`], [`RatingBlend`] | see [`RatingPredictor`] for all of them |
 //! | a metric you want to understand | [`Random`] | the floor |
 //!
 //! # Someone new
@@ -179,8 +180,10 @@ pub use probability::{Method, Probabilities, ProbabilityModel};
 pub use query::Query;
 pub use random::{Random, RandomModel};
 pub use ratings::{
-    Baseline, BaselineModel, BiasedMf, BiasedMfModel, RatingPredictor, RatingReport, RatingScale,
-    UserRatings, cross_validate_ratings, evaluate_ratings,
+    Baseline, BaselineModel, BiasedMf, BiasedMfModel, ExplicitAls, ExplicitAlsModel, KnnBaseline,
+    KnnBaselineModel, Neighbours, Nmf, NmfModel, RatingBlend, RatingBlendModel, RatingPredictor,
+    RatingReport, RatingScale, SlopeOne, SlopeOneModel, SvdPlusPlus, SvdPlusPlusModel, UserRatings,
+    cross_validate_ratings, evaluate_ratings,
 };
 pub use recommender::{Change, Recommendation, Recommender, SimilarUser};
 pub use rerank::{Alike, Calibrate, Debias, Explore, Groups, Mmr, Rerank, Reranked, Rules};

@@ -7,7 +7,7 @@ use crate::{Error, Recommender, Result};
 
 pub(crate) type Reader = fn(&ModelFile) -> Result<Box<dyn Recommender>>;
 
-/// Every kind of model file this crate writes, and who reads it.
+/// The kinds of model files this crate writes, and who reads them; ratings have a list of their own.
 const KINDS: &[(&str, Reader)] = &[
     crate::als::READER,
     crate::content::READER,
@@ -24,8 +24,6 @@ const KINDS: &[(&str, Reader)] = &[
     crate::popularity::READER,
     crate::probability::READER,
     crate::random::READER,
-    crate::ratings::BASELINE,
-    crate::ratings::BIASED_MF,
     crate::rerank::READER,
     crate::sequential::MARKOV,
     crate::sequential::SESSION_KNN,
@@ -45,7 +43,8 @@ pub fn load(path: impl AsRef<Path>) -> Result<Box<dyn Recommender>> {
 /// # Errors
 /// As [`load`].
 pub fn from_file(file: &ModelFile) -> Result<Box<dyn Recommender>> {
-    match KINDS.iter().find(|(kind, _)| *kind == file.kind()) {
+    let mut kinds = KINDS.iter().chain(crate::ratings::READERS);
+    match kinds.find(|(kind, _)| *kind == file.kind()) {
         Some((_, read)) => read(file),
         None => Err(Error::UnknownKind {
             origin: file.origin().to_string(),

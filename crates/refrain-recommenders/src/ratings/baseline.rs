@@ -109,7 +109,7 @@ impl Baseline {
         })
     }
 
-    fn ridges(&self) -> (Ridge, Ridge) {
+    pub(super) fn ridges(&self) -> (Ridge, Ridge) {
         let ridge = |lambda: f32| Ridge {
             bias: Some(f64::from(lambda)),
             factors: 0.0,
@@ -194,7 +194,7 @@ impl BaselineModel {
 
 linear_model!(BaselineModel, NAME, KIND, exact);
 
-pub(crate) const READER: (&str, crate::load::Reader) = (KIND, BaselineModel::read);
+pub(super) const READER: (&str, crate::load::Reader) = (KIND, BaselineModel::read);
 
 #[cfg(test)]
 mod tests {

@@ -177,7 +177,7 @@ impl BiasedMfModel {
 
 linear_model!(BiasedMfModel, NAME, KIND, approximate);
 
-pub(crate) const READER: (&str, crate::load::Reader) = (KIND, BiasedMfModel::read);
+pub(super) const READER: (&str, crate::load::Reader) = (KIND, BiasedMfModel::read);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@
 //! The `y` are SVD++'s; the other models have none. `b_u` and `p_u` of everyone are the exact
 //! solution of their row ([`Ridge`]), which makes a fold-in of the same ratings the stored user.
 
+use rayon::prelude::*;
 use refrain_core::{ModelFile, ModelWriter, kernels};
 use refrain_data::Interactions;
 
@@ -28,6 +29,8 @@ pub(super) struct Linear {
     pub items: Side,
     /// y, items × width; empty without.
     pub implied: Vec<f32>,
+    /// Without mean and biases: the mean factors of users and of items, for who and what is unknown.
+    typical: (Vec<f32>, Vec<f32>),
 }
 
 /// Someone as the model sees them.
@@ -56,6 +59,13 @@ impl Linear {
             users,
             items,
             implied,
+            typical: Default::default(),
+        }
+    }
+
+    fn find_typical(&mut self) {
+        if self.ridges.0.bias.is_none() {
+            self.typical = (typical(&self.users), typical(&self.items));
         }
     }
 
@@ -90,6 +100,12 @@ impl Linear {
     }
 
     fn person(&self, rated: &[u32], ratings: &[f32]) -> Result<Person> {
+        if rated.is_empty() && !self.typical.0.is_empty() {
+            return Ok(Person {
+                bias: 0.0,
+                factors: self.typical.0.clone(),
+            });
+        }
         let implied = self.implied_by(rated);
         let targets = self.targets(rated, ratings, &implied);
         let solved = self.ridges.0.solve(&self.items, rated, &targets);
@@ -112,7 +128,7 @@ impl Linear {
 
     /// Solves all users again.
     pub(super) fn solve_users(&mut self) -> Result<()> {
-        use rayon::prelude::*;
+        self.typical = Default::default();
         let people: Vec<Person> = (0..self.memory.n_users() as u32)
             .into_par_iter()
             .map(|user| {
@@ -123,6 +139,7 @@ impl Linear {
         for (user, person) in (0u32..).zip(people) {
             self.users.set(user, person.bias, &person.factors);
         }
+        self.find_typical();
         Ok(())
     }
 
@@ -130,6 +147,9 @@ impl Linear {
         match who {
             Who::User(user) => {
                 self.memory.check_user(user)?;
+                if self.memory.history(user).0.is_empty() {
+                    return self.person(&[], &[]);
+                }
                 Ok(Person {
                     bias: self.users.bias(user),
                     factors: self.users.row(user).to_vec(),
@@ -159,7 +179,11 @@ impl Linear {
     pub(super) fn rating(&self, who: Who<'_>, item: Option<u32>) -> Result<f32> {
         let person = self.of(who)?;
         let Some(item) = item else {
-            return Ok(self.mean + person.bias);
+            let taste = match self.typical.1.is_empty() {
+                true => 0.0,
+                false => kernels::dot(&person.factors, &self.typical.1),
+            };
+            return Ok(taste + (self.mean + person.bias));
         };
         self.memory.check_item(item)?;
         let taste = match self.items.width {
@@ -202,10 +226,14 @@ impl Linear {
             ),
             Contribution::new(Reason::Constant("how the user rates"), person.bias),
         ];
+        let toward = self.items.row(item);
+        if rated.is_empty() && !self.typical.0.is_empty() {
+            let part = kernels::dot(&self.typical.0, toward);
+            all.push(Contribution::new(Reason::Constant("the usual taste"), part));
+        }
         if self.items.width == 0 || rated.is_empty() {
             return Ok(all);
         }
-        let toward = self.items.row(item);
         let implied = self.implied_by(&rated);
         let targets = self.targets(&rated, &ratings, &implied);
         let parts = self
@@ -319,7 +347,7 @@ impl Linear {
                 width,
             })
         };
-        Ok(Self {
+        let mut model = Self {
             scale,
             mean,
             ridges,
@@ -330,8 +358,25 @@ impl Linear {
                 false => Vec::new(),
             },
             memory,
-        })
+            typical: Default::default(),
+        };
+        model.find_typical();
+        Ok(model)
     }
+}
+
+/// The mean of the rows that are not zero: those with ratings.
+fn typical(side: &Side) -> Vec<f32> {
+    let mut sum = vec![0.0; side.width];
+    let mut n = 0;
+    for row in side.factors.chunks_exact(side.width.max(1)) {
+        if row.iter().any(|&x| x != 0.0) {
+            kernels::axpy(1.0, row, &mut sum);
+            n += 1;
+        }
+    }
+    kernels::scale(1.0 / n.max(1) as f32, &mut sum);
+    sum
 }
 
 /// A tensor whose values are all finite.

@@ -23,21 +23,43 @@
 //! **Unseen.** An unknown person is one without a history: the item's mean tendency is left. An
 //! unknown item leaves the person's. Neither leaves the average rating. No prediction is NaN.
 
+mod alternate;
 mod baseline;
 mod biased_mf;
+mod blend;
 mod evaluate;
+mod explicit_als;
+mod knn_baseline;
 mod linear;
+mod nmf;
 mod predictor;
 mod ridge;
 mod sgd;
+mod slope_one;
+mod svd_plus_plus;
 
 pub use baseline::{Baseline, BaselineModel};
 pub use biased_mf::{BiasedMf, BiasedMfModel};
+pub use blend::{RatingBlend, RatingBlendModel};
 pub use evaluate::{RatingReport, UserRatings, cross_validate_ratings, evaluate_ratings};
+pub use explicit_als::{ExplicitAls, ExplicitAlsModel};
+pub use knn_baseline::{KnnBaseline, KnnBaselineModel, Neighbours};
+pub use nmf::{Nmf, NmfModel};
 pub use predictor::{RatingPredictor, RatingScale};
+pub use slope_one::{SlopeOne, SlopeOneModel};
+pub use svd_plus_plus::{SvdPlusPlus, SvdPlusPlusModel};
 
-pub(crate) use baseline::READER as BASELINE;
-pub(crate) use biased_mf::READER as BIASED_MF;
+/// Every kind of model file this family writes, and who reads it.
+pub(crate) const READERS: &[(&str, crate::load::Reader)] = &[
+    baseline::READER,
+    biased_mf::READER,
+    blend::READER,
+    explicit_als::READER,
+    knn_baseline::READER,
+    nmf::READER,
+    slope_one::READER,
+    svd_plus_plus::READER,
+];
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -297,9 +297,23 @@ impl Ridge {
             let score: f64 = along.map(|(&q, x)| f64::from(q) * x).sum();
             (target - x.bias - score).powi(2)
         });
-        let square: f64 = x.factors.iter().map(|x| x * x).sum();
-        let penalty = self.bias.unwrap_or(0.0) * x.bias * x.bias + self.factors * square;
-        errors.sum::<f64>() + self.scale(rated.len()) * penalty
+        let size = self.size(x.bias, x.factors.iter().copied());
+        errors.sum::<f64>() + self.scale(rated.len()) * size
+    }
+
+    fn size(&self, bias: f64, factors: impl Iterator<Item = f64>) -> f64 {
+        let square: f64 = factors.map(|x| x * x).sum();
+        self.bias.unwrap_or(0.0) * bias * bias + self.factors * square
+    }
+
+    /// The penalty of all rows of a side.
+    pub(super) fn penalty(&self, side: &Side, ratings: &Csr) -> f64 {
+        let row = |row: u32| {
+            let factors = side.row(row).iter().map(|&x| f64::from(x));
+            let size = self.size(f64::from(side.bias(row)), factors);
+            self.scale(ratings.row(row).0.len()) * size
+        };
+        (0..side.rows() as u32).map(row).sum()
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) fn finds_tastes(model: &dyn RatingPredictor) {
 }
 
 /// Whoever asks for whatever gets a rating on the scale.
-fn never_nan(model: &dyn RatingPredictor) {
+pub(crate) fn never_nan(model: &dyn RatingPredictor) {
     let scale = model.scale();
     let sound = |rating: f32| assert!(rating >= scale.min && rating <= scale.max, "{rating}");
     for user in ["u0", "nobody"] {

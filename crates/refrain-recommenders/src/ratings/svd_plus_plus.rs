@@ -1,0 +1,231 @@
+//! SVD++: matrix factorisation that also hears what was rated, whatever the rating.
+//!
+//! ```text
+//! r(u, i) = μ + b_u + b_i + (p_u + |N(u)|^-½ Σ_{j ∈ N(u)} y_j) · q_i
+//! ```
+//!
+//! Which films someone chose to rate tells their taste too, and most of it for people with few
+//! ratings: each item has a second vector y that its raters share. Koren, *Factorization meets the
+//! neighborhood: a multifaceted collaborative filtering model*, 2008. When the epochs end, users are
+//! solved exactly with the items held, at the same penalty: what a stored user is, a fold-in of the
+//! same ratings is too.
+//!
+//! **When.** The best single rating model of this crate.
+//!
+//! **Cost.** 16 · ratings · f floating-point operations an epoch on one thread: the steps of the `y` are
+//! taken once a visit to a user, not once a rating, which would cost the square of the user's
+//! ratings. Memory: 4 bytes × f × (users + 2 · items).
+//!
+//! **Determinism.** The same bits for a seed, whatever the number of threads.
+//!
+//! **Defaults.** Chosen on a random split inside the training part of MovieLens-100K.
+
+use refrain_core::{ModelFile, Monitor};
+use refrain_data::Interactions;
+use serde::{Deserialize, Serialize};
+
+use super::RatingScale;
+use super::linear::{Linear, linear_model};
+use super::predictor::mean_rating;
+use super::ridge::Ridge;
+use super::sgd::Sgd;
+use crate::{Memory, Recommender, Result};
+
+const KIND: &str = "recommenders.svd_plus_plus";
+const NAME: &str = "SVD++";
+
+/// Settings of SVD++.
+///
+/// ```
+/// use refrain_recommenders::{SvdPlusPlus, RatingPredictor};
+/// # let log = refrain_data::Interactions::from_events(
+/// #     (0..600).map(|n| (n / 20, (n * n + n / 20) % 30, (n % 5 + 1) as f32)))?;
+/// let model = SvdPlusPlus { factors: 8, ..SvdPlusPlus::default() }.fit(&log)?;
+/// let stars = model.predict("3", "7")?;
+/// assert!((1.0..=5.0).contains(&stars));
+/// # Ok::<(), refrain_recommenders::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SvdPlusPlus {
+    /// Length of a user's and an item's vectors, 1 to 4096.
+    pub factors: usize,
+    /// How often each rating is visited.
+    pub epochs: usize,
+    /// How far a step goes.
+    pub learning_rate: f32,
+    /// What the learning rate is multiplied by after each epoch.
+    pub decay: f32,
+    /// λ: pulls factors to zero, once per rating.
+    pub regularization: f32,
+    /// λ_b: pulls biases to zero, once per rating.
+    pub bias_regularization: f32,
+    /// Standard deviation of the initial factors.
+    pub init_deviation: f32,
+    /// The ratings there are; `None`: from the lowest to the highest in the log.
+    pub scale: Option<RatingScale>,
+    /// Of the initial factors and the order of ratings.
+    pub seed: u64,
+}
+
+impl Default for SvdPlusPlus {
+    fn default() -> Self {
+        Self {
+            factors: 64,
+            epochs: 60,
+            learning_rate: 0.01,
+            decay: 0.97,
+            regularization: 0.1,
+            bias_regularization: 0.02,
+            init_deviation: 0.1,
+            scale: None,
+            seed: 42,
+        }
+    }
+}
+
+impl SvdPlusPlus {
+    /// Fits biases and factors.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for a setting out of range,
+    /// [`Error::Data`](crate::Error::Data) for an empty log,
+    /// [`Error::Diverged`](crate::Error::Diverged) when steps are too large.
+    pub fn fit(&self, log: &Interactions) -> Result<SvdPlusPlusModel> {
+        self.fit_with(log, &Monitor::silent())
+    }
+
+    /// As [`fit`](Self::fit), telling `monitor` the training error of each epoch.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and [`Error::Core`](crate::Error::Core) when cancelled.
+    pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<SvdPlusPlusModel> {
+        let sgd = self.sgd();
+        sgd.check()?;
+        let memory = Memory::new(log);
+        let scale = RatingScale::of(self.scale, &memory, NAME)?;
+        let mean = mean_rating(&memory);
+        let learned = sgd.train(&memory, mean, monitor)?;
+        let (items, implied) = (learned.items, learned.implied);
+        let mut core = Linear::new(memory, scale, mean, self.ridges(), items, implied);
+        core.solve_users()?;
+        Ok(SvdPlusPlusModel {
+            config: self.clone(),
+            core,
+            errors: learned.errors,
+        })
+    }
+
+    fn sgd(&self) -> Sgd {
+        Sgd {
+            model: NAME,
+            factors: self.factors,
+            epochs: self.epochs,
+            learning_rate: self.learning_rate,
+            decay: self.decay,
+            regularization: self.regularization,
+            bias_regularization: self.bias_regularization,
+            init_deviation: self.init_deviation,
+            seed: self.seed,
+            implicit: true,
+        }
+    }
+
+    fn ridges(&self) -> (Ridge, Ridge) {
+        let ridge = Ridge {
+            bias: Some(f64::from(self.bias_regularization)),
+            factors: f64::from(self.regularization),
+            exponent: 1.0,
+            nonnegative: false,
+        };
+        (ridge, ridge)
+    }
+}
+
+/// Fitted SVD++. A score is a predicted rating, not yet clamped, and compares
+/// across users.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SvdPlusPlusModel {
+    config: SvdPlusPlus,
+    core: Linear,
+    errors: Vec<f64>,
+}
+
+impl SvdPlusPlusModel {
+    /// The settings it was fitted with.
+    pub fn config(&self) -> &SvdPlusPlus {
+        &self.config
+    }
+
+    /// The root of the mean squared error met in each epoch, on training ratings. Empty for a loaded
+    /// model.
+    pub fn training_errors(&self) -> &[f64] {
+        &self.errors
+    }
+
+    pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
+        file.expect(KIND, 1)?;
+        let config: SvdPlusPlus = file.config()?;
+        config.sgd().check()?;
+        let core = Linear::read(file, config.factors, true, config.ridges())?;
+        let errors = Vec::new();
+        Ok(Box::new(Self {
+            config,
+            core,
+            errors,
+        }))
+    }
+}
+
+linear_model!(SvdPlusPlusModel, NAME, KIND, approximate);
+
+pub(super) const READER: (&str, crate::load::Reader) = (KIND, SvdPlusPlusModel::read);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ratings::tests::tastes;
+    use crate::{Change, Error, RatingPredictor};
+
+    // General: what was not rated says nothing to this model, and all ratings of the suite's
+    // checkerboard are alike. `finds_tastes` has the ratings to find one.
+    crate::conformance!(default, general, |log| SvdPlusPlus {
+        factors: 6,
+        ..SvdPlusPlus::default()
+    }
+    .fit(log));
+
+    #[test]
+    fn finds_tastes() {
+        crate::ratings::tests::finds_tastes(&SvdPlusPlus::default().fit(&tastes().0).unwrap());
+    }
+
+    #[test]
+    fn too_large_a_step_is_an_error() {
+        let wild = SvdPlusPlus {
+            learning_rate: 3.0,
+            ..SvdPlusPlus::default()
+        };
+        let error = wild.fit(&tastes().0).unwrap_err();
+        assert!(matches!(error, Error::Diverged { .. }), "{error}");
+    }
+
+    #[test]
+    fn new_items_and_users_find_their_place() {
+        let (log, _) = tastes();
+        let mut model = SvdPlusPlus::default().fit(&log).unwrap();
+        let more = [("new", "i0", 5.0), ("new", "i1", 1.0), ("u0", "fresh", 5.0)];
+        let more = Interactions::from_events(more).unwrap();
+        assert_eq!(model.update(&more).unwrap(), Change::Approximate);
+        assert!(model.predict("new", "i2").unwrap() > model.predict("new", "i3").unwrap());
+        model.forget_item("fresh").unwrap();
+        model.forget_user("new").unwrap();
+        assert_eq!(model.items().len(), log.n_items());
+        let bytes = model.to_file().unwrap().to_bytes().unwrap();
+        let loaded = crate::from_file(&ModelFile::from_bytes(bytes).unwrap()).unwrap();
+        let (a, b) = (loaded.ratings().unwrap(), &model);
+        assert_eq!(
+            a.predict("u1", "i4").unwrap(),
+            b.predict("u1", "i4").unwrap()
+        );
+    }
+}
