@@ -48,7 +48,7 @@ mod factors;
 mod model;
 #[cfg(test)]
 mod reference;
-mod simd;
+pub(crate) mod simd;
 #[cfg(test)]
 mod simd_tests;
 mod solve;

@@ -28,11 +28,13 @@
 //!
 //! | you have | take | why |
 //! |---|---|---|
+//! | a log, and the top of the list counts | [`Warp`], [`Bpr`] | trained to rank |
 //! | a log of who had what | [`Als`] | the best single model on most logs; small and fast to ask |
 //! | the same, and reasons matter | [`ItemKnn`] | “because of X”; no training for new users |
 //! | up to some ten thousand items | [`Ease`], [`Slim`] | hard to beat there; SLIM keeps few weights |
 //! | a few items that everybody has | [`Rp3Beta`] | as cheap as item-kNN, and reaches the long tail |
 //! | few users, many items | [`UserKnn`] | like-minded people vote |
+//! | features and a log; new items and users | [`LightFm`] | places those who have no history yet |
 //! | features of items, new items | [`ContentBased`] | needs no one to have had an item |
 //! | two or more of these | [`Blend`] | weights fitted on validation data; also [stacked](StackModel), [by history length](SwitchModel), [in stages](CascadeModel) |
 //! | nothing about someone | [`Popularity`] | with a half-life: what is popular now |
@@ -148,6 +150,7 @@ mod popularity;
 mod probability;
 mod query;
 mod random;
+mod ranking;
 mod ratings;
 mod recommender;
 mod rerank;
@@ -179,6 +182,10 @@ pub use popularity::{Popularity, PopularityModel};
 pub use probability::{Method, Probabilities, ProbabilityModel};
 pub use query::Query;
 pub use random::{Random, RandomModel};
+pub use ranking::{
+    Bpr, FactorConfig, FactorModel, FactorizationMachine, FeatureConfig, FeatureModel, KosWarp,
+    LightFm, LogisticMf, Negatives, Optimizer, RankingLoss, Warp,
+};
 pub use ratings::{
     Baseline, BaselineModel, BiasedMf, BiasedMfModel, ExplicitAls, ExplicitAlsModel, KnnBaseline,
     KnnBaselineModel, Neighbours, Nmf, NmfModel, RatingBlend, RatingBlendModel, RatingPredictor,

@@ -24,6 +24,8 @@ const KINDS: &[(&str, Reader)] = &[
     crate::popularity::READER,
     crate::probability::READER,
     crate::random::READER,
+    crate::ranking::FACTORS,
+    crate::ranking::FEATURES,
     crate::rerank::READER,
     crate::sequential::MARKOV,
     crate::sequential::SESSION_KNN,

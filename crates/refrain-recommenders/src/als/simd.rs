@@ -7,16 +7,16 @@
 use pulp::Simd;
 
 /// Rows are padded to a multiple of this many floats: one AVX-512 register, one cache line.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// `factors` rounded up to whole [`LANES`].
-pub(super) fn padded(factors: usize) -> usize {
+pub(crate) fn padded(factors: usize) -> usize {
     factors.div_ceil(LANES) * LANES
 }
 
 /// Floats that start on a cache line.
 #[derive(Default)]
-pub(super) struct Aligned {
+pub(crate) struct Aligned {
     data: Vec<f32>,
     start: usize,
     len: usize,
@@ -24,14 +24,14 @@ pub(super) struct Aligned {
 
 impl Aligned {
     /// `len` zeros.
-    pub(super) fn zeros(len: usize) -> Self {
+    pub(crate) fn zeros(len: usize) -> Self {
         let mut new = Self::default();
         new.grow(len);
         new
     }
 
     /// Makes room for `len` floats; what was inside is lost when it has to grow.
-    pub(super) fn grow(&mut self, len: usize) {
+    pub(crate) fn grow(&mut self, len: usize) {
         if len > self.len || self.data.is_empty() {
             self.data = vec![0.0; len + LANES];
             self.start = self.data.as_ptr().align_offset(64).min(LANES);
@@ -56,18 +56,18 @@ impl std::ops::DerefMut for Aligned {
 }
 
 #[inline(always)]
-pub(super) fn vectors<S: Simd>(x: &[f32]) -> &[S::f32s] {
+pub(crate) fn vectors<S: Simd>(x: &[f32]) -> &[S::f32s] {
     S::as_simd_f32s(x).0
 }
 
 #[inline(always)]
-pub(super) fn vectors_mut<S: Simd>(x: &mut [f32]) -> &mut [S::f32s] {
+pub(crate) fn vectors_mut<S: Simd>(x: &mut [f32]) -> &mut [S::f32s] {
     S::as_mut_simd_f32s(x).0
 }
 
 /// `a · b`
 #[inline(always)]
-pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let (a, b) = (vectors::<S>(a), vectors::<S>(b));
     let zero = simd.splat_f32s(0.0);
     let (mut even, mut odd) = (zero, zero);
@@ -85,7 +85,7 @@ pub(super) fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
 
 /// `y += alpha x`
 #[inline(always)]
-pub(super) fn axpy<S: Simd>(simd: S, alpha: f32, x: &[f32], y: &mut [f32]) {
+pub(crate) fn axpy<S: Simd>(simd: S, alpha: f32, x: &[f32], y: &mut [f32]) {
     let alpha = simd.splat_f32s(alpha);
     for (y, &x) in vectors_mut::<S>(y).iter_mut().zip(vectors::<S>(x)) {
         *y = simd.mul_add_f32s(alpha, x, *y);
@@ -302,13 +302,13 @@ fn panel_block<S: Simd, const N: usize>(
 }
 
 /// How many rows the Gram kernel packs at a time: 16 columns of them are 8 KiB.
-pub(super) const PACK: usize = 128;
+pub(crate) const PACK: usize = 128;
 
 /// `gram += rowsᵀ rows`, its blocks of 16 columns at and below the diagonal only.
 ///
 /// `rows` is n × stride, `gram` stride × stride, `pack` at least `128 · stride` floats of scratch.
 #[inline(always)]
-pub(super) fn add_gram<S: Simd>(
+pub(crate) fn add_gram<S: Simd>(
     simd: S,
     rows: &[f32],
     stride: usize,
@@ -378,7 +378,7 @@ pub(super) fn into_panels(square: &[f32], stride: usize) -> Vec<f32> {
 /// Factors a symmetric positive matrix, given by its lower triangle, as `L Lᵀ`, in place; the
 /// upper triangle is overwritten with zeros. Returns whether every pivot was positive.
 #[inline(always)]
-pub(super) fn cholesky<S: Simd>(simd: S, a: &mut [f32], n: usize, stride: usize) -> bool {
+pub(crate) fn cholesky<S: Simd>(simd: S, a: &mut [f32], n: usize, stride: usize) -> bool {
     // Right-looking on the rows of Lᵀ: mirror the triangle, then eliminate with whole vectors.
     for i in 0..n {
         for j in i + 1..n {
@@ -412,7 +412,7 @@ pub(super) fn cholesky<S: Simd>(simd: S, a: &mut [f32], n: usize, stride: usize)
 
 /// Solves `Uᵀ U x = b` in place, with the rows of `U` as [`cholesky`] leaves them.
 #[inline(always)]
-pub(super) fn cholesky_solve<S: Simd>(simd: S, u: &[f32], n: usize, stride: usize, x: &mut [f32]) {
+pub(crate) fn cholesky_solve<S: Simd>(simd: S, u: &[f32], n: usize, stride: usize, x: &mut [f32]) {
     for k in 0..n {
         let row = &u[k * stride..][..stride];
         let value = x[k] / row[k];

@@ -1,0 +1,131 @@
+//! k-OS WARP: WARP for the k-th best of a few of the user's items.
+//!
+//! For every event `of` items of the user are drawn and the k-th best by score takes the place of i in
+//! [`Warp`](crate::Warp)'s step. With a small k the items that already score well count, so the very
+//! top becomes precise at the cost of the user's odd tastes; with a large k no item of the user is left
+//! behind. Weston, Yee and Weiss, *Learning to rank recommendations with the k-order statistic loss*,
+//! 2013.
+//!
+//! **When.** Long histories, and the first one or two places are all that is shown.
+//!
+//! **Weights.** An event of a weight above 0 was had, however large; one of 0 or below was not, and may
+//! be drawn as a negative.
+//!
+//! **Cost.** An epoch takes a step for each event, as WARP's and
+//! 2 · f floating-point operations for each of the `of` items. Memory: 4 bytes × f × (users + items), twice
+//! while learning, and 8 bytes an event on top of the log.
+//!
+//! **Determinism.** The same bits for any number of threads, on processors with the same vector width.
+//!
+//! **Defaults.** Chosen on MovieLens-100K by a validation split inside the training part.
+
+use refrain_core::Monitor;
+use refrain_data::Interactions;
+use serde::{Deserialize, Serialize};
+
+use super::engine::Settings;
+use super::objective::Objective;
+use super::{FactorConfig, FactorModel, Negatives, Optimizer};
+use crate::Result;
+
+/// Settings of k-OS WARP.
+///
+/// ```
+/// use refrain_recommenders::{KosWarp, Recommender};
+/// # let log = refrain_data::Interactions::from_events(
+/// #     [("ann", "reel", 3.0), ("ann", "jig", 1.0), ("bob", "reel", 2.0), ("bob", "air", 1.0)])?;
+/// let model = KosWarp { factors: 8, ..KosWarp::default() }.fit(&log)?;
+/// let best = model.recommend("ann", 5)?;
+/// assert_eq!(best[0].item, "air"); // ann had the other two
+/// # Ok::<(), refrain_recommenders::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KosWarp {
+    /// Length of a user's and an item's vector, 1 to 4095; a bias comes on top.
+    pub factors: usize,
+    /// How often each event is learned from.
+    pub epochs: usize,
+    /// Size of the first epoch's steps; it falls linearly to near 0.
+    pub learning_rate: f32,
+    /// How strongly each step pulls the rows it touches to zero.
+    pub regularization: f32,
+    /// How the size of a step is chosen.
+    pub optimizer: Optimizer,
+    /// Which of the drawn items counts, from the best: 1 to `of`.
+    pub k: u32,
+    /// How many of the user's items are drawn.
+    pub of: u32,
+    /// After so many draws without a violation the event is let go.
+    pub trials: u32,
+    /// Standard deviation of the initial factors, times √f.
+    pub init_scale: f32,
+    /// Of the initial factors and of all draws.
+    pub seed: u64,
+}
+
+impl Default for KosWarp {
+    fn default() -> Self {
+        Self {
+            factors: 64,
+            epochs: 30,
+            learning_rate: 0.05,
+            regularization: 0.08,
+            optimizer: Optimizer::Sgd,
+            k: 5,
+            of: 10,
+            trials: 20,
+            init_scale: 0.1,
+            seed: 42,
+        }
+    }
+}
+
+impl KosWarp {
+    /// Learns from the log.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for a setting out of range,
+    /// [`Error::Data`](crate::Error::Data) for a log without events of a weight above 0,
+    /// [`Error::Diverged`](crate::Error::Diverged) when factors leave all bounds.
+    pub fn fit(&self, log: &Interactions) -> Result<FactorModel> {
+        self.fit_with(log, &Monitor::silent())
+    }
+
+    /// As [`fit`](Self::fit), telling `monitor` the mean loss of each epoch.
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit), and [`Error::Core`](crate::Error::Core) when cancelled.
+    pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<FactorModel> {
+        FactorConfig::KosWarp(self.clone()).fit(log, monitor)
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        Settings {
+            model: "k-OS WARP",
+            factors: self.factors,
+            epochs: self.epochs,
+            learning_rate: self.learning_rate,
+            regularization: self.regularization,
+            optimizer: self.optimizer,
+            negatives: Negatives::Uniform,
+            objective: Objective::KosWarp {
+                k: self.k,
+                of: self.of,
+                trials: self.trials,
+            },
+            init_scale: self.init_scale,
+            seed: self.seed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::conformance!(small, personal, |log| KosWarp {
+        factors: 4,
+        ..KosWarp::default()
+    }
+    .fit(log));
+}
