@@ -74,6 +74,12 @@ pub enum Error {
         /// What was seen, and what to change.
         reason: String,
     },
+    /// The device refused to compute or to return a value.
+    #[error("the device failed: {reason}")]
+    Device {
+        /// What it said.
+        reason: String,
+    },
     /// Two things that do not share their users and items.
     #[error("{left} and {right} do not have the same {what}; splits of one log do")]
     Mismatch {

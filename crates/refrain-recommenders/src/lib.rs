@@ -193,8 +193,15 @@ pub use ratings::{
     cross_validate_ratings, evaluate_ratings,
 };
 pub use recommender::{Change, Recommendation, Recommender, SimilarUser};
+#[cfg(feature = "sequential")]
+pub use refrain_core::Device;
 pub use rerank::{Alike, Calibrate, Debias, Explore, Groups, Mmr, Rerank, Reranked, Rules};
 pub use search::{Finished, Range, Resource, Search, SearchReport, Space, Strategy, Trial, Value};
+#[cfg(feature = "sequential")]
+pub use sequential::{
+    Bert4Rec, Gru4Rec, NextItemLoss, NextItemModel, Order, SasRec, Settings as NextItemSettings,
+    Training,
+};
 pub use sequential::{Markov, MarkovModel, Sequences, SessionKnn, SessionKnnModel};
 #[cfg(feature = "parquet")]
 pub use stream::recommend_to_parquet;

@@ -29,6 +29,8 @@ const KINDS: &[(&str, Reader)] = &[
     crate::rerank::READER,
     crate::sequential::MARKOV,
     crate::sequential::SESSION_KNN,
+    #[cfg(feature = "sequential")]
+    crate::sequential::NEXT_ITEM,
 ];
 
 /// Reads any recommender from the file that [`Recommender::save`] wrote.

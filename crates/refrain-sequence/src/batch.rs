@@ -16,7 +16,7 @@ const DROPOUT: u64 = 0x6472_6f70;
 
 /// One sequence to learn from: after `inputs[..=i]` comes `targets[i]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Example {
+pub struct Example {
     pub(crate) inputs: Vec<u32>,
     pub(crate) targets: Vec<u32>,
     /// Its number among all examples ever drawn; dropout draws from it.
@@ -34,7 +34,18 @@ impl Example {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// An example of `length` rows that are embedded elsewhere.
+    pub fn rows(length: usize, number: u64) -> Self {
+        Self {
+            inputs: vec![0; length],
+            targets: vec![UNSCORED; length],
+            number,
+        }
+    }
+
+    /// How many rows it has.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
         self.inputs.len()
     }
 
@@ -50,14 +61,16 @@ pub(crate) fn scored(batch: &[Example]) -> usize {
 
 /// Dropout of one step.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Dropout {
-    pub(crate) rate: f32,
-    pub(crate) seed: u64,
+pub struct Dropout {
+    /// The share of values dropped.
+    pub rate: f32,
+    /// What the draws begin with.
+    pub seed: u64,
 }
 
 impl Dropout {
     /// The factors of one place in the network for one example: 0, or `1 / (1 - rate)`.
-    pub(crate) fn fill(&self, site: usize, example: &Example, factors: &mut [f32]) {
+    pub fn fill(&self, site: usize, example: &Example, factors: &mut [f32]) {
         let mut draw = rng::stream(self.seed ^ DROPOUT, example.number ^ ((site as u64) << 48));
         let keep = 1.0 / (1.0 - self.rate);
         let threshold = (f64::from(self.rate) * f64::from(u32::MAX)) as u32;

@@ -91,6 +91,8 @@ mod engine;
 mod error;
 mod kernels;
 mod language_model;
+#[doc(hidden)]
+pub mod parts;
 mod sampler;
 mod tokenizer;
 mod train;

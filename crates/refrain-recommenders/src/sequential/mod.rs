@@ -1,14 +1,22 @@
 //! Recommenders that read a history in its order: what comes next.
 
 mod markov;
+#[cfg(feature = "sequential")]
+mod neural;
 mod sequences;
 mod session_knn;
 
 pub use markov::{Markov, MarkovModel};
+#[cfg(feature = "sequential")]
+pub use neural::{
+    Bert4Rec, Gru4Rec, NextItemLoss, NextItemModel, Order, SasRec, Settings, Training,
+};
 pub use sequences::Sequences;
 pub use session_knn::{SessionKnn, SessionKnnModel};
 
 pub(crate) use markov::READER as MARKOV;
+#[cfg(feature = "sequential")]
+pub(crate) use neural::READER as NEXT_ITEM;
 pub(crate) use session_knn::READER as SESSION_KNN;
 
 use crate::{Error, Memory, Result, Who};

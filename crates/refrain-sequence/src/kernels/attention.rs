@@ -1,10 +1,10 @@
-//! Causal multi-head attention over one sequence, forward and backward.
+//! Multi-head attention over one sequence, forward and backward.
 //!
-//! `P = softmax(Q Kᵀ / √d)` below the diagonal, `O = P V`. Backward, with `∂P = ∂O Vᵀ`:
+//! `P = softmax(Q Kᵀ / √d)`, below the diagonal where it is causal, `O = P V`. Backward, with `∂P = ∂O Vᵀ`:
 //! `∂S = P ⊙ (∂P - rowsum(P ⊙ ∂P))`, `∂Q = ∂S K / √d`, `∂K = ∂Sᵀ Q / √d`, `∂V = Pᵀ ∂O`.
 //!
 //! Rows are taken in blocks, so that a block never computes the keys after it: a long sequence
-//! costs half of the full square. `qkv` is `[tokens, 3 · width]` as the matrix product left it;
+//! costs half of the full square where it is causal. `qkv` is `[tokens, 3 · width]` as the matrix product left it;
 //! heads are columns of it.
 
 use super::gemm::{Into, Mat, MatMut, product};
@@ -18,11 +18,18 @@ const BLOCK: usize = 64;
 pub(crate) struct Heads {
     pub(crate) heads: usize,
     pub(crate) head_width: usize,
+    /// Whether a row sees only itself and those before it.
+    pub(crate) causal: bool,
 }
 
 impl Heads {
     fn width(self) -> usize {
         self.heads * self.head_width
+    }
+
+    /// How many keys the rows up to `end` see together.
+    fn seen(self, end: usize, keys: usize) -> usize {
+        if self.causal { end } else { keys }
     }
 
     fn scale(self) -> f32 {
@@ -48,7 +55,7 @@ pub(crate) fn forward(
         let mut first = 0;
         while first < queries {
             let rows = BLOCK.min(queries - first);
-            let seen = before + first + rows;
+            let seen = shape.seen(before + first + rows, keys);
             let block = &mut p[first * keys..(first + rows) * keys];
             product(
                 MatMut::strided(block, rows, seen, keys),
@@ -57,7 +64,8 @@ pub(crate) fn forward(
                 Mat::strided(&q[first * q_stride + column..], rows, d, q_stride),
                 Mat::strided(&k[column..], seen, d, kv_stride).t(),
             );
-            run(softmax_kernel, (block, keys, before + first, seen));
+            let own = if shape.causal { before + first } else { keys };
+            run(softmax_kernel, (block, keys, own, seen));
             product(
                 MatMut::strided(&mut out[first * width + column..], rows, d, width),
                 Into::Replace,
@@ -70,11 +78,12 @@ pub(crate) fn forward(
     }
 }
 
-/// Softmax of row `i` over its first `before + i + 1` scores; what comes after, up to `seen`, is 0.
+/// Softmax of row `i` over its first `own + i + 1` scores, `seen` at most; what comes after, up to
+/// `seen`, is 0.
 #[inline(always)]
-fn softmax_kernel((block, stride, before, seen): (&mut [f32], usize, usize, usize)) {
+fn softmax_kernel((block, stride, own, seen): (&mut [f32], usize, usize, usize)) {
     for (i, row) in block.chunks_mut(stride).enumerate() {
-        let (row, hidden) = row[..seen].split_at_mut(before + i + 1);
+        let (row, hidden) = row[..seen].split_at_mut(seen.min(own + i + 1));
         let most = largest(row);
         for x in row.iter_mut() {
             *x = exp(*x - most);
@@ -107,7 +116,7 @@ pub(crate) fn backward(
         let mut first = 0;
         while first < tokens {
             let rows = BLOCK.min(tokens - first);
-            let seen = first + rows;
+            let seen = shape.seen(first + rows, tokens);
             let block = &p[first * tokens..];
             let weights = Mat::strided(block, rows, seen, tokens);
             let dout = Mat::strided(&dout[first * width + column..], rows, d, width);
@@ -118,10 +127,7 @@ pub(crate) fn backward(
                 dout,
                 Mat::strided(&qkv[2 * width + column..], seen, d, stride).t(),
             );
-            run(
-                scores_backward_kernel,
-                (scratch, block, tokens, first, rows),
-            );
+            run(scores_backward_kernel, (scratch, block, tokens, seen, rows));
             let dscores = Mat::new(scratch, rows, seen);
             product(
                 MatMut::strided(&mut dqkv[first * stride + column..], rows, d, stride),
@@ -152,9 +158,8 @@ pub(crate) fn backward(
 /// `∂S = P ⊙ (∂P - rowsum(P ⊙ ∂P))` in place of `∂P`; `P` has rows `stride` apart.
 #[inline(always)]
 fn scores_backward_kernel(
-    (dp, p, stride, first, rows): (&mut Vec<f32>, &[f32], usize, usize, usize),
+    (dp, p, stride, seen, rows): (&mut Vec<f32>, &[f32], usize, usize, usize),
 ) {
-    let seen = first + rows;
     for (dp, p) in dp.chunks_exact_mut(seen).zip(p.chunks(stride)).take(rows) {
         let p = &p[..seen];
         let sum = sum2(dp, p, |x, y| x * y);

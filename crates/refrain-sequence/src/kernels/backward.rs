@@ -66,22 +66,7 @@ impl Network {
     ) {
         let (width, vocabulary) = (self.config.width, self.layout.vocabulary);
         let rows = tape.targets.len();
-        let Tape {
-            dx,
-            branch,
-            dnorm,
-            dqkv,
-            dactive,
-            scratch,
-            factors,
-            ..
-        } = tape;
-        for buffer in [&mut *dx, branch, dnorm] {
-            room(buffer, rows * width);
-        }
-        room(dqkv, rows * 3 * width);
-        room(dactive, rows * self.config.inner());
-
+        room(&mut tape.dnorm, rows * width);
         let dlogits = Mat::new(&tape.logits, rows, vocabulary);
         let head = self.layout.head.clone();
         product(
@@ -92,12 +77,57 @@ impl Network {
             Mat::new(&tape.normed, rows, width),
         );
         product(
-            MatMut::new(dnorm, rows, width),
+            MatMut::new(&mut tape.dnorm, rows, width),
             Into::Replace,
             1.0,
             dlogits,
             Mat::new(&w[head], vocabulary, width),
         );
+        self.layers_backward(w, g, tile, dropout, tape);
+        let mut gradients = tape.dx.chunks_exact(width);
+        for example in tile {
+            for (position, (&token, row)) in example.inputs.iter().zip(&mut gradients).enumerate() {
+                let at = self.layout.embedding.start + token as usize * width;
+                norm::add(&mut g[at..at + width], row);
+                self.position_backward(g, position, row);
+            }
+        }
+    }
+
+    /// Adds the gradient of a row to that of its learned position.
+    pub(crate) fn position_backward(&self, g: &mut [f32], position: usize, row: &[f32]) {
+        if let Some(positions) = &self.layout.positions {
+            let at = positions.start + position * row.len();
+            norm::add(&mut g[at..at + row.len()], row);
+        }
+    }
+
+    /// From the gradient of the last norm in `tape.dnorm` to that of the embedded rows in `tape.dx`.
+    pub(crate) fn layers_backward(
+        &self,
+        w: &[f32],
+        g: &mut [f32],
+        tile: &[Example],
+        dropout: Option<Dropout>,
+        tape: &mut Tape,
+    ) {
+        let width = self.config.width;
+        let rows = tape.stats.len();
+        let Tape {
+            dx,
+            branch,
+            dnorm,
+            dqkv,
+            dactive,
+            scratch,
+            factors,
+            ..
+        } = tape;
+        for buffer in [&mut *dx, branch] {
+            room(buffer, rows * width);
+        }
+        room(dqkv, rows * 3 * width);
+        room(dactive, rows * self.config.inner());
         dx.fill(0.0);
         self.norm_backward(
             w,
@@ -134,17 +164,6 @@ impl Network {
             self.norm_backward(w, g, &at.norm1, &layer.input, &layer.stats1, dnorm, dx);
         }
         self.drop(tile, dropout, 0, factors, dx);
-        let mut gradients = dx.chunks_exact(width);
-        for example in tile {
-            for (position, (&token, row)) in example.inputs.iter().zip(&mut gradients).enumerate() {
-                let at = self.layout.embedding.start + token as usize * width;
-                norm::add(&mut g[at..at + width], row);
-                if let Some(positions) = &self.layout.positions {
-                    let at = positions.start + position * width;
-                    norm::add(&mut g[at..at + width], row);
-                }
-            }
-        }
     }
 
     #[allow(clippy::too_many_arguments)]

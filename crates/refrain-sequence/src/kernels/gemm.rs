@@ -2,7 +2,7 @@
 
 /// A matrix in someone's slice.
 #[derive(Clone, Copy)]
-pub(crate) struct Mat<'a> {
+pub struct Mat<'a> {
     data: &'a [f32],
     rows: usize,
     cols: usize,
@@ -20,12 +20,12 @@ fn extent(rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> usi
 
 impl<'a> Mat<'a> {
     /// The first `rows × cols` values, row by row.
-    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, cols)
     }
 
     /// Rows that begin `stride` values apart.
-    pub(crate) fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn strided(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(
             extent(rows, cols, stride, 1) <= data.len(),
             "matrix outside its slice"
@@ -40,7 +40,7 @@ impl<'a> Mat<'a> {
     }
 
     /// Transposed, without moving anything.
-    pub(crate) fn t(self) -> Self {
+    pub fn t(self) -> Self {
         Self {
             rows: self.cols,
             cols: self.rows,
@@ -52,7 +52,7 @@ impl<'a> Mat<'a> {
 }
 
 /// A matrix to write to, row by row.
-pub(crate) struct MatMut<'a> {
+pub struct MatMut<'a> {
     data: &'a mut [f32],
     rows: usize,
     cols: usize,
@@ -61,12 +61,12 @@ pub(crate) struct MatMut<'a> {
 
 impl<'a> MatMut<'a> {
     /// The first `rows × cols` values, row by row.
-    pub(crate) fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, cols)
     }
 
     /// Rows that begin `stride` values apart.
-    pub(crate) fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
+    pub fn strided(data: &'a mut [f32], rows: usize, cols: usize, stride: usize) -> Self {
         assert!(stride >= cols && extent(rows, cols, stride, 1) <= data.len());
         Self {
             data,
@@ -79,7 +79,7 @@ impl<'a> MatMut<'a> {
 
 /// What happens to the values that were there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Into {
+pub enum Into {
     /// `c = α a b`.
     Replace,
     /// `c += α a b`.
@@ -87,7 +87,7 @@ pub(crate) enum Into {
 }
 
 /// `c = α a b`, or added to it, on the calling thread.
-pub(crate) fn product(c: MatMut<'_>, into: Into, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
+pub fn product(c: MatMut<'_>, into: Into, alpha: f32, a: Mat<'_>, b: Mat<'_>) {
     assert_eq!(
         (c.rows, c.cols, a.cols),
         (a.rows, b.cols, b.rows),

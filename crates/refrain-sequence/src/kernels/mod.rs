@@ -38,7 +38,7 @@ impl<F: FnOnce(A) -> R, A, R> WithSimd for Call<F, A> {
 }
 
 /// Runs `kernel`, an `#[inline(always)]` function, compiled for this processor's instructions.
-pub(crate) fn run<A, R>(kernel: impl FnOnce(A) -> R, arguments: A) -> R {
+pub fn run<A, R>(kernel: impl FnOnce(A) -> R, arguments: A) -> R {
     ARCH.dispatch(Call(kernel, arguments))
 }
 
@@ -47,7 +47,7 @@ const LANES: usize = 16;
 
 /// `Σ f(a, b)`.
 #[inline(always)]
-pub(crate) fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut sums = [0.0f32; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let tail: f32 = a_chunks
@@ -66,13 +66,13 @@ pub(crate) fn sum2(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
 
 /// `Σ f(a)`.
 #[inline(always)]
-pub(crate) fn sum1(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub fn sum1(a: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sum2(a, a, |x, _| f(x))
 }
 
 /// The largest value; `-∞` for none.
 #[inline(always)]
-pub(crate) fn largest(a: &[f32]) -> f32 {
+pub fn largest(a: &[f32]) -> f32 {
     let mut most = [f32::NEG_INFINITY; LANES];
     let chunks = a.chunks_exact(LANES);
     let tail = chunks.remainder();
@@ -89,7 +89,7 @@ pub(crate) fn largest(a: &[f32]) -> f32 {
 /// `eˣ` to about 2 units in the last place, without a branch or a call: `2ⁿ · eᶠ` with the
 /// polynomial of Cephes. Below -87.3 it stays at 10⁻³⁸, above 88 at 10³⁸; NaN stays NaN.
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     /// Adding it rounds to an integer, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let x = if x < -87.3 { -87.3 } else { x };

@@ -21,6 +21,8 @@ pub(crate) struct Network {
     pub(crate) layout: Layout,
     /// Cosines and sines, `[context, half head width]`.
     pub(crate) rotary: Option<(Vec<f32>, Vec<f32>)>,
+    /// Whether a token sees only itself and those before it.
+    pub(crate) causal: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,18 +46,18 @@ pub(super) struct LayerTape {
 
 /// Buffers of one worker, reused from tile to tile.
 #[derive(Debug, Default)]
-pub(crate) struct Tape {
+pub struct Tape {
     pub(super) layers: Vec<LayerTape>,
-    pub(super) output: Vec<f32>,
+    pub(crate) output: Vec<f32>,
     pub(super) stats: Vec<[f32; 2]>,
-    pub(super) normed: Vec<f32>,
+    pub(crate) normed: Vec<f32>,
     pub(super) logits: Vec<f32>,
     /// Each sequence's rows, and where its attention weights begin.
     pub(super) sequences: Vec<(Range<usize>, usize)>,
     pub(super) targets: Vec<u32>,
-    pub(super) dx: Vec<f32>,
+    pub(crate) dx: Vec<f32>,
     pub(super) branch: Vec<f32>,
-    pub(super) dnorm: Vec<f32>,
+    pub(crate) dnorm: Vec<f32>,
     pub(super) dqkv: Vec<f32>,
     pub(super) dactive: Vec<f32>,
     pub(super) scratch: Vec<f32>,
@@ -79,6 +81,7 @@ impl Network {
             config: config.clone(),
             layout: layout.clone(),
             rotary,
+            causal: true,
         }
     }
 
@@ -86,6 +89,7 @@ impl Network {
         Heads {
             heads: self.config.heads,
             head_width: self.config.head_width(),
+            causal: self.causal,
         }
     }
 
@@ -181,13 +185,32 @@ impl Network {
         dropout: Option<Dropout>,
         tape: &mut Tape,
     ) -> f64 {
+        tape.targets.clear();
+        for example in tile {
+            tape.targets.extend_from_slice(&example.targets);
+        }
+        let rows = tape.targets.len();
+        room(&mut tape.output, rows * self.config.width);
+        self.embed(w, tile, &mut tape.output);
+        self.layers(w, tile, dropout, tape);
+        room(&mut tape.logits, rows * self.layout.vocabulary);
+        self.head(w, &tape.normed, &mut tape.logits);
+        softmax_cross_entropy(&mut tape.logits, &tape.targets, scale)
+    }
+
+    /// From embedded rows with their positions in `tape.output` to the last norm in `tape.normed`.
+    pub(crate) fn layers(
+        &self,
+        w: &[f32],
+        tile: &[Example],
+        dropout: Option<Dropout>,
+        tape: &mut Tape,
+    ) {
         let (width, hidden) = (self.config.width, self.config.inner());
         let (mut rows, mut squares) = (0, 0);
         tape.sequences.clear();
-        tape.targets.clear();
         for example in tile {
             tape.sequences.push((rows..rows + example.len(), squares));
-            tape.targets.extend_from_slice(&example.targets);
             rows += example.len();
             squares += self.config.heads * example.len() * example.len();
         }
@@ -201,8 +224,6 @@ impl Network {
             sequences,
             ..
         } = tape;
-        room(output, rows * width);
-        self.embed(w, tile, output);
         self.drop(tile, dropout, 0, factors, output);
         for (i, (layer, at)) in layers.iter_mut().zip(&self.layout.layers).enumerate() {
             // The stream moves on: the last output is this layer's input.
@@ -273,7 +294,6 @@ impl Network {
         }
         room(&mut tape.stats, rows);
         room(&mut tape.normed, rows * width);
-        room(&mut tape.logits, rows * self.layout.vocabulary);
         self.norm(
             w,
             &self.layout.norm,
@@ -281,8 +301,6 @@ impl Network {
             &mut tape.normed,
             &mut tape.stats,
         );
-        self.head(w, &tape.normed, &mut tape.logits);
-        softmax_cross_entropy(&mut tape.logits, &tape.targets, scale)
     }
 
     /// Embedding rows, with positions where they are learned.
@@ -299,9 +317,14 @@ impl Network {
         let width = self.config.width;
         let at = self.layout.embedding.start + token as usize * width;
         row.copy_from_slice(&w[at..at + width]);
+        self.add_position(w, position, row);
+    }
+
+    /// Adds the learned vector of a position, where there are any.
+    pub(crate) fn add_position(&self, w: &[f32], position: usize, row: &mut [f32]) {
         if let Some(positions) = &self.layout.positions {
-            let at = positions.start + position * width;
-            norm::add(row, &w[at..at + width]);
+            let at = positions.start + position * row.len();
+            norm::add(row, &w[at..at + row.len()]);
         }
     }
 

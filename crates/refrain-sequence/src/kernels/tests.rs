@@ -208,7 +208,8 @@ fn attention_reference(shape: Heads, qkv: &[f64], tokens: usize) -> Vec<f64> {
     let mut out = vec![0.0; tokens * width];
     for head in 0..shape.heads {
         for query in 0..tokens {
-            let scores: Vec<f64> = (0..=query)
+            let seen = if shape.causal { query + 1 } else { tokens };
+            let scores: Vec<f64> = (0..seen)
                 .map(|key| {
                     let dot: f64 = (0..d)
                         .map(|i| at(0, query, head, i) * at(1, key, head, i))
@@ -218,7 +219,7 @@ fn attention_reference(shape: Heads, qkv: &[f64], tokens: usize) -> Vec<f64> {
                 .collect();
             let sum: f64 = scores.iter().sum();
             for i in 0..d {
-                out[query * width + head * d + i] = (0..=query)
+                out[query * width + head * d + i] = (0..seen)
                     .map(|key| scores[key] / sum * at(2, key, head, i))
                     .sum::<f64>();
             }
@@ -230,13 +231,20 @@ fn attention_reference(shape: Heads, qkv: &[f64], tokens: usize) -> Vec<f64> {
 #[test]
 fn attention_and_its_gradient() {
     // Shorter and longer than a block, and no multiple of it.
-    for (tokens, heads, head_width, differences) in [
-        (5, 2, 3, true),
-        (1, 1, 4, true),
-        (70, 1, 2, true),
-        (150, 2, 8, false),
+    for (tokens, heads, head_width, causal, differences) in [
+        (5, 2, 3, true, true),
+        (5, 2, 3, false, true),
+        (1, 1, 4, true, true),
+        (70, 1, 2, true, true),
+        (70, 1, 2, false, true),
+        (150, 2, 8, true, false),
+        (150, 2, 8, false, false),
     ] {
-        let shape = Heads { heads, head_width };
+        let shape = Heads {
+            heads,
+            head_width,
+            causal,
+        };
         let width = heads * head_width;
         let qkv: Vec<f32> = values(tokens * 3 * width, 8)
             .iter()
@@ -279,6 +287,7 @@ fn rotation_turns_back_and_sees_distances() {
     let shape = Heads {
         heads: 2,
         head_width: 6,
+        causal: true,
     };
     let (cos, sin) = crate::transformer::layout::rotary_tables(100.0, 3, 40);
     let qkv = values(3 * 36, 3);

@@ -16,7 +16,7 @@ mod file;
 pub(crate) mod layout;
 mod program;
 mod state;
-mod tensor_engine;
+pub(crate) mod tensor_engine;
 
 use std::sync::Arc;
 

@@ -249,9 +249,21 @@ impl Program {
     /// `[batch, tokens]` → `[batch, tokens, width]`, after the last norm.
     fn hidden(&self, tokens: Tensor<2, Int>, mut pass: Pass<'_>) -> Tensor<3> {
         let [batch, length] = tokens.dims();
-        let width = self.config.width;
         let flat = tokens.reshape([batch * length]);
-        let mut x = self.decoder.embedding.val().select(0, flat);
+        let x = self.decoder.embedding.val().select(0, flat);
+        let mask = (length > 1).then(|| self.mask(length, pass.start + length));
+        self.layers(x, [batch, length], mask, &mut pass)
+    }
+
+    /// Embedded rows, `[batch · tokens, width]` → `[batch, tokens, width]`, after the last norm.
+    fn layers(
+        &self,
+        mut x: Tensor<2>,
+        [batch, length]: [usize; 2],
+        mask: Option<Tensor<4>>,
+        pass: &mut Pass<'_>,
+    ) -> Tensor<3> {
+        let width = self.config.width;
         if let Some(positions) = &self.decoder.positions {
             let rows = positions
                 .val()
@@ -259,16 +271,45 @@ impl Program {
                 .unsqueeze::<3>();
             x = (x.reshape([batch, length, width]) + rows).reshape([batch * length, width]);
         }
-        x = self.drop(x, 0, length, &pass);
-        let mask = (length > 1).then(|| self.mask(length, pass.start + length));
+        x = self.drop(x, 0, length, pass);
         for (i, layer) in self.decoder.layers.iter().enumerate() {
-            let branch = self.attention(i, x.clone(), [batch, length], mask.clone(), &mut pass);
-            x = x + self.drop(branch, 1 + 2 * i, length, &pass);
+            let branch = self.attention(i, x.clone(), [batch, length], mask.clone(), pass);
+            x = x + self.drop(branch, 1 + 2 * i, length, pass);
             let branch = self.feed_forward(layer, x.clone());
-            x = x + self.drop(branch, 2 + 2 * i, length, &pass);
+            x = x + self.drop(branch, 2 + 2 * i, length, pass);
         }
         self.norm(&self.decoder.norm, x)
             .reshape([batch, length, width])
+    }
+
+    /// The layers alone over embedded rows, padded at the end of each example. Where it is not
+    /// causal, a token sees all of its own example.
+    pub(crate) fn encode(
+        &self,
+        x: Tensor<2>,
+        batch: &[Example],
+        causal: bool,
+        dropout: Option<Dropout>,
+    ) -> Tensor<2> {
+        let length = batch.iter().map(Example::len).max().unwrap_or(0);
+        let mask = match causal {
+            true => (length > 1).then(|| self.mask(length, length)),
+            false => {
+                let mut values = vec![0.0f32; batch.len() * length];
+                for (row, example) in values.chunks_mut(length.max(1)).zip(batch) {
+                    row[example.len()..].fill(-1e30);
+                }
+                let plain = self.device.clone().inner();
+                let shape = [batch.len(), 1, 1, length];
+                Some(Tensor::from_data(TensorData::new(values, shape), &plain))
+            }
+        };
+        let mut pass = Pass {
+            dropout: dropout.map(|d| (d, batch)),
+            ..Pass::default()
+        };
+        let y = self.layers(x, [batch.len(), length], mask, &mut pass);
+        y.reshape([batch.len() * length, self.config.width])
     }
 
     /// What is added to the scores: 0 where a token may look, a very negative number elsewhere;

@@ -46,6 +46,31 @@ impl TensorEngine {
             device,
         }
     }
+
+    /// One pass through the layers alone and back: `loss` turns the last norm's rows into their
+    /// gradient; returns that of `x`, whose rows are padded at the end of each example.
+    pub(crate) fn learn(
+        &mut self,
+        x: Vec<f32>,
+        batch: &[Example],
+        causal: bool,
+        dropout: Option<Dropout>,
+        loss: impl FnOnce(Tensor<2>) -> Result<Tensor<2>>,
+    ) -> Result<Vec<f32>> {
+        let width = self.config.width;
+        let shape = [x.len() / width, width];
+        let plain = self.device.clone().inner();
+        let x = Tensor::<2>::from_data(TensorData::new(x, shape), &plain);
+        let x = x.autodiff().require_grad();
+        let y = self.program.encode(x.clone(), batch, causal, dropout);
+        let gradient = loss(y.clone().inner())?;
+        let mut gradients = (y * gradient).sum().backward();
+        let dx = x.grad_remove(&mut gradients);
+        let own = GradientsParams::from_grads(gradients, &self.program.decoder);
+        self.gradients.accumulate(&self.program.decoder, own);
+        let dx = dx.ok_or_else(|| Error::device("no gradient of the rows"))?;
+        dx.try_into_vec_as::<f32>().map_err(Error::device)
+    }
 }
 
 impl Engine for TensorEngine {

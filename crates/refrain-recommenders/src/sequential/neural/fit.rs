@@ -1,0 +1,276 @@
+//! The loop: pieces of the histories in a new order each epoch, a step each batch, the held-out last
+//! items after each epoch, the best weights kept.
+
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+use refrain_core::{Device, Monitor, kernels, rng};
+use refrain_data::Interactions;
+use refrain_sequence::parts::{Dropout, Rows};
+
+use super::body::Body;
+use super::engine::{Batch, Engine};
+use super::model::{Network, NextItemModel, Settings};
+use super::objective::{Draws, NONE};
+use super::table::{Adam, Table, normal};
+use super::training::Training;
+use crate::{Error, Memory, Result, Sequences};
+
+/// What a model's settings come down to.
+pub(super) struct Plan {
+    pub(super) name: &'static str,
+    pub(super) training: Training,
+    pub(super) width: usize,
+    pub(super) context: usize,
+    pub(super) dropout: f32,
+    /// The share of items that a cloze hides; `None` for models that read from left to right.
+    pub(super) cloze: Option<f32>,
+    pub(super) body: Body,
+}
+
+/// How often a cloze hides the last item alone, as it will be asked.
+const LAST_ALONE: f64 = 0.25;
+/// The most users whose held-out item is looked for.
+const MOST_VALIDATED: usize = 2000;
+/// The deviation of an item's first vector.
+const DEVIATION: f32 = 0.02;
+
+const ORDER: u64 = 0x6f72_6465;
+const CLOZE: u64 = 0x636c_6f7a;
+
+pub(super) fn fit(
+    settings: Settings,
+    log: &Interactions,
+    device: &Device,
+    monitor: &Monitor,
+) -> Result<NextItemModel> {
+    let plan = settings.plan()?;
+    let training = &plan.training;
+    training.validate(plan.name)?;
+    let (memory, sequences) = (Memory::new(log), Sequences::new(log)?);
+    if sequences.iter().all(|items| items.len() < 2) {
+        return Err(Error::Data {
+            model: plan.name,
+            reason: "no user has two events, so nothing follows anything".to_string(),
+        });
+    }
+    let items = memory.n_items();
+    // Every third event at the earliest can be held out: two have to be left.
+    let held = |sequence: &[u32]| training.validate && sequence.len() > 2;
+    let histories: Vec<&[u32]> = sequences
+        .iter()
+        .map(|items| match (held(items), items.split_last()) {
+            (true, Some((_, before))) => before,
+            _ => items,
+        })
+        .collect();
+    let cases: Vec<&[u32]> = sequences.iter().filter(|items| held(items)).collect();
+    let every = cases.len().div_ceil(MOST_VALIDATED).max(1);
+    let cases: Vec<&[u32]> = cases.into_iter().step_by(every).collect();
+
+    let mut users = vec![0u32; items];
+    for &item in histories.iter().copied().flatten() {
+        users[item as usize] += 1;
+    }
+    let loss = training.loss.resolved(items);
+    let draws = Draws::new(&users, training.negative_power);
+    let rows = items + usize::from(plan.cloze.is_some());
+    let vectors = normal(rows * plan.width, DEVIATION, training.seed, u64::MAX);
+    let table = Table::new(vectors, plan.width);
+    let scale = (plan.width as f32).sqrt();
+    let seed = training.seed;
+    let mut engine = Engine::new(plan.body.clone(), table, scale, items, loss, seed, device);
+    let dropout = (plan.dropout > 0.0).then_some(Dropout {
+        rate: plan.dropout,
+        seed,
+    });
+
+    let network = |engine: &Engine| -> Result<Network> {
+        Ok(Network {
+            body: plan.body.clone(),
+            weights: engine.weights()?,
+            vectors: engine.table.rows.clone(),
+            width: plan.width,
+            context: plan.context,
+            scale,
+            items,
+            cloze: plan.cloze.is_some(),
+        })
+    };
+    let stage = monitor.start(plan.name, Some(training.epochs as u64));
+    let mut best: Option<(f64, Network)> = None;
+    let (mut step, mut number, mut stale) = (0, 0, 0);
+    for epoch in 0..training.epochs {
+        let (mut sum, mut steps) = (0.0, 0);
+        for batch in batches(&plan, &histories, items as u32, epoch as u64, &mut number) {
+            step += 1;
+            let candidates = draws.candidates(loss, seed, step);
+            let adam = Adam {
+                rate: training.learning_rate,
+                step,
+            };
+            let loss = engine.step(&batch, &candidates, dropout, adam)?;
+            if !loss.is_finite() {
+                return Err(Error::Diverged {
+                    model: plan.name,
+                    iteration: epoch,
+                    reason: format!("the loss is {loss}; lower training.learning_rate"),
+                });
+            }
+            sum += loss;
+            steps += 1;
+            stage.check()?;
+        }
+        let mean = sum / f64::from(steps.max(1));
+        if cases.is_empty() {
+            stage.advance(1, format_args!("loss {mean:.4}"))?;
+            continue;
+        }
+        let network = network(&engine)?;
+        let found = validate(&network, &cases);
+        stage.advance(
+            1,
+            format_args!("loss {mean:.4} · validation NDCG@10 {found:.4}"),
+        )?;
+        if best.as_ref().is_none_or(|(most, _)| found > *most) {
+            best = Some((found, network));
+            stale = 0;
+        } else {
+            stale += 1;
+            if training.patience.is_some_and(|patience| stale >= patience) {
+                break;
+            }
+        }
+    }
+    let network = match best {
+        Some((_, network)) => network,
+        None => network(&engine)?,
+    };
+    if !network.is_finite() {
+        return Err(Error::Diverged {
+            model: plan.name,
+            iteration: training.epochs,
+            reason: "a weight is not finite; lower training.learning_rate".to_string(),
+        });
+    }
+    Ok(NextItemModel::new(settings, memory, sequences, network))
+}
+
+/// One epoch: every history in pieces of the context's length, cut at another place each time.
+fn batches(
+    plan: &Plan,
+    histories: &[&[u32]],
+    mask: u32,
+    epoch: u64,
+    number: &mut u64,
+) -> Vec<Batch> {
+    let mut draw = rng::stream(plan.training.seed ^ ORDER, epoch);
+    // A model that reads from left to right needs one item more, its last target.
+    let length = plan.context + usize::from(plan.cloze.is_none());
+    let mut pieces: Vec<&[u32]> = Vec::new();
+    for &history in histories {
+        let mut end = history.len();
+        if end > length {
+            end -= draw.random_range(0..plan.context.min(end - length + 1));
+            pieces.extend(history.get(end.saturating_sub(1)..).filter(|p| p.len() > 1));
+        }
+        while end > 1 {
+            let start = end.saturating_sub(length);
+            pieces.extend(history.get(start..end));
+            end = match start {
+                0 => 0,
+                start if plan.cloze.is_none() => start + 1,
+                start => start,
+            };
+        }
+    }
+    pieces.shuffle(&mut draw);
+    pieces
+        .chunks(plan.training.batch)
+        .map(|pieces| {
+            let mut batch = Batch::default();
+            for piece in pieces {
+                let before = batch.inputs.len();
+                match plan.cloze {
+                    None => {
+                        let n = piece.len() - 1;
+                        batch.inputs.extend(piece.iter().take(n));
+                        batch.targets.extend(piece.iter().skip(1));
+                    }
+                    Some(share) => {
+                        let draw = &mut rng::stream(plan.training.seed ^ CLOZE, *number);
+                        hide(piece, share, mask, draw, &mut batch);
+                    }
+                }
+                let length = batch.inputs.len() - before;
+                batch.sequences.push(Rows::rows(length, *number));
+                *number += 1;
+            }
+            batch
+        })
+        .collect()
+}
+
+/// Hides some items of a piece, one at least, or the last alone.
+fn hide(piece: &[u32], share: f32, mask: u32, draw: &mut rng::Stream, batch: &mut Batch) {
+    let last = piece.len() - 1;
+    let alone = draw.random::<f64>() < LAST_ALONE;
+    let one = draw.random_range(0..=last);
+    let from = batch.inputs.len();
+    for (at, &item) in piece.iter().enumerate() {
+        let hidden = match alone {
+            true => at == last,
+            false => draw.random::<f32>() < share,
+        };
+        batch.inputs.push(if hidden { mask } else { item });
+        batch.targets.push(if hidden { item } else { NONE });
+    }
+    let hidden = batch.targets.iter().skip(from).any(|&t| t != NONE);
+    if !hidden
+        && let (Some(input), Some(target), Some(&item)) = (
+            batch.inputs.get_mut(from + one),
+            batch.targets.get_mut(from + one),
+            piece.get(one),
+        )
+    {
+        (*input, *target) = (mask, item);
+    }
+}
+
+/// Mean NDCG@10 of the last items, among all items that did not come before.
+fn validate(network: &Network, cases: &[&[u32]]) -> f64 {
+    let gains: Vec<f64> = cases
+        .par_chunks(32)
+        .flat_map_iter(|cases| {
+            let histories: Vec<&[u32]> = cases
+                .iter()
+                .map(|items| items.split_last().map_or(&[][..], |(_, before)| before))
+                .collect();
+            let vectors = network.next(&histories);
+            let mut scores = vec![0.0; network.items];
+            let rows = &network.vectors[..network.items * network.width];
+            let gains: Vec<f64> = cases
+                .iter()
+                .zip(vectors.chunks_exact(network.width))
+                .map(|(items, vector)| {
+                    let Some((&target, before)) = items.split_last() else {
+                        return 0.0;
+                    };
+                    kernels::scores(vector, rows, &mut scores);
+                    let bar = scores[target as usize];
+                    for &seen in before {
+                        scores[seen as usize] = f32::NEG_INFINITY;
+                    }
+                    let above =
+                        |(i, &s): (usize, &f32)| s > bar || (s == bar && i < target as usize);
+                    match scores.iter().enumerate().filter(|&x| above(x)).count() {
+                        rank @ 0..10 => 1.0 / ((rank + 2) as f64).log2(),
+                        _ => 0.0,
+                    }
+                })
+                .collect();
+            gains
+        })
+        .collect();
+    gains.iter().sum::<f64>() / gains.len().max(1) as f64
+}

@@ -1,0 +1,80 @@
+//! Neural sequential models on burn.
+
+mod bert4rec;
+mod body;
+mod engine;
+mod fit;
+mod gru;
+mod gru4rec;
+mod leaves;
+mod model;
+mod objective;
+mod sasrec;
+mod slices;
+mod table;
+#[cfg(test)]
+mod tests;
+mod training;
+
+pub use bert4rec::Bert4Rec;
+pub use gru4rec::Gru4Rec;
+pub(crate) use model::READER;
+pub use model::{NextItemModel, Settings};
+pub use sasrec::{Order, SasRec};
+pub use training::{NextItemLoss, Training};
+
+use refrain_sequence::parts::Layers;
+use refrain_sequence::{FeedForward, Norm, Positions, TransformerConfig};
+
+use body::Body;
+
+use crate::{Error, Result};
+
+/// The layers of a transformer.
+struct Shape {
+    name: &'static str,
+    width: usize,
+    layers: usize,
+    heads: usize,
+    context: usize,
+    dropout: f32,
+    order: Order,
+    causal: bool,
+    feed_forward: FeedForward,
+}
+
+impl Shape {
+    fn body(&self) -> Result<Body> {
+        let config = TransformerConfig {
+            layers: self.layers,
+            heads: self.heads,
+            width: self.width,
+            context: self.context,
+            hidden: None,
+            dropout: self.dropout,
+            positions: match self.order {
+                Order::Learned => Positions::Learned,
+                Order::Rotary => Positions::Rotary { base: 10_000.0 },
+            },
+            norm: Norm::Layer,
+            norm_epsilon: 1e-5,
+            feed_forward: self.feed_forward,
+            bias: true,
+            tied: true,
+        };
+        match Layers::new(&config, self.causal) {
+            Ok(layers) => Ok(Body::Attention(Box::new(layers))),
+            Err(refrain_sequence::Error::Config {
+                field,
+                value,
+                expected,
+            }) => Err(Error::Config {
+                model: self.name,
+                field: field.strip_prefix("TransformerConfig.").unwrap_or(field),
+                value,
+                expected,
+            }),
+            Err(error) => Err(body::device_error(error)),
+        }
+    }
+}

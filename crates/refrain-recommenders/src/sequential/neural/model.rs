@@ -1,0 +1,355 @@
+//! The fitted neural model: plain weights, asked on the CPU.
+
+use refrain_core::{ModelFile, ModelWriter, kernels};
+use refrain_data::Interactions;
+use refrain_sequence::parts::Rows;
+use serde::{Deserialize, Serialize};
+
+use super::super::{Sequences, ordered};
+use super::body::{Body, BodyTape};
+use super::fit::Plan;
+use super::{Bert4Rec, Gru4Rec, SasRec};
+use crate::{Change, Contribution, Memory, Reason, Recommender, Result, Who};
+
+const KIND: &str = "recommenders.next_item";
+
+/// The settings of the model that was fitted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Settings {
+    /// Of a [`SasRec`].
+    SasRec(SasRec),
+    /// Of a [`Gru4Rec`].
+    Gru4Rec(Gru4Rec),
+    /// Of a [`Bert4Rec`].
+    Bert4Rec(Bert4Rec),
+}
+
+impl Settings {
+    pub(super) fn plan(&self) -> Result<Plan> {
+        match self {
+            Self::SasRec(settings) => settings.plan(),
+            Self::Gru4Rec(settings) => settings.plan(),
+            Self::Bert4Rec(settings) => settings.plan(),
+        }
+    }
+}
+
+/// The layers with their weights and the items' vectors.
+#[derive(Debug, Clone)]
+pub(super) struct Network {
+    pub(super) body: Body,
+    pub(super) weights: Vec<f32>,
+    /// `[items, width]`, and the vector of a hidden item where there is a cloze.
+    pub(super) vectors: Vec<f32>,
+    pub(super) width: usize,
+    pub(super) context: usize,
+    pub(super) scale: f32,
+    pub(super) items: usize,
+    pub(super) cloze: bool,
+}
+
+/// Rows that go through the layers at once.
+const TILE: usize = 4096;
+
+impl Network {
+    pub(super) fn is_finite(&self) -> bool {
+        self.weights
+            .iter()
+            .chain(&self.vectors)
+            .all(|x| x.is_finite())
+    }
+
+    /// The part of a history that is looked at.
+    fn window<'h>(&self, history: &'h [u32]) -> &'h [u32] {
+        let most = self.context - usize::from(self.cloze);
+        history
+            .get(history.len().saturating_sub(most)..)
+            .unwrap_or_default()
+    }
+
+    /// The vector of what comes next after each history, none of which is empty.
+    pub(super) fn next(&self, histories: &[&[u32]]) -> Vec<f32> {
+        let mut out = Vec::with_capacity(histories.len() * self.width);
+        let mut tape = BodyTape::default();
+        for histories in histories.chunks((TILE / self.context).max(1)) {
+            let (mut tile, mut x) = (Vec::new(), Vec::new());
+            for history in histories {
+                let before = x.len();
+                let hidden = self.cloze.then_some(self.items as u32);
+                for &item in self.window(history).iter().chain(&hidden) {
+                    let at = item as usize * self.width;
+                    let row = self.vectors.get(at..at + self.width).unwrap_or_default();
+                    x.extend(row.iter().map(|x| x * self.scale));
+                }
+                tile.push(Rows::rows((x.len() - before) / self.width, 0));
+            }
+            let y = self.body.forward(&self.weights, &tile, None, &x, &mut tape);
+            let mut end = 0;
+            for sequence in &tile {
+                end += sequence.len() * self.width;
+                out.extend_from_slice(&y[end - self.width..end]);
+            }
+        }
+        out
+    }
+
+    fn vector(&self, item: u32) -> &[f32] {
+        let at = item as usize * self.width;
+        self.vectors.get(at..at + self.width).unwrap_or_default()
+    }
+}
+
+/// A fitted [`SasRec`], [`Gru4Rec`] or [`Bert4Rec`].
+///
+/// A score is the inner product of the item's vector with the one the history leads to. With a softmax
+/// loss scores are logarithms of chances up to a constant of the history: they compare within a
+/// history, not across users. Someone without a history gets the logarithm of each item's share of the
+/// users. Only the last `context` items of a history count.
+///
+/// Explanations leave one item out: its contribution is the score less the score without it, and what
+/// is left stands as a constant, so that the parts add up. Contributions of items that stand in for
+/// each other are small one by one, as the others still speak.
+#[derive(Debug, Clone)]
+pub struct NextItemModel {
+    settings: Settings,
+    memory: Memory,
+    sequences: Sequences,
+    network: Network,
+    /// Users per item.
+    users: Vec<u32>,
+}
+
+impl NextItemModel {
+    pub(super) fn new(
+        settings: Settings,
+        memory: Memory,
+        sequences: Sequences,
+        network: Network,
+    ) -> Self {
+        let mut users = vec![0; memory.n_items()];
+        for &item in sequences.iter().flatten() {
+            if let Some(n) = users.get_mut(item as usize) {
+                *n += 1;
+            }
+        }
+        Self {
+            settings,
+            memory,
+            sequences,
+            network,
+            users,
+        }
+    }
+
+    /// The settings it was fitted with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The ordered histories it answers from.
+    pub fn sequences(&self) -> &Sequences {
+        &self.sequences
+    }
+
+    /// The vector of an item; `None` for an unknown number.
+    pub fn item_vector(&self, item: u32) -> Option<&[f32]> {
+        ((item as usize) < self.memory.n_items()).then(|| self.network.vector(item))
+    }
+
+    pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
+        file.expect(KIND, 1)?;
+        let settings: Settings = file.config()?;
+        let plan = settings.plan()?;
+        plan.training.validate(plan.name)?;
+        let memory = Memory::read(file)?;
+        let sequences = Sequences::read(file, &memory)?;
+        let items = memory.n_items();
+        let rows = items + usize::from(plan.cloze.is_some());
+        let read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
+            let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
+            match values.iter().all(|x| x.is_finite()) {
+                true => Ok(values),
+                false => Err(refrain_core::Error::ModelFile {
+                    origin: file.origin().to_string(),
+                    reason: format!("{name}: a number is not finite"),
+                }
+                .into()),
+            }
+        };
+        let network = Network {
+            weights: read("weights", &[plan.body.total()])?,
+            vectors: read("vectors", &[rows, plan.width])?,
+            body: plan.body,
+            width: plan.width,
+            context: plan.context,
+            scale: (plan.width as f32).sqrt(),
+            items,
+            cloze: plan.cloze.is_some(),
+        };
+        Ok(Box::new(Self::new(settings, memory, sequences, network)))
+    }
+
+    fn popularity(&self, users: u32) -> f32 {
+        let all = self.sequences.n_events() + self.users.len();
+        ((users + 1) as f32 / all.max(1) as f32).ln()
+    }
+
+    fn fill(&self, history: &[u32], out: &mut [f32]) -> Result<()> {
+        self.memory.check_scores(out)?;
+        if history.is_empty() {
+            for (score, &users) in out.iter_mut().zip(&self.users) {
+                *score = self.popularity(users);
+            }
+            return Ok(());
+        }
+        let next = self.network.next(&[history]);
+        kernels::scores(&next, &self.network.vectors, out);
+        Ok(())
+    }
+}
+
+impl Recommender for NextItemModel {
+    fn name(&self) -> String {
+        let name = match self.settings {
+            Settings::SasRec(_) => super::sasrec::NAME,
+            Settings::Gru4Rec(_) => super::gru4rec::NAME,
+            Settings::Bert4Rec(_) => super::bert4rec::NAME,
+        };
+        name.to_string()
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    fn score(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_user(user)?;
+        self.fill(self.sequences.of(user), out)
+    }
+
+    /// The order of the slice is the order in time, the newest last.
+    fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()> {
+        self.fill(
+            &ordered(&self.memory, &self.sequences, Who::History(history))?,
+            out,
+        )
+    }
+
+    /// The cosine of the items' vectors.
+    fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_item(item)?;
+        self.memory.check_scores(out)?;
+        let own = self.network.vector(item);
+        kernels::scores(own, &self.network.vectors, out);
+        let size = kernels::norm(own);
+        for (other, score) in (0u32..).zip(out) {
+            let sizes = size * kernels::norm(self.network.vector(other));
+            *score = if sizes > 0.0 { *score / sizes } else { 0.0 };
+        }
+        Ok(())
+    }
+
+    fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
+        self.memory.check_item(item)?;
+        let history = ordered(&self.memory, &self.sequences, who)?;
+        let window = self.network.window(&history);
+        if window.is_empty() {
+            let users = self.users.get(item as usize).copied().unwrap_or_default();
+            let reason = Reason::Popularity { users };
+            return Ok(vec![Contribution::new(reason, self.popularity(users))]);
+        }
+        let without: Vec<Vec<u32>> = (0..window.len())
+            .map(|left| {
+                let kept = window.iter().enumerate().filter(|&(at, _)| at != left);
+                kept.map(|(_, &item)| item).collect()
+            })
+            .collect();
+        let mut histories: Vec<&[u32]> = vec![window];
+        // Nothing is left of a single item; it is the whole reason.
+        histories.extend(without.iter().filter(|h| !h.is_empty()).map(Vec::as_slice));
+        let vector = self.network.vector(item);
+        let next = self.network.next(&histories);
+        let mut scores = next
+            .chunks_exact(self.network.width)
+            .map(|next| kernels::dot(next, vector));
+        let score = scores.next().unwrap_or_default();
+        let mut rest = f64::from(score);
+        let mut parts: Vec<Contribution> = window
+            .iter()
+            .map(|&had| {
+                let weight = score - scores.next().unwrap_or_default();
+                rest -= f64::from(weight);
+                Contribution::new(Reason::Item(self.memory.item_name(had)), weight)
+            })
+            .collect();
+        let reason = Reason::Constant("the history as a whole");
+        parts.push(Contribution::new(reason, rest as f32));
+        Ok(parts)
+    }
+
+    fn to_file(&self) -> Result<ModelWriter<'_>> {
+        let writer = ModelWriter::new(KIND, 1).config(&self.settings)?;
+        let network = &self.network;
+        let rows = network.vectors.len() / network.width;
+        Ok(self
+            .sequences
+            .write(self.memory.write(writer)?)?
+            .f32("weights", &[network.weights.len()], &network.weights)?
+            .f32("vectors", &[rows, network.width], &network.vectors)?)
+    }
+
+    /// Approximate: histories grow at once, which is most of what a new event says; nothing is
+    /// trained, and a new item has the mean vector until the next fit.
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        let memory = self.memory.extended(events)?;
+        let sequences = self.sequences.extended(&memory, events)?;
+        let mut network = self.network.clone();
+        let mut hidden = network.vectors.split_off(network.items * network.width);
+        let mut mean = vec![0.0; network.width];
+        for row in network.vectors.chunks_exact(network.width) {
+            kernels::axpy(1.0 / network.items.max(1) as f32, row, &mut mean);
+        }
+        for _ in network.items..memory.n_items() {
+            network.vectors.extend_from_slice(&mean);
+        }
+        network.vectors.append(&mut hidden);
+        network.items = memory.n_items();
+        *self = Self::new(self.settings.clone(), memory, sequences, network);
+        Ok(Change::Approximate)
+    }
+
+    /// Approximate: the history is gone; what the weights learned from it stays.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        let user = self.memory.user(user)?;
+        let (memory, sequences) = (
+            self.memory.without_user(user)?,
+            self.sequences.without_user(user),
+        );
+        *self = Self::new(
+            self.settings.clone(),
+            memory,
+            sequences,
+            self.network.clone(),
+        );
+        Ok(Change::Approximate)
+    }
+
+    /// Approximate: the item, its events and its vector are gone; what the weights learned stays.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        let item = self.memory.item(item)?;
+        let (memory, sequences) = (
+            self.memory.without_item(item)?,
+            self.sequences.without_item(item),
+        );
+        let mut network = self.network.clone();
+        let at = item as usize * network.width;
+        network.vectors.drain(at..at + network.width);
+        network.items = memory.n_items();
+        *self = Self::new(self.settings.clone(), memory, sequences, network);
+        Ok(Change::Approximate)
+    }
+}
+
+pub(crate) const READER: (&str, crate::load::Reader) = (KIND, NextItemModel::read);
