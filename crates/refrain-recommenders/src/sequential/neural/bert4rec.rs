@@ -5,8 +5,8 @@
 //! ```
 //!
 //! A cloze hides some items of each history; to ask what comes next, a hidden item is put at its end.
-//! Sun et al., *BERT4Rec*, 2019. A quarter of the histories have only their last item hidden, so that
-//! what is asked is what was trained.
+//! Sun et al., *BERT4Rec*, 2019. A quarter of the histories are cut somewhere and have only their
+//! last item hidden, so that what is asked is what was trained.
 //!
 //! **When.** Histories whose order is loose. Needs several times the epochs of
 //! [`SasRec`](crate::SasRec), as an epoch asks for few items, and is seldom better with equal losses.
@@ -61,7 +61,7 @@ impl Default for Bert4Rec {
             context: 50,
             dropout: 0.3,
             cloze: 0.3,
-            order: Order::Learned,
+            order: Order::Rotary,
             training: Training {
                 epochs: 400,
                 patience: Some(20),

@@ -28,7 +28,7 @@ pub(super) struct Plan {
     pub(super) body: Body,
 }
 
-/// How often a cloze hides the last item alone, as it will be asked.
+/// How often a cloze hides the last item alone, as it will be asked after a history of any length.
 const LAST_ALONE: f64 = 0.25;
 /// The most users whose held-out item is looked for.
 const MOST_VALIDATED: usize = 2000;
@@ -211,10 +211,14 @@ fn batches(
         .collect()
 }
 
-/// Hides some items of a piece, one at least, or the last alone.
-fn hide(piece: &[u32], share: f32, mask: u32, draw: &mut rng::Stream, batch: &mut Batch) {
-    let last = piece.len() - 1;
+/// Hides some items of a piece, one at least; or cuts it anywhere and hides its last item alone.
+fn hide(mut piece: &[u32], share: f32, mask: u32, draw: &mut rng::Stream, batch: &mut Batch) {
     let alone = draw.random::<f64>() < LAST_ALONE;
+    if alone && piece.len() > 2 {
+        let end = draw.random_range(2..=piece.len());
+        piece = piece.get(..end).unwrap_or(piece);
+    }
+    let last = piece.len() - 1;
     let one = draw.random_range(0..=last);
     let from = batch.inputs.len();
     for (at, &item) in piece.iter().enumerate() {
