@@ -21,7 +21,8 @@ use clap::Parser;
 use refrain::data::datasets::MovieLens;
 use refrain::data::{Interactions, split};
 use refrain::recommenders::{
-    Baseline, BiasedMf, RatingPredictor, Result as Fitted, evaluate_ratings,
+    Baseline, BiasedMf, ExplicitAls, KnnBaseline, Neighbours, Nmf, RatingBlend, RatingPredictor,
+    Result as Fitted, SlopeOne, SvdPlusPlus, evaluate_ratings,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -65,7 +66,57 @@ const MODELS: &[(&str, Fit, Option<(&str, f64)>)] = &[
         |log| Ok(Box::new(BiasedMf::default().fit(log)?)),
         Some(("SVD", 0.934)),
     ),
+    (
+        "SVD++",
+        |log| Ok(Box::new(SvdPlusPlus::default().fit(log)?)),
+        Some(("SVDpp", 0.919)),
+    ),
+    (
+        "kNN baseline",
+        |log| Ok(Box::new(KnnBaseline::default().fit(log)?)),
+        Some(("KNNBaseline", 0.931)),
+    ),
+    (
+        "  by users",
+        |log| Ok(Box::new(neighbours_by_users().fit(log)?)),
+        None,
+    ),
+    (
+        "Slope One",
+        |log| Ok(Box::new(SlopeOne::default().fit(log)?)),
+        Some(("SlopeOne", 0.946)),
+    ),
+    (
+        "NMF",
+        |log| Ok(Box::new(Nmf::default().fit(log)?)),
+        Some(("NMF", 0.963)),
+    ),
+    (
+        "explicit ALS",
+        |log| Ok(Box::new(ExplicitAls::default().fit(log)?)),
+        None,
+    ),
+    ("rating blend", |log| Ok(Box::new(blend().fit(log)?)), None),
 ];
+
+fn neighbours_by_users() -> KnnBaseline {
+    KnnBaseline {
+        by: Neighbours::Users,
+        ..KnnBaseline::default()
+    }
+}
+
+/// All of them, at their defaults.
+fn blend() -> RatingBlend {
+    RatingBlend::default()
+        .member("biased MF", |log| BiasedMf::default().fit(log))
+        .member("SVD++", |log| SvdPlusPlus::default().fit(log))
+        .member("explicit ALS", |log| ExplicitAls::default().fit(log))
+        .member("kNN by items", |log| KnnBaseline::default().fit(log))
+        .member("kNN by users", |log| neighbours_by_users().fit(log))
+        .member("NMF", |log| Nmf::default().fit(log))
+        .member("Slope One", |log| SlopeOne::default().fit(log))
+}
 
 fn main() {
     if let Err(error) = run(&Arguments::parse()) {

@@ -37,6 +37,15 @@
 //! iteration at 17 (f = 64) and 22 (f = 128) GFLOP/s, about a fifth and a quarter of its peak.
 //! Memory: 4 bytes × f × (users + items), and 8 bytes an event on top of the log.
 //!
+//! **No biases.** Every pair counts here, so the factors carry how much is liked already. A dense
+//! reference in NumPy with biases of users and items, at the same penalty, fell from 0.446 to 0.425
+//! NDCG@10 on MovieLens-100K (64 factors, these defaults, mean of three random splits), and to 0.421
+//! at a tenth of it.
+//!
+//! **Changes.** New events, users and items are learned by half-iterations over what they touch, and
+//! all users are then solved once: about a seventh of a fit, near it but not equal. A forgotten user
+//! or item is gone, but has left its mark on the other side until the next fit.
+//!
 //! **Determinism.** The same bits for any number of threads, on processors with the same vector
 //! width.
 //!
@@ -44,6 +53,7 @@
 //! splits inside the training part;
 //! this one setting is within 1 % of the best found on each.
 
+mod change;
 mod factors;
 mod model;
 #[cfg(test)]
@@ -69,6 +79,7 @@ use solve::Method;
 use sweep::{Half, Side, half_sweep};
 
 const NAME: &str = "ALS";
+const OVERFLOW: &str = "numbers overflowed; make alpha or the weights smaller";
 
 /// Settings of implicit ALS.
 ///
@@ -152,6 +163,15 @@ pub enum Solver {
     },
     /// Exactly, each time: for research, or short histories.
     Cholesky,
+    /// So many factors at a time, each block exactly with the others held, from where the last
+    /// iteration left the row (iALS++: Rendle, Krichene, Zhang and Koren, *iALS++: speeding up matrix
+    /// factorization with subspace optimization*, 2021). Users are solved exactly once the iterations
+    /// end. Here conjugate gradients are quicker to the same loss, for in their basis a step costs no
+    /// more than reading the events.
+    Block {
+        /// At least 1; rounded up to a multiple of 16.
+        size: usize,
+    },
 }
 
 impl Als {
@@ -245,42 +265,14 @@ impl Als {
         mut y: Factors,
         monitor: &Monitor,
     ) -> Result<AlsModel> {
-        if log.is_empty() {
-            return Err(Error::Data {
-                model: NAME,
-                reason: "the log has no events".to_string(),
-            });
-        }
+        let (users, items, of_users) = self.sides(log)?;
         let stage = monitor.start(NAME, Some(self.iterations as u64));
-        let mut users = Side::new(log.by_user(), |r| self.weigh(r));
-        let mut items = Side::new(log.by_item(), |r| self.weigh(r));
-        let squares: f64 = users
-            .weights
-            .iter()
-            .map(|&w| f64::from(simd::gain(w)).powi(2))
-            .sum();
-        if !squares.is_finite() {
-            let reason = "alpha times a weight is too large".to_string();
-            return Err(Error::Data {
-                model: NAME,
-                reason,
-            });
-        }
-        let penalty = self.penalty(squares, &users, &items);
-        let of_users = Penalty::new(penalty, &users, log.n_items(), self.frequency_exponent);
-        let of_items = Penalty::new(penalty, &items, log.n_users(), self.frequency_exponent);
-        of_users.set(&mut users);
-        of_items.set(&mut items);
-
-        let method = match self.solver {
-            Solver::ConjugateGradient { steps } => Method::Steps(steps),
-            Solver::Cholesky => Method::Exact,
-        };
+        let method = self.method();
         let pool = Default::default();
         let diverged = |iteration| Error::Diverged {
             model: NAME,
             iteration,
-            reason: "numbers overflowed; make alpha or the weights smaller".to_string(),
+            reason: OVERFLOW.to_string(),
         };
         let mut losses = Vec::with_capacity(self.iterations);
         for iteration in 0..self.iterations {
@@ -304,6 +296,44 @@ impl Als {
             y,
             losses,
         ))
+    }
+
+    fn method(&self) -> Method {
+        match self.solver {
+            Solver::ConjugateGradient { steps } => Method::Steps(steps),
+            Solver::Cholesky => Method::Exact,
+            Solver::Block { size } => Method::Blocks(size),
+        }
+    }
+
+    /// The events of users and of items with their λ, and how λ of a user is found.
+    fn sides<'a>(&self, log: &'a Interactions) -> Result<(Side<'a>, Side<'a>, Penalty)> {
+        if log.is_empty() {
+            return Err(Error::Data {
+                model: NAME,
+                reason: "the log has no events".to_string(),
+            });
+        }
+        let mut users = Side::new(log.by_user(), |r| self.weigh(r));
+        let mut items = Side::new(log.by_item(), |r| self.weigh(r));
+        let squares: f64 = users
+            .weights
+            .iter()
+            .map(|&w| f64::from(simd::gain(w)).powi(2))
+            .sum();
+        if !squares.is_finite() {
+            let reason = "alpha times a weight is too large".to_string();
+            return Err(Error::Data {
+                model: NAME,
+                reason,
+            });
+        }
+        let penalty = self.penalty(squares, &users, &items);
+        let of_users = Penalty::new(penalty, &users, log.n_items(), self.frequency_exponent);
+        let of_items = Penalty::new(penalty, &items, log.n_users(), self.frequency_exponent);
+        of_users.set(&mut users);
+        of_items.set(&mut items);
+        Ok((users, items, of_users))
     }
 
     /// The signed weight α g(|r|) of an event of weight r.
@@ -358,6 +388,7 @@ impl Als {
             Solver::ConjugateGradient { steps: 0 } => {
                 Err(refuse("solver.steps", 0, "must be at least 1"))
             }
+            Solver::Block { size: 0 } => Err(refuse("solver.size", 0, "must be at least 1")),
             _ => Ok(()),
         }
     }

@@ -1,13 +1,14 @@
 //! The fitted model: scores, fold-in, similar items and reasons.
 
 use nalgebra::{DMatrix, DVector};
-use refrain_core::kernels::{self, Scored, top_k_products};
+use refrain_core::kernels::{self, Scored, TopK, top_k_products};
 use refrain_core::{ModelFile, ModelWriter};
+use refrain_data::Interactions;
 
 use super::simd::{self, Aligned, Events, padded};
 use super::sweep::solve_alone;
 use super::{Als, NAME, Penalty};
-use crate::{Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
+use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.als";
 
@@ -18,15 +19,15 @@ const KIND: &str = "recommenders.als";
 /// eigenvalue: the first few hold most of the taste.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AlsModel {
-    config: Als,
-    memory: Memory,
+    pub(super) config: Als,
+    pub(super) memory: Memory,
     penalty: Penalty,
     /// Eigenvalues of the items' Gram matrix, padded.
     spectrum: Vec<f32>,
     /// users × factors
-    users: Vec<f32>,
+    pub(super) users: Vec<f32>,
     /// items × factors
-    items: Vec<f32>,
+    pub(super) items: Vec<f32>,
     /// Length of each item's factors.
     norms: Vec<f32>,
     losses: Vec<f64>,
@@ -63,7 +64,8 @@ impl AlsModel {
         &self.config
     }
 
-    /// The loss after each iteration: all pairs and both regularisations. Empty for a loaded model.
+    /// The loss after each iteration: all pairs and both regularisations. Empty for a loaded
+    /// or changed model.
     pub fn losses(&self) -> &[f64] {
         &self.losses
     }
@@ -76,6 +78,29 @@ impl AlsModel {
     /// An item's factors.
     pub fn item_factors(&self, item: &str) -> Option<&[f32]> {
         self.item(self.memory.items().get(item)?)
+    }
+
+    /// The `k` users whose factors point most nearly the same way, and their cosine; those of whom
+    /// nothing is known are left out.
+    ///
+    /// # Errors
+    /// [`Error::UnknownUser`].
+    pub fn similar_users(&self, user: &str, k: usize) -> Result<Vec<(String, f32)>> {
+        let own = self.memory.user(user)?;
+        let own_factors = self.user(own).unwrap_or_default();
+        let size = kernels::norm(own_factors);
+        let mut best = TopK::new(k.min(self.memory.n_users()));
+        let rows = self.users.chunks_exact(self.config.factors);
+        for (other, row) in (0u32..).zip(rows) {
+            let size = size * kernels::norm(row);
+            if other != own && size > 0.0 {
+                best.push(other, kernels::dot(own_factors, row) / size);
+            }
+        }
+        let found = best.into_sorted().into_iter();
+        Ok(found
+            .map(|s| (self.memory.user_name(s.index), s.score))
+            .collect())
     }
 
     fn user(&self, user: u32) -> Option<&[f32]> {
@@ -263,6 +288,21 @@ impl Recommender for AlsModel {
             .f32("items", &[self.memory.n_items(), f], &self.items)?
             .f32("spectrum", &[f], self.spectrum.get(..f).unwrap_or_default())?
             .f32("penalty", &[2], penalty)?)
+    }
+
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        self.become_one(self.learn(events))
+    }
+
+    /// The user's factors go; what items learned from them stays until the next fit.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        self.become_one(self.without_user(self.memory.user(user)?))
+    }
+
+    /// The item goes and all users are solved without it; what other items learned from it through
+    /// them stays until the next fit.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        self.become_one(self.without_item(self.memory.item(item)?))
     }
 
     fn top(&self, users: &[u32], query: &Query) -> Result<Vec<Vec<Scored>>> {

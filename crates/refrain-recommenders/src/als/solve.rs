@@ -34,6 +34,8 @@ pub(super) enum Method {
     Steps(usize),
     /// A factorisation, and one step of iterative refinement.
     Exact,
+    /// So many factors at a time from the present value, each block exactly.
+    Blocks(usize),
 }
 
 /// Scratch space of one thread; the exact method's part grows to the longest row it meets.
@@ -71,6 +73,7 @@ impl Workspace {
         match method {
             Method::Steps(steps) => self.conjugate_gradient(simd, other, events, lambda, steps, x),
             Method::Exact => self.factorise(simd, other, events, lambda, x),
+            Method::Blocks(size) => self.descend(simd, other, events, lambda, size, x),
         }
     }
 
@@ -199,6 +202,74 @@ impl Workspace {
             }
         }
         residual(simd, other, events, d, x, r)
+    }
+
+    /// One pass over the blocks. In the basis where `YᵀY` is diagonal a block π of the gradient is
+    /// `Σ_j (c_j p_j − w_j s_j) y_jπ − D_π x_π`, so the scores `s_j` are all that blocks share.
+    #[inline(always)]
+    fn descend<S: Simd>(
+        &mut self,
+        simd: S,
+        other: &Counterpart<'_>,
+        events: Events<'_>,
+        lambda: f32,
+        size: usize,
+        x: &mut [f32],
+    ) -> f64 {
+        let (n, stride) = (events.indices.len(), x.len());
+        let width = simd::padded(size).min(stride);
+        self.vectors.grow(5 * stride);
+        let mut parts = self.vectors.chunks_exact_mut(stride);
+        let mut next = || parts.next().unwrap_or_default();
+        let (d, step) = (next(), next());
+        diagonal(simd, other.spectrum, lambda, d);
+        self.z.grow(n * width);
+        self.matrix.grow(width * width);
+        self.pack.grow(simd::PACK * width);
+        self.t.resize(n.max(self.t.len()), 0.0);
+        let scores = &mut self.t[..n];
+        for (score, &index) in scores.iter_mut().zip(events.indices) {
+            *score = simd::dot(simd, &other.rows[index as usize * stride..][..stride], x);
+        }
+        for from in (0..stride).step_by(width) {
+            let width = width.min(stride - from);
+            let block = |index: u32| &other.rows[index as usize * stride + from..][..width];
+            let (d, step) = (&d[from..from + width], &mut step[..width]);
+            let x = &mut x[from..from + width];
+            simd::scaled_product(simd, -1.0, d, x, step);
+            let z = &mut self.z[..n * width];
+            let pairs = events.indices.iter().zip(events.weights);
+            for ((z, score), (&index, &weight)) in
+                z.chunks_exact_mut(width).zip(scores.iter()).zip(pairs)
+            {
+                let (row, root) = (block(index), weight.abs().sqrt());
+                simd::axpy(simd, simd::gain(weight) - weight.abs() * score, row, step);
+                for (z, &y) in z.iter_mut().zip(row) {
+                    *z = root * y;
+                }
+            }
+            let matrix = &mut self.matrix[..width * width];
+            matrix.fill(0.0);
+            simd::add_gram(simd, z, width, matrix, &mut self.pack);
+            for (i, &d) in d.iter().enumerate() {
+                matrix[i * width + i] += d;
+            }
+            if !simd::cholesky(simd, matrix, width, width) {
+                return f64::NAN;
+            }
+            simd::cholesky_solve(simd, matrix, width, width, step);
+            simd::axpy(simd, 1.0, step, x);
+            for (score, &index) in scores.iter_mut().zip(events.indices) {
+                *score += simd::dot(simd, block(index), step);
+            }
+        }
+        let mut loss = 0.0f64;
+        for (&score, &weight) in scores.iter().zip(events.weights) {
+            let gain = simd::gain(weight);
+            loss += f64::from(gain * (1.0 - score) - score * (gain - weight.abs() * score));
+        }
+        simd::scaled_product(simd, 1.0, d, x, step);
+        loss + f64::from(simd::dot(simd, step, x))
     }
 }
 

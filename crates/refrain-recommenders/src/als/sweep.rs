@@ -21,6 +21,8 @@ pub(super) struct Side<'a> {
     pub weights: Vec<f32>,
     /// λ of each row.
     pub lambda: Vec<f32>,
+    /// Rows that are only carried along to the new basis; empty when all are solved.
+    pub kept: Vec<bool>,
     /// Rows by falling number of events: the long ones start first.
     order: Vec<u32>,
 }
@@ -41,6 +43,7 @@ impl<'a> Side<'a> {
                 .map(|&value| weigh(value))
                 .collect(),
             lambda: vec![0.0; order.len()],
+            kept: Vec::new(),
             order,
         }
     }
@@ -143,8 +146,9 @@ impl WithSimd for SolveRows<'_, '_> {
         let mut start = std::mem::take(&mut self.workspace.start);
         start.grow(2 * TASK_ROWS * stride);
         let (before, after) = start.split_at_mut(TASK_ROWS * stride);
-        if matches!(self.method, Method::Steps(_)) {
-            // The rows' present values in the new basis, where conjugate gradients start.
+        let kept = &self.side.kept;
+        if !matches!(self.method, Method::Exact) || !kept.is_empty() {
+            // The rows' present values in the new basis, where steps start.
             for (before, (_, x)) in before.chunks_exact_mut(stride).zip(self.block.iter()) {
                 before.copy_from_slice(x);
             }
@@ -164,6 +168,9 @@ impl WithSimd for SolveRows<'_, '_> {
             }
             let (row, x) = &mut self.block[at];
             x.copy_from_slice(&after[at * stride..][..stride]);
+            if kept.get(*row).copied().unwrap_or(false) {
+                continue;
+            }
             let lambda = self.side.lambda[*row];
             let loss = self
                 .workspace

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use super::reference::Dense;
 use super::*;
-use crate::{Recommender, Who};
+use crate::{Change, Recommender, Who};
 
 crate::conformance!(default, personal, |log| Als {
     factors: 8,
@@ -15,6 +15,15 @@ crate::conformance!(cholesky, personal, |log| {
     Als {
         factors: 8,
         solver: Solver::Cholesky,
+        ..Als::default()
+    }
+    .fit(log)
+});
+
+crate::conformance!(blocks, personal, |log| {
+    Als {
+        factors: 20,
+        solver: Solver::Block { size: 16 },
         ..Als::default()
     }
     .fit(log)
@@ -147,15 +156,121 @@ fn many_steps_equal_a_factorisation() {
 }
 
 #[test]
+fn a_block_of_all_factors_is_exact() {
+    let log = mixed_log();
+    let slow = exact(20).fit(&log).unwrap();
+    let fast = Als {
+        solver: Solver::Block { size: 20 },
+        ..exact(20)
+    };
+    let fast = fast.fit(&log).unwrap();
+    assert_close(&scores(&fast), &scores(&slow), 1e-3);
+    for (a, b) in fast.losses().iter().zip(slow.losses()) {
+        assert!((a / b - 1.0).abs() < 1e-4, "loss {a} {b}");
+    }
+}
+
+#[test]
+fn learns_without_a_fit() {
+    let log = mixed_log();
+    let config = Als {
+        factors: 8,
+        ..Als::default()
+    };
+    let mut model = config.fit(&log).unwrap();
+    let more = [
+        ("new", "i0", 2.0),
+        ("new", "i3", 3.0),
+        ("new", "fresh", 2.0),
+        ("u0", "fresh", 3.0),
+        ("u3", "fresh", 3.0),
+        ("u6", "fresh", 1.0),
+    ];
+    let more = Interactions::from_events(more).unwrap();
+    assert_eq!(model.update(&more).unwrap(), Change::Approximate);
+    assert_eq!((model.users().len(), model.items().len()), (41, 31));
+    // Near a fit of everything, on the whole and for those who are new.
+    let again = config.fit(&model.memory().to_log().unwrap()).unwrap();
+    let (near, fitted) = (scores(&model), scores(&again));
+    let distance = |a: &[f32], b: &[f32]| -> f64 {
+        let squares = a.iter().zip(b).map(|(a, b)| f64::from(a - b).powi(2));
+        squares.sum::<f64>().sqrt()
+    };
+    let size = distance(&fitted, &vec![0.0; fitted.len()]);
+    assert!(distance(&near, &fitted) < 0.2 * size);
+    assert!(model.similar_items("fresh", 3).unwrap()[0].score > 0.3);
+    let best = model.recommend("new", 4).unwrap();
+    let third = |r: &&crate::Recommendation| r.item[1..].parse::<usize>().unwrap() % 3 == 0;
+    assert!(best.iter().filter(third).count() >= 3, "{best:?}");
+    // A user is still their history.
+    for (user, id) in (0u32..).zip(model.users().iter()) {
+        let (items, weights) = model.history(user);
+        let history: Vec<(u32, f32)> = items.iter().copied().zip(weights.iter().copied()).collect();
+        let (folded, stored) = (model.fold_in(&history), model.user_factors(id));
+        assert_eq!(folded.unwrap(), stored.unwrap(), "{id}");
+    }
+    let bad = Interactions::from_events([("u0", "i0", f32::MAX), ("u0", "i1", f32::MAX)]).unwrap();
+    let linear = Als {
+        confidence: Confidence::Linear,
+        ..config
+    };
+    let mut model = linear.fit(&log).unwrap();
+    let before = model.clone();
+    assert!(model.update(&bad).is_err());
+    assert_eq!(model, before);
+}
+
+#[test]
+fn forgets_users_and_items() {
+    let mut model = exact(6).fit(&mixed_log()).unwrap();
+    let before = model.clone();
+    assert_eq!(model.forget_user("u7").unwrap(), Change::Approximate);
+    assert!(model.recommend("u7", 3).is_err());
+    assert_eq!(model.user_factors("u8"), before.user_factors("u8"));
+    assert_eq!(
+        model.recommend("u8", 3).unwrap(),
+        before.recommend("u8", 3).unwrap()
+    );
+    assert_eq!(model.forget_item("i4").unwrap(), Change::Approximate);
+    assert_eq!(model.items().len(), 29);
+    assert!(
+        model
+            .recommend("u1", 99)
+            .unwrap()
+            .iter()
+            .all(|r| r.item != "i4")
+    );
+    assert!(model.history(1).0.len() + 1 >= before.history(1).0.len());
+    assert!(model.forget_item("i4").is_err() && model.forget_user("u7").is_err());
+}
+
+#[test]
+fn similar_users_share_a_taste() {
+    let model = exact(6).fit(&mixed_log()).unwrap();
+    let near = model.similar_users("u3", 5).unwrap();
+    assert_eq!(near.len(), 5);
+    assert!(near.iter().all(|(id, _)| id != "u3" && id != "u11"));
+    let alike = near.iter().filter(|(id, _)| {
+        let number: usize = id[1..].parse().unwrap();
+        number % 3 == 0 || number == 7
+    });
+    assert!(alike.count() >= 4, "{near:?}");
+    assert!(near.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+    assert!(model.similar_users("u11", 5).unwrap().is_empty());
+    assert!(model.similar_users("nobody", 5).is_err());
+}
+
+#[test]
 fn loss_falls_in_every_iteration() {
     let log = crate::conformance::blocks_log();
     for solver in [
         Solver::Cholesky,
         Solver::ConjugateGradient { steps: 1 },
+        Solver::Block { size: 16 },
         Als::default().solver,
     ] {
         let config = Als {
-            factors: 12,
+            factors: 36,
             iterations: 12,
             solver,
             ..Als::default()
@@ -335,6 +450,13 @@ fn refuses_settings_and_data_it_cannot_use() {
             "solver.steps",
             Als {
                 solver: Solver::ConjugateGradient { steps: 0 },
+                ..good.clone()
+            },
+        ),
+        (
+            "solver.size",
+            Als {
+                solver: Solver::Block { size: 0 },
                 ..good.clone()
             },
         ),

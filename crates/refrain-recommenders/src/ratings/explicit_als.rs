@@ -65,7 +65,7 @@ impl Default for ExplicitAls {
         Self {
             factors: 32,
             iterations: 15,
-            regularization: 0.1,
+            regularization: 0.15,
             bias_regularization: 0.02,
             init_deviation: 0.1,
             scale: None,

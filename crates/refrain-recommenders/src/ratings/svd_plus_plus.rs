@@ -72,9 +72,9 @@ impl Default for SvdPlusPlus {
         Self {
             factors: 64,
             epochs: 60,
-            learning_rate: 0.01,
+            learning_rate: 0.02,
             decay: 0.97,
-            regularization: 0.1,
+            regularization: 0.12,
             bias_regularization: 0.02,
             init_deviation: 0.1,
             scale: None,
