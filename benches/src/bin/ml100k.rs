@@ -20,8 +20,8 @@ use clap::Parser;
 use refrain::data::datasets::MovieLens;
 use refrain::data::{FeatureEncoding, Features, Interactions, split};
 use refrain::recommenders::{
-    Als, Blend, BlendModel, ContentBased, ItemKnn, Leaderboard, Metric, Mix, Popularity,
-    Recommender, UserKnn,
+    Als, Blend, BlendModel, ContentBased, Ease, ItemKnn, Leaderboard, Metric, Mix, P3Alpha,
+    Popularity, Recommender, Rp3Beta, Slim, UserKnn,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -149,6 +149,10 @@ fn ours<'a>(
         let model = BlendModel::new(mix, members.iter().cloned().zip(weights))?;
         board.enter(name, &model, tuning_seconds + member_seconds)?;
     }
+    board.run("P3α", || P3Alpha::default().fit(train))?;
+    board.run("RP3β", || Rp3Beta::default().fit(train))?;
+    board.run("SLIM", || Slim::default().fit(train))?;
+    board.run("EASE", || Ease::default().fit(train))?;
     Ok(board)
 }
 

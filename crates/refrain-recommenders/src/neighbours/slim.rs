@@ -21,12 +21,13 @@
 //!
 //! **Cost.** With n items a fit is n × (weights that move) × passes × n multiply-adds, in parallel
 //! over items, and 4 bytes × n² while it runs ([`Slim::max_memory`] bounds that before anything is
-//! allocated). The model keeps 16 bytes for each weight. Updating and forgetting are exact and cost a
-//! fit without building the log.
+//! allocated). The model keeps 16 bytes for each weight. Updating and forgetting are exact but for
+//! the tolerance and cost a fit without building the log.
 //!
 //! **Determinism.** The same bits for any number of threads.
 //!
-//! **Defaults.** Chosen on MovieLens-100K by a validation split inside the training part.
+//! **Defaults.** Chosen on MovieLens-100K by a validation split inside the training part. Stopping
+//! early (a tolerance of 0.01, not 0.0001) cost nothing there and took a quarter of the time.
 
 use rayon::prelude::*;
 use refrain_core::{Monitor, kernels};
@@ -49,7 +50,7 @@ pub struct Slim {
     pub l2: f32,
     /// Whether weights below zero are ruled out, as in the paper. Allowing them costs time.
     pub non_negative: bool,
-    /// A pass that moves no weight by more than this is the last one.
+    /// A pass that moves no weight by more than this is the last one. Weights are below 1.
     pub tolerance: f32,
     /// The most full passes for an item.
     pub max_passes: usize,
@@ -66,7 +67,7 @@ impl Default for Slim {
             l1: 1.0,
             l2: 200.0,
             non_negative: true,
-            tolerance: 1e-4,
+            tolerance: 0.01,
             max_passes: 50,
             weighting: Weighting::Binary,
             max_memory: 4 << 30,
