@@ -184,7 +184,7 @@ pub use query::Query;
 pub use random::{Random, RandomModel};
 pub use ranking::{
     Bpr, FactorConfig, FactorModel, FactorizationMachine, FeatureConfig, FeatureModel, KosWarp,
-    LightFm, LogisticMf, Negatives, Optimizer, RankingLoss, Warp,
+    LightFm, LogisticMf, Negatives, Optimizer, PureSvd, PureSvdModel, RankingLoss, Warp,
 };
 pub use ratings::{
     Baseline, BaselineModel, BiasedMf, BiasedMfModel, ExplicitAls, ExplicitAlsModel, KnnBaseline,

@@ -26,6 +26,7 @@ const KINDS: &[(&str, Reader)] = &[
     crate::random::READER,
     crate::ranking::FACTORS,
     crate::ranking::FEATURES,
+    crate::ranking::PURE_SVD,
     crate::rerank::READER,
     crate::sequential::MARKOV,
     crate::sequential::SESSION_KNN,

@@ -1,7 +1,8 @@
 //! Factor models trained to *rank*: stochastic gradients on sampled comparisons.
 //!
 //! [`Bpr`], [`Warp`], [`KosWarp`] and [`LogisticMf`] are losses for one engine and one fitted type, the
-//! [`FactorModel`], which [`PureSvd`] shares.
+//! [`FactorModel`]; [`LightFm`] and the [`FactorizationMachine`] learn embeddings of features with the
+//! same losses. [`PureSvd`] stands beside them: the same form without a ranking loss.
 
 mod bpr;
 mod engine;
@@ -12,6 +13,7 @@ mod logistic;
 mod model;
 mod negatives;
 mod objective;
+mod pure_svd;
 #[cfg(test)]
 mod reference;
 mod step;
@@ -27,6 +29,8 @@ pub use logistic::LogisticMf;
 pub(crate) use model::READER as FACTORS;
 pub use model::{FactorConfig, FactorModel};
 pub use negatives::Negatives;
+pub(crate) use pure_svd::READER as PURE_SVD;
+pub use pure_svd::{PureSvd, PureSvdModel};
 pub use warp::Warp;
 
 use serde::{Deserialize, Serialize};

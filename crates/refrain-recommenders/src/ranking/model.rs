@@ -9,10 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::{KNOWN, Positives, Settings, Tables, train};
 use super::fold::{Ridge, centre, row};
 use super::{Bpr, KosWarp, LogisticMf, Warp};
-use crate::recommender::pick;
-use crate::{
-    Change, Contribution, Error, Memory, Query, Reason, Recommendation, Recommender, Result, Who,
-};
+use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.factors";
 
@@ -88,6 +85,29 @@ pub(super) fn mean(rows: &[f32], width: usize, counts: impl Fn(usize) -> bool) -
         .collect()
 }
 
+/// The cosine of a row with each row of the table; 0 where a row is 0.
+pub(super) fn cosines(table: &[f32], own: u32, width: usize, out: &mut [f32]) {
+    let own = row(table, own, width);
+    kernels::scores(own, table, out);
+    let length = kernels::norm(own);
+    for (score, other) in out.iter_mut().zip(table.chunks_exact(width)) {
+        let size = length * kernels::norm(other);
+        *score = if size > 0.0 { *score / size } else { 0.0 };
+    }
+}
+
+/// Refuses a slice that does not have one place per user.
+pub(super) fn check_users(memory: &Memory, out: &[f32]) -> Result<()> {
+    match out.len() == memory.n_users() {
+        true => Ok(()),
+        false => Err(Error::Length {
+            what: "the slice for similarities".to_string(),
+            expected: memory.n_users(),
+            found: out.len(),
+        }),
+    }
+}
+
 /// A tensor without a value that is not finite.
 pub(super) fn finite(file: &ModelFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
     let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
@@ -148,8 +168,6 @@ pub struct FactorModel {
     users: Vec<f32>,
     /// items × width: vector and bias, less their mean.
     items: Vec<f32>,
-    /// Length of each item's vector.
-    norms: Vec<f32>,
     /// The mean of the users.
     average: Vec<f32>,
     /// How much longer the users' vectors were while learning.
@@ -179,7 +197,6 @@ impl FactorModel {
             ridge: Ridge::new(&[], 1),
             users: Vec::new(),
             items,
-            norms: Vec::new(),
             average: Vec::new(),
             stretch: 1.0,
             config,
@@ -206,7 +223,6 @@ impl FactorModel {
         let width = self.width();
         centre(&mut self.items, width);
         self.ridge = Ridge::new(&self.items, width);
-        self.norms = self.items.chunks_exact(width).map(kernels::norm).collect();
         let histories = liked(&self.memory);
         let users = self.ridge.vectors(
             &self.items,
@@ -281,28 +297,6 @@ impl FactorModel {
         }
     }
 
-    /// The `k` users most like `user`, by the cosine of their vectors.
-    ///
-    /// # Errors
-    /// [`Error::UnknownUser`].
-    pub fn similar_users(&self, user: &str, k: usize) -> Result<Vec<Recommendation>> {
-        let user = self.memory.user(user)?;
-        let own = row(&self.users, user, self.width());
-        let mut scores = vec![0.0; self.memory.n_users()];
-        kernels::scores(own, &self.users, &mut scores);
-        let length = kernels::norm(own);
-        for (score, other) in scores.iter_mut().zip(self.users.chunks_exact(self.width())) {
-            let size = length * kernels::norm(other);
-            *score = if size > 0.0 { *score / size } else { 0.0 };
-        }
-        let best = pick(&scores, &[user], None, &Query::top(k)).into_iter();
-        let named = |Scored { index, score }| Recommendation {
-            item: self.memory.user_name(index),
-            score,
-        };
-        Ok(best.map(named).collect())
-    }
-
     /// The tables to learn on from, with rows for the users and items of `memory`.
     fn tables(&self, settings: &Settings, memory: &Memory) -> Tables {
         let (f, width) = (settings.factors, self.width());
@@ -344,7 +338,6 @@ impl FactorModel {
         let stretch = finite(file, "stretch", &[1])?.into_iter().sum();
         Ok(Box::new(Self {
             ridge: Ridge::new(&items, width),
-            norms: items.chunks_exact(width).map(kernels::norm).collect(),
             config,
             memory,
             users,
@@ -382,12 +375,15 @@ impl Recommender for FactorModel {
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
         self.memory.check_scores(out)?;
-        kernels::scores(row(&self.items, item, self.width()), &self.items, out);
-        let own = self.norms.get(item as usize).copied().unwrap_or_default();
-        for (score, norm) in out.iter_mut().zip(&self.norms) {
-            let size = own * norm;
-            *score = if size > 0.0 { *score / size } else { 0.0 };
-        }
+        cosines(&self.items, item, self.width(), out);
+        Ok(())
+    }
+
+    /// The cosine of the users' vectors.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_user(user)?;
+        check_users(&self.memory, out)?;
+        cosines(&self.users, user, self.width(), out);
         Ok(())
     }
 

@@ -244,7 +244,7 @@ fn similar_users_share_a_block() {
         assert_eq!(similar.len(), 5);
         for other in &similar {
             assert_eq!(
-                other.item[1..].parse::<usize>().unwrap() % 3,
+                other.user[1..].parse::<usize>().unwrap() % 3,
                 user % 3,
                 "u{user}: {similar:?}"
             );

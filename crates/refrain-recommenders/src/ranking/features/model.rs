@@ -10,7 +10,7 @@ use refrain_data::{
 use serde::{Deserialize, Serialize};
 
 use super::super::fold::{Ridge, centre, row};
-use super::super::model::{best_products, finite, liked, likes, mean};
+use super::super::model::{best_products, check_users, cosines, finite, liked, likes, mean};
 use super::train::{Settings, Side, Trainer};
 use super::{FactorizationMachine, LightFm};
 use crate::neighbours::sparse::Csr;
@@ -489,13 +489,15 @@ impl Recommender for FeatureModel {
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
         self.memory.check_scores(out)?;
-        let own = row(&self.items, item, self.width());
-        kernels::scores(own, &self.items, out);
-        let length = kernels::norm(own);
-        for (score, other) in out.iter_mut().zip(self.items.chunks_exact(self.width())) {
-            let size = length * kernels::norm(other);
-            *score = if size > 0.0 { *score / size } else { 0.0 };
-        }
+        cosines(&self.items, item, self.width(), out);
+        Ok(())
+    }
+
+    /// The cosine of the users' vectors.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_user(user)?;
+        check_users(&self.memory, out)?;
+        cosines(&self.users, user, self.width(), out);
         Ok(())
     }
 
