@@ -36,7 +36,7 @@
 //! | few users, many items | [`UserKnn`] | like-minded people vote |
 //! | features and a log; new items and users | [`LightFm`] | places those who have no history yet |
 //! | features of items, new items | [`ContentBased`] | needs no one to have had an item |
-//! | two or more of these | [`Blend`] | weights fitted on validation data; also [stacked](StackModel), [by history length](SwitchModel), [in stages](CascadeModel) |
+//! | two or more of these | [`Blend`] | weights fitted on validation data, seldom below its best member; also [stacked](StackModel), [by history length](SwitchModel), [in stages](CascadeModel) |
 //! | nothing about someone | [`Popularity`] | with a half-life: what is popular now |
 //! | times, and what comes next | [`SessionKnn`], [`Markov`] | the order of a history; a new session counts at once |
 //! | ratings, and want to predict them | [`SvdPlusPlus`], [`RatingBlend`] | see [`RatingPredictor`] for all of them |

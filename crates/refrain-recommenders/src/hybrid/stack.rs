@@ -11,8 +11,11 @@
 //! candidate, is chosen, p(j) ∝ exp score(u, j), each user counting the same, less a small ridge: a
 //! convex problem, solved by Newton's method.
 //!
-//! **When.** Against a weighted blend it can trust a member's scores for some and its ranks for others, and
-//! leave a member out by giving it a negative weight. It needs a few hundred validation users.
+//! **When.** Where members should be trusted differently by different people, and on thousands of
+//! validation users. It is fitted to the likelihood over the members' candidates and not to the top of
+//! the list, and it shows: on MovieLens-100K (random 80/20, 943 users, seven members) it reaches 0.434
+//! NDCG@10, the weighted [`Blend`](crate::Blend), whose weights are searched for NDCG itself, 0.460.
+//! Compare the two on your data; the weighted blend is the one to begin with.
 //!
 //! **Cost.** As a blend's, and seconds for the fit. **Determinism.** As the members'; the fit gives the same
 //! bits for any number of threads.

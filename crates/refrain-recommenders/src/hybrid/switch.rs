@@ -2,7 +2,9 @@
 //!
 //! **When.** Models differ most in what they make of little: popularity or content for people with
 //! nothing yet, neighbours for a few events, factors for many. [`Blend::fit_switch`](crate::Blend)
-//! finds on validation data which member is best in which range.
+//! finds on validation data which member is best in which range. Where one member is best for nearly
+//! everyone, switching only adds noise: on MovieLens-100K it reaches 0.435 NDCG@10 where ALS alone has
+//! 0.451.
 //!
 //! **Cost.** One member's. **Determinism.** As the members'.
 
