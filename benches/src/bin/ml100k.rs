@@ -20,8 +20,8 @@ use clap::Parser;
 use refrain::data::datasets::MovieLens;
 use refrain::data::{FeatureEncoding, Features, Interactions, split};
 use refrain::recommenders::{
-    Als, Blend, BlendModel, ContentBased, Ease, ItemKnn, Leaderboard, Metric, Mix, P3Alpha,
-    Popularity, Recommender, Rp3Beta, Slim, UserKnn,
+    Als, Blend, BlendModel, Bootstrap, ContentBased, Ease, ItemKnn, Leaderboard, Metric, Mix,
+    P3Alpha, Popularity, Recommender, Rp3Beta, Slim, StackModel, UserKnn,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -86,6 +86,10 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let positive = train.map_weights(|_| 1.0)?;
         let board = ours(&positive, &test, genres)?;
         println!("{board}");
+        println!("less the best, by NDCG@10, with 95 % intervals and p of a paired test:");
+        for (name, paired) in board.versus_best(&Bootstrap::default())? {
+            println!("  {name:22} {paired}");
+        }
         if let Some(python) = &arguments.python {
             theirs(python, &train, &test, arguments)?;
         }
@@ -108,34 +112,36 @@ fn ours<'a>(
         },
         ..ContentBased::default()
     };
-    let fit_content = |log: &Interactions| content.fit(log, genres);
+    let blend = Blend::default()
+        .member("popularity", |log| Popularity::default().fit(log))
+        .member("content (genres, year)", |log| content.fit(log, genres))
+        .member("user-kNN", |log| UserKnn::default().fit(log))
+        .member("item-kNN", |log| ItemKnn::default().fit(log))
+        .member("RP3β", |log| Rp3Beta::default().fit(log))
+        .member("SLIM", |log| Slim::default().fit(log))
+        .member("EASE", |log| Ease::default().fit(log))
+        .member("ALS", |log| Als::default().fit(log));
 
     // Weights first, on a part of the training events; then each member on all of them.
     let began = Instant::now();
-    let tuning = Blend::default()
-        .member("ALS", |log| Als::default().fit(log))
-        .member("item-kNN", |log| ItemKnn::default().fit(log))
-        .member("user-kNN", |log| UserKnn::default().fit(log))
-        .member("content", fit_content)
-        .member("popularity", |log| Popularity::default().fit(log))
-        .tune(train)?;
+    let tuning = blend.tune(train)?;
     let (scores, ranks) = (tuning.weights(Mix::Scores)?, tuning.weights(Mix::ranks())?);
+    let learned = tuning.stack()?;
     let tuning_seconds = began.elapsed().as_secs_f64();
 
-    let popularity = board.run("popularity", || Popularity::default().fit(train))?;
-    let content = board.run("content (genres, year)", || fit_content(train))?;
-    let user_knn = board.run("user-kNN", || UserKnn::default().fit(train))?;
-    let item_knn = board.run("item-kNN", || ItemKnn::default().fit(train))?;
-    let als = board.run("ALS", || Als::default().fit(train))?;
-    let members: [Arc<dyn Recommender>; 5] = [
-        Arc::new(als),
-        Arc::new(item_knn),
-        Arc::new(user_knn),
-        Arc::new(content),
-        Arc::new(popularity),
-    ];
+    board.run("P3α", || P3Alpha::default().fit(train))?;
+    let mut members: Vec<Arc<dyn Recommender>> = Vec::new();
+    let mut member_seconds = 0.0;
+    for (name, fit) in &blend.members {
+        let began = Instant::now();
+        let model = fit(train)?;
+        let seconds = began.elapsed().as_secs_f64();
+        board.enter(name, &*model, seconds)?;
+        members.push(model);
+        member_seconds += seconds;
+    }
     // A blend costs the search and its members, whose times stand in their rows.
-    let member_seconds: f64 = board.rows().iter().filter_map(|row| row.fit_seconds).sum();
+    let seconds = tuning_seconds + member_seconds;
     for (name, mix, weights) in [
         ("weighted blend", Mix::Scores, scores),
         ("rank blend", Mix::ranks(), ranks),
@@ -147,12 +153,10 @@ fn ours<'a>(
             .collect();
         println!("{name}: {}", shown.join(", "));
         let model = BlendModel::new(mix, members.iter().cloned().zip(weights))?;
-        board.enter(name, &model, tuning_seconds + member_seconds)?;
+        board.enter(name, &model, seconds)?;
     }
-    board.run("P3α", || P3Alpha::default().fit(train))?;
-    board.run("RP3β", || Rp3Beta::default().fit(train))?;
-    board.run("SLIM", || Slim::default().fit(train))?;
-    board.run("EASE", || Ease::default().fit(train))?;
+    let stack = StackModel::new(members, learned)?;
+    board.enter("stacked blend", &stack, seconds)?;
     Ok(board)
 }
 
