@@ -200,7 +200,7 @@ pub use search::{Finished, Range, Resource, Search, SearchReport, Space, Strateg
 #[cfg(feature = "sequential")]
 pub use sequential::{
     Bert4Rec, Gru4Rec, NextItemLoss, NextItemModel, Order, SasRec, Settings as NextItemSettings,
-    Training,
+    Training, TwoTower,
 };
 pub use sequential::{Markov, MarkovModel, Sequences, SessionKnn, SessionKnnModel};
 #[cfg(feature = "parquet")]

@@ -48,9 +48,9 @@ pub struct Markov {
 impl Default for Markov {
     fn default() -> Self {
         Self {
-            order: 2,
+            order: 1,
             reach: 10,
-            smoothing: 10.0,
+            smoothing: 100.0,
         }
     }
 }

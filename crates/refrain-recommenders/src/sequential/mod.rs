@@ -9,7 +9,7 @@ mod session_knn;
 pub use markov::{Markov, MarkovModel};
 #[cfg(feature = "sequential")]
 pub use neural::{
-    Bert4Rec, Gru4Rec, NextItemLoss, NextItemModel, Order, SasRec, Settings, Training,
+    Bert4Rec, Gru4Rec, NextItemLoss, NextItemModel, Order, SasRec, Settings, Training, TwoTower,
 };
 pub use sequences::Sequences;
 pub use session_knn::{SessionKnn, SessionKnnModel};

@@ -63,6 +63,24 @@ impl Sequences {
         Ok(inner.finish())
     }
 
+    /// As [`new`](Self::new), or in the order of the log where there are no times.
+    #[cfg(feature = "sequential")]
+    pub(crate) fn with_or_without_times(log: &Interactions) -> Result<Self> {
+        if log.is_empty() || log.has_times() {
+            return Self::new(log);
+        }
+        let mut inner = Inner::default();
+        for user in 0..log.n_users() as u32 {
+            let (items, weights) = log.user_items(user);
+            let kept = items
+                .iter()
+                .zip(weights)
+                .filter(|&(_, &weight)| weight > 0.0);
+            inner.push(kept.map(|(&item, _)| (0, item)).collect());
+        }
+        Ok(inner.finish())
+    }
+
     /// How many users there are, with or without events.
     pub fn n_users(&self) -> usize {
         self.0.ends.len()

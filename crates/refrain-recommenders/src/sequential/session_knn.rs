@@ -54,7 +54,7 @@ pub struct SessionKnn {
 impl Default for SessionKnn {
     fn default() -> Self {
         Self {
-            neighbours: 200,
+            neighbours: 100,
             sample: 1000,
             half_life: 5.0,
             proximity: 20.0,

@@ -23,7 +23,7 @@ use refrain_data::Interactions;
 use refrain_sequence::FeedForward;
 use serde::{Deserialize, Serialize};
 
-use super::fit::{self, Plan};
+use super::fit::{self, Plan, Reading};
 use super::model::{NextItemModel, Settings};
 use super::{Order, Shape, Training};
 use crate::Result;
@@ -93,7 +93,7 @@ impl Bert4Rec {
         device: &Device,
         monitor: &Monitor,
     ) -> Result<NextItemModel> {
-        fit::fit(Settings::Bert4Rec(self.clone()), log, device, monitor)
+        fit::fit(Settings::Bert4Rec(self.clone()), log, None, device, monitor)
     }
 
     pub(super) fn plan(&self) -> Result<Plan> {
@@ -125,7 +125,7 @@ impl Bert4Rec {
             width: self.width,
             context,
             dropout: self.dropout,
-            cloze: Some(self.cloze),
+            reading: Reading::Cloze(self.cloze),
             body: shape.body()?,
         })
     }

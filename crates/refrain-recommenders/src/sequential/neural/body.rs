@@ -6,6 +6,7 @@ use refrain_core::Device;
 use refrain_sequence::parts::{Dropout, Layers, LayersProgram, Rows, Tape};
 
 use super::gru::{Gru, GruProgram, GruTape};
+use super::pool::{Pool, PoolProgram, PoolTape};
 use super::table::{Adam, BETAS, EPSILON};
 use crate::{Error, Result};
 
@@ -13,6 +14,7 @@ use crate::{Error, Result};
 pub(super) enum Body {
     Attention(Box<Layers>),
     Recurrent(Gru),
+    Mean(Pool),
 }
 
 /// Buffers of one tile.
@@ -20,12 +22,14 @@ pub(super) enum Body {
 pub(super) struct BodyTape {
     attention: Tape,
     recurrent: GruTape,
+    mean: PoolTape,
 }
 
 /// The body as a tensor program.
 pub(super) enum Program {
     Attention(Box<LayersProgram>),
     Recurrent(GruProgram),
+    Mean(PoolProgram),
 }
 
 pub(super) fn device_error(reason: impl std::fmt::Display) -> Error {
@@ -39,6 +43,7 @@ impl Body {
         match self {
             Self::Attention(layers) => layers.total(),
             Self::Recurrent(gru) => gru.total(),
+            Self::Mean(pool) => pool.total(),
         }
     }
 
@@ -46,6 +51,7 @@ impl Body {
         match self {
             Self::Attention(layers) => layers.initial(seed),
             Self::Recurrent(gru) => gru.initial(seed),
+            Self::Mean(pool) => pool.initial(seed),
         }
     }
 
@@ -61,6 +67,7 @@ impl Body {
         match self {
             Self::Attention(layers) => layers.forward(w, tile, dropout, x, &mut tape.attention),
             Self::Recurrent(gru) => gru.forward(w, tile, dropout, x, &mut tape.recurrent),
+            Self::Mean(pool) => pool.forward(w, tile, dropout, x, &mut tape.mean),
         }
     }
 
@@ -78,6 +85,7 @@ impl Body {
         match self {
             Self::Attention(body) => body.backward(w, g, tile, dropout, dy, &mut tape.attention),
             Self::Recurrent(body) => body.backward(w, g, tile, dropout, dy, &mut tape.recurrent),
+            Self::Mean(body) => body.backward(w, g, tile, dropout, dy, &mut tape.mean),
         }
     }
 
@@ -87,6 +95,7 @@ impl Body {
                 Program::Attention(Box::new(layers.program(weights, device)))
             }
             Self::Recurrent(gru) => Program::Recurrent(GruProgram::new(*gru, weights, device)),
+            Self::Mean(pool) => Program::Mean(PoolProgram::new(*pool, weights, device)),
         }
     }
 }
@@ -117,6 +126,7 @@ impl Program {
                 }
             }
             Self::Recurrent(program) => program.learn(x, tile, dropout, loss),
+            Self::Mean(program) => program.learn(x, tile, dropout, loss),
         }
     }
 
@@ -132,6 +142,10 @@ impl Program {
                 program.update(adam);
                 Ok(())
             }
+            Self::Mean(program) => {
+                program.update(adam);
+                Ok(())
+            }
         }
     }
 
@@ -139,6 +153,7 @@ impl Program {
         match self {
             Self::Attention(program) => program.weights().map_err(device_error),
             Self::Recurrent(program) => program.weights(),
+            Self::Mean(program) => program.weights(),
         }
     }
 }

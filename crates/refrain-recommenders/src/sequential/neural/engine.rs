@@ -143,14 +143,16 @@ impl Engine {
         if scored == 0 {
             return Ok(0.0);
         }
+        self.table.begin(adam.step);
+        let composed = !candidates.all || self.table.has_features();
         let mut rows = Vec::new();
-        if !candidates.all {
+        if composed {
             self.table.gather(&candidates.items, 1.0, &mut rows);
         }
         let width = self.table.width;
-        let matrix = match candidates.all {
-            true => &self.table.rows[..self.items * width],
-            false => &rows[..],
+        let matrix = match composed {
+            true => &rows[..],
+            false => &self.table.rows[..self.items * width],
         };
         let task = Task {
             batch,

@@ -14,6 +14,7 @@ use super::model::{Network, NextItemModel, Settings};
 use super::objective::{Draws, NONE};
 use super::table::{Adam, Table, normal};
 use super::training::Training;
+use crate::neighbours::sparse::Csr;
 use crate::{Error, Memory, Result, Sequences};
 
 /// What a model's settings come down to.
@@ -23,9 +24,35 @@ pub(super) struct Plan {
     pub(super) width: usize,
     pub(super) context: usize,
     pub(super) dropout: f32,
-    /// The share of items that a cloze hides; `None` for models that read from left to right.
-    pub(super) cloze: Option<f32>,
+    pub(super) reading: Reading,
     pub(super) body: Body,
+}
+
+/// How a history is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Reading {
+    /// From left to right, each item asked what comes next.
+    Forward,
+    /// From both sides, with this share of the items hidden.
+    Cloze(f32),
+    /// As a set, each item asked for from the others; `cold` is how often an item is seen by its
+    /// features alone.
+    Set { cold: f32 },
+}
+
+impl Reading {
+    /// The histories in their order; a set needs no times.
+    fn sequences(self, log: &Interactions) -> Result<Sequences> {
+        match self {
+            Self::Set { .. } => Sequences::with_or_without_times(log),
+            _ => Sequences::new(log),
+        }
+    }
+
+    /// Whether an answer is read at a row of its own, behind the history.
+    pub(super) fn asks_at_end(self) -> bool {
+        self != Self::Forward
+    }
 }
 
 /// How often a cloze hides the last item alone, as it will be asked after a history of any length.
@@ -41,13 +68,14 @@ const CLOZE: u64 = 0x636c_6f7a;
 pub(super) fn fit(
     settings: Settings,
     log: &Interactions,
+    features: Option<Csr>,
     device: &Device,
     monitor: &Monitor,
 ) -> Result<NextItemModel> {
     let plan = settings.plan()?;
     let training = &plan.training;
     training.validate(plan.name)?;
-    let (memory, sequences) = (Memory::new(log), Sequences::new(log)?);
+    let (memory, sequences) = (Memory::new(log), plan.reading.sequences(log)?);
     if sequences.iter().all(|items| items.len() < 2) {
         return Err(Error::Data {
             model: plan.name,
@@ -74,9 +102,20 @@ pub(super) fn fit(
     }
     let loss = training.loss.resolved(items);
     let draws = Draws::new(&users, training.negative_power);
-    let rows = items + usize::from(plan.cloze.is_some());
-    let vectors = normal(rows * plan.width, DEVIATION, training.seed, u64::MAX);
-    let table = Table::new(vectors, plan.width);
+    let rows = items + usize::from(plan.reading.asks_at_end());
+    let mut vectors = normal(rows * plan.width, DEVIATION, training.seed, u64::MAX);
+    let mut table = match plan.reading {
+        Reading::Set { .. } => {
+            // The row at which a set is asked adds nothing to its sum.
+            vectors.truncate(items * plan.width);
+            vectors.resize(rows * plan.width, 0.0);
+            Table::new(vectors, plan.width)
+        }
+        _ => Table::new(vectors, plan.width),
+    };
+    if let (Reading::Set { cold }, Some(features)) = (plan.reading, features) {
+        table = table.with_features(features, cold, training.seed);
+    }
     let scale = (plan.width as f32).sqrt();
     let seed = training.seed;
     let mut engine = Engine::new(plan.body.clone(), table, scale, items, loss, seed, device);
@@ -89,12 +128,12 @@ pub(super) fn fit(
         Ok(Network {
             body: plan.body.clone(),
             weights: engine.weights()?,
-            vectors: engine.table.rows.clone(),
+            vectors: engine.table.finished(&users),
             width: plan.width,
             context: plan.context,
             scale,
             items,
-            cloze: plan.cloze.is_some(),
+            asks_at_end: plan.reading.asks_at_end(),
         })
     };
     let stage = monitor.start(plan.name, Some(training.epochs as u64));
@@ -166,7 +205,8 @@ fn batches(
 ) -> Vec<Batch> {
     let mut draw = rng::stream(plan.training.seed ^ ORDER, epoch);
     // A model that reads from left to right needs one item more, its last target.
-    let length = plan.context + usize::from(plan.cloze.is_none());
+    let forward = plan.reading == Reading::Forward;
+    let length = plan.context + usize::from(forward);
     let mut pieces: Vec<&[u32]> = Vec::new();
     for &history in histories {
         let mut end = history.len();
@@ -179,7 +219,7 @@ fn batches(
             pieces.extend(history.get(start..end));
             end = match start {
                 0 => 0,
-                start if plan.cloze.is_none() => start + 1,
+                start if forward => start + 1,
                 start => start,
             };
         }
@@ -191,13 +231,17 @@ fn batches(
             let mut batch = Batch::default();
             for piece in pieces {
                 let before = batch.inputs.len();
-                match plan.cloze {
-                    None => {
+                match plan.reading {
+                    Reading::Forward => {
                         let n = piece.len() - 1;
                         batch.inputs.extend(piece.iter().take(n));
                         batch.targets.extend(piece.iter().skip(1));
                     }
-                    Some(share) => {
+                    Reading::Set { .. } => {
+                        batch.inputs.extend(piece.iter());
+                        batch.targets.extend(piece.iter());
+                    }
+                    Reading::Cloze(share) => {
                         let draw = &mut rng::stream(plan.training.seed ^ CLOZE, *number);
                         hide(piece, share, mask, draw, &mut batch);
                     }

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Training;
 use super::body::Body;
-use super::fit::{self, Plan};
+use super::fit::{self, Plan, Reading};
 use super::gru::Gru;
 use super::model::{NextItemModel, Settings};
 use crate::Result;
@@ -81,7 +81,7 @@ impl Gru4Rec {
         device: &Device,
         monitor: &Monitor,
     ) -> Result<NextItemModel> {
-        fit::fit(Settings::Gru4Rec(self.clone()), log, device, monitor)
+        fit::fit(Settings::Gru4Rec(self.clone()), log, None, device, monitor)
     }
 
     pub(super) fn plan(&self) -> Result<Plan> {
@@ -108,7 +108,7 @@ impl Gru4Rec {
             width: self.width,
             context: self.context,
             dropout: self.dropout,
-            cloze: None,
+            reading: Reading::Forward,
             body: Body::Recurrent(Gru {
                 width: self.width,
                 layers: self.layers,

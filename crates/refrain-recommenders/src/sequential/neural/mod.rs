@@ -9,12 +9,14 @@ mod gru4rec;
 mod leaves;
 mod model;
 mod objective;
+mod pool;
 mod sasrec;
 mod slices;
 mod table;
 #[cfg(test)]
 mod tests;
 mod training;
+mod two_tower;
 
 pub use bert4rec::Bert4Rec;
 pub use gru4rec::Gru4Rec;
@@ -22,6 +24,7 @@ pub(crate) use model::READER;
 pub use model::{NextItemModel, Settings};
 pub use sasrec::{Order, SasRec};
 pub use training::{NextItemLoss, Training};
+pub use two_tower::TwoTower;
 
 use refrain_sequence::parts::Layers;
 use refrain_sequence::{FeedForward, Norm, Positions, TransformerConfig};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::super::{Sequences, ordered};
 use super::body::{Body, BodyTape};
 use super::fit::Plan;
-use super::{Bert4Rec, Gru4Rec, SasRec};
+use super::{Bert4Rec, Gru4Rec, SasRec, TwoTower};
 use crate::{Change, Contribution, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.next_item";
@@ -24,6 +24,8 @@ pub enum Settings {
     Gru4Rec(Gru4Rec),
     /// Of a [`Bert4Rec`].
     Bert4Rec(Bert4Rec),
+    /// Of a [`TwoTower`].
+    TwoTower(TwoTower),
 }
 
 impl Settings {
@@ -32,6 +34,7 @@ impl Settings {
             Self::SasRec(settings) => settings.plan(),
             Self::Gru4Rec(settings) => settings.plan(),
             Self::Bert4Rec(settings) => settings.plan(),
+            Self::TwoTower(settings) => settings.plan(),
         }
     }
 }
@@ -41,13 +44,13 @@ impl Settings {
 pub(super) struct Network {
     pub(super) body: Body,
     pub(super) weights: Vec<f32>,
-    /// `[items, width]`, and the vector of a hidden item where there is a cloze.
+    /// `[items, width]`, and the row at which a model that reads both ways is asked.
     pub(super) vectors: Vec<f32>,
     pub(super) width: usize,
     pub(super) context: usize,
     pub(super) scale: f32,
     pub(super) items: usize,
-    pub(super) cloze: bool,
+    pub(super) asks_at_end: bool,
 }
 
 /// Rows that go through the layers at once.
@@ -63,7 +66,7 @@ impl Network {
 
     /// The part of a history that is looked at.
     fn window<'h>(&self, history: &'h [u32]) -> &'h [u32] {
-        let most = self.context - usize::from(self.cloze);
+        let most = self.context - usize::from(self.asks_at_end);
         history
             .get(history.len().saturating_sub(most)..)
             .unwrap_or_default()
@@ -77,7 +80,7 @@ impl Network {
             let (mut tile, mut x) = (Vec::new(), Vec::new());
             for history in histories {
                 let before = x.len();
-                let hidden = self.cloze.then_some(self.items as u32);
+                let hidden = self.asks_at_end.then_some(self.items as u32);
                 for &item in self.window(history).iter().chain(&hidden) {
                     let at = item as usize * self.width;
                     let row = self.vectors.get(at..at + self.width).unwrap_or_default();
@@ -101,7 +104,7 @@ impl Network {
     }
 }
 
-/// A fitted [`SasRec`], [`Gru4Rec`] or [`Bert4Rec`].
+/// A fitted [`SasRec`], [`Gru4Rec`], [`Bert4Rec`] or [`TwoTower`].
 ///
 /// A score is the inner product of the item's vector with the one the history leads to. With a softmax
 /// loss scores are logarithms of chances up to a constant of the history: they compare within a
@@ -166,7 +169,7 @@ impl NextItemModel {
         let memory = Memory::read(file)?;
         let sequences = Sequences::read(file, &memory)?;
         let items = memory.n_items();
-        let rows = items + usize::from(plan.cloze.is_some());
+        let rows = items + usize::from(plan.reading.asks_at_end());
         let read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
             let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
             match values.iter().all(|x| x.is_finite()) {
@@ -186,9 +189,20 @@ impl NextItemModel {
             context: plan.context,
             scale: (plan.width as f32).sqrt(),
             items,
-            cloze: plan.cloze.is_some(),
+            asks_at_end: plan.reading.asks_at_end(),
         };
         Ok(Box::new(Self::new(settings, memory, sequences, network)))
+    }
+
+    /// What is read of a history: its newest items, in their order or as a set.
+    fn read_history(&self, who: Who<'_>) -> Result<Vec<u32>> {
+        let history = ordered(&self.memory, &self.sequences, who)?;
+        let mut window = self.network.window(&history).to_vec();
+        if matches!(self.settings, Settings::TwoTower(_)) {
+            window.sort_unstable();
+            window.dedup();
+        }
+        Ok(window)
     }
 
     fn popularity(&self, users: u32) -> f32 {
@@ -216,6 +230,7 @@ impl Recommender for NextItemModel {
             Settings::SasRec(_) => super::sasrec::NAME,
             Settings::Gru4Rec(_) => super::gru4rec::NAME,
             Settings::Bert4Rec(_) => super::bert4rec::NAME,
+            Settings::TwoTower(_) => super::two_tower::NAME,
         };
         name.to_string()
     }
@@ -225,16 +240,12 @@ impl Recommender for NextItemModel {
     }
 
     fn score(&self, user: u32, out: &mut [f32]) -> Result<()> {
-        self.memory.check_user(user)?;
-        self.fill(self.sequences.of(user), out)
+        self.fill(&self.read_history(Who::User(user))?, out)
     }
 
     /// The order of the slice is the order in time, the newest last.
     fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()> {
-        self.fill(
-            &ordered(&self.memory, &self.sequences, Who::History(history))?,
-            out,
-        )
+        self.fill(&self.read_history(Who::History(history))?, out)
     }
 
     /// The cosine of the items' vectors.
@@ -253,8 +264,7 @@ impl Recommender for NextItemModel {
 
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
         self.memory.check_item(item)?;
-        let history = ordered(&self.memory, &self.sequences, who)?;
-        let window = self.network.window(&history);
+        let window = &self.read_history(who)?[..];
         if window.is_empty() {
             let users = self.users.get(item as usize).copied().unwrap_or_default();
             let reason = Reason::Popularity { users };
@@ -304,7 +314,10 @@ impl Recommender for NextItemModel {
     /// trained, and a new item has the mean vector until the next fit.
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let memory = self.memory.extended(events)?;
-        let sequences = self.sequences.extended(&memory, events)?;
+        let sequences = match self.settings {
+            Settings::TwoTower(_) => Sequences::with_or_without_times(&memory.to_log()?)?,
+            _ => self.sequences.extended(&memory, events)?,
+        };
         let mut network = self.network.clone();
         let mut hidden = network.vectors.split_off(network.items * network.width);
         let mut mean = vec![0.0; network.width];

@@ -26,7 +26,7 @@ use refrain_data::Interactions;
 use refrain_sequence::FeedForward;
 use serde::{Deserialize, Serialize};
 
-use super::fit::{self, Plan};
+use super::fit::{self, Plan, Reading};
 use super::model::{NextItemModel, Settings};
 use super::{Shape, Training};
 use crate::Result;
@@ -100,7 +100,7 @@ impl SasRec {
         device: &Device,
         monitor: &Monitor,
     ) -> Result<NextItemModel> {
-        fit::fit(Settings::SasRec(self.clone()), log, device, monitor)
+        fit::fit(Settings::SasRec(self.clone()), log, None, device, monitor)
     }
 
     pub(super) fn plan(&self) -> Result<Plan> {
@@ -129,7 +129,7 @@ impl SasRec {
             width: self.width,
             context,
             dropout: self.dropout,
-            cloze: None,
+            reading: Reading::Forward,
             body: shape.body()?,
         })
     }

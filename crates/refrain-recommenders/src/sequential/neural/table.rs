@@ -5,9 +5,12 @@
 //! `SparseAdam`): a step costs its batch, however large the catalogue. The table stays on the host;
 //! other devices get the rows of a step.
 
+use rand::RngExt;
 use rayon::prelude::*;
 use refrain_core::{kernels, rng};
 use refrain_sequence::parts::run;
+
+use crate::neighbours::sparse::Csr;
 
 /// Adam's settings.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +47,6 @@ fn adam_kernel((adam, w, m, v, g): Slices<'_>) {
 
 /// Normal numbers, by Box and Muller.
 pub(super) fn normal(n: usize, deviation: f32, seed: u64, stream: u64) -> Vec<f32> {
-    use rand::RngExt;
     let mut draw = rng::stream(seed, stream);
     (0..n)
         .map(|_| {
@@ -53,6 +55,64 @@ pub(super) fn normal(n: usize, deviation: f32, seed: u64, stream: u64) -> Vec<f3
             (radius * (std::f64::consts::TAU * v).cos()) as f32 * deviation
         })
         .collect()
+}
+
+/// What the items' features add to their vectors.
+#[derive(Debug, Clone)]
+struct Features {
+    /// Row per item: features and values.
+    matrix: Csr,
+    rows: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    /// How often an item's own row is left out, drawn by seed, step and item.
+    cold: f32,
+    seed: u64,
+    step: u64,
+}
+
+impl Features {
+    /// Whether the item's own row counts in this step.
+    fn keeps(&self, item: u32) -> bool {
+        let draw = |item| rng::stream(self.seed ^ self.step << 20, u64::from(item)).random::<f32>();
+        self.cold == 0.0 || draw(item) >= self.cold
+    }
+
+    /// Adds the vectors of an item's features, times `scale`.
+    fn add(&self, item: u32, scale: f32, out: &mut [f32]) {
+        for (feature, value) in self.matrix.pairs(item) {
+            let at = feature as usize * out.len();
+            let row = self.rows.get(at..at + out.len()).unwrap_or_default();
+            kernels::axpy(scale * value, row, out);
+        }
+    }
+
+    /// One step of Adam on the features of the touched items.
+    fn update(&mut self, touched: &[u32], sums: &[f32], width: usize, adam: Adam) {
+        let mut pairs: Vec<(u32, u32, f32)> = Vec::new();
+        for (slot, &item) in (0u32..).zip(touched) {
+            pairs.extend(
+                self.matrix
+                    .pairs(item)
+                    .map(|(feature, value)| (feature, slot, value)),
+            );
+        }
+        pairs.sort_unstable_by_key(|&(feature, slot, _)| (feature, slot));
+        let mut gradient = vec![0.0; width];
+        for same in pairs.chunk_by(|a, b| a.0 == b.0) {
+            gradient.fill(0.0);
+            let Some(&(feature, ..)) = same.first() else {
+                continue;
+            };
+            for &(_, slot, value) in same {
+                let at = slot as usize * width;
+                kernels::axpy(value, &sums[at..at + width], &mut gradient);
+            }
+            let at = feature as usize * width..(feature as usize + 1) * width;
+            let (w, m) = (&mut self.rows[at.clone()], &mut self.first[at.clone()]);
+            adam.apply(w, m, &mut self.second[at], &gradient);
+        }
+    }
 }
 
 /// Rows with Adam's moments.
@@ -64,6 +124,7 @@ pub(super) struct Table {
     second: Vec<f32>,
     /// The place of each row among those touched by this step; `u32::MAX` between steps.
     slots: Vec<u32>,
+    features: Option<Features>,
 }
 
 /// Gradients of rows: row `i` of `values` belongs to `items[i]`, times `scale`.
@@ -81,7 +142,49 @@ impl Table {
             second: vec![0.0; rows.len()],
             slots: vec![u32::MAX; rows.len() / width],
             rows,
+            features: None,
         }
+    }
+
+    /// With the features of the first rows: a row of numbers each.
+    pub(super) fn with_features(mut self, matrix: Csr, cold: f32, seed: u64) -> Self {
+        let size = matrix.width() * self.width;
+        self.features = Some(Features {
+            matrix,
+            rows: normal(size, 0.02, seed, u64::MAX - 1),
+            first: vec![0.0; size],
+            second: vec![0.0; size],
+            cold,
+            seed,
+            step: 0,
+        });
+        self
+    }
+
+    pub(super) fn has_features(&self) -> bool {
+        self.features.is_some()
+    }
+
+    /// Says which step begins.
+    pub(super) fn begin(&mut self, step: u64) {
+        if let Some(features) = &mut self.features {
+            features.step = step;
+        }
+    }
+
+    /// All vectors as they are asked: with features, and without the own row of items nobody had.
+    pub(super) fn finished(&self, users: &[u32]) -> Vec<f32> {
+        let mut all = self.rows.clone();
+        if let Some(features) = &self.features {
+            let rows = all.chunks_exact_mut(self.width);
+            for ((item, &users), row) in (0u32..).zip(users).zip(rows) {
+                if users == 0 {
+                    row.fill(0.0);
+                }
+                features.add(item, 1.0, row);
+            }
+        }
+        all
     }
 
     /// The rows of `items`, one below the other, times `scale`.
@@ -90,7 +193,14 @@ impl Table {
         for &item in items {
             let at = item as usize * self.width;
             let row = self.rows.get(at..at + self.width).unwrap_or_default();
-            out.extend(row.iter().map(|x| x * scale));
+            let Some(features) = &self.features else {
+                out.extend(row.iter().map(|x| x * scale));
+                continue;
+            };
+            let kept = if features.keeps(item) { scale } else { 0.0 };
+            let start = out.len();
+            out.extend(row.iter().map(|x| x * kept));
+            features.add(item, scale, &mut out[start..]);
         }
     }
 
@@ -143,10 +253,16 @@ impl Table {
                 }
             });
         for (&item, gradient) in touched.iter().zip(sums.chunks_exact(width)) {
+            self.slots[item as usize] = u32::MAX;
+            if self.features.as_ref().is_some_and(|f| !f.keeps(item)) {
+                continue;
+            }
             let at = item as usize * width..(item as usize + 1) * width;
             let (w, m) = (&mut self.rows[at.clone()], &mut self.first[at.clone()]);
             adam.apply(w, m, &mut self.second[at], gradient);
-            self.slots[item as usize] = u32::MAX;
+        }
+        if let Some(features) = &mut self.features {
+            features.update(&touched, &sums, width, adam);
         }
     }
 }

@@ -77,7 +77,7 @@ crate::conformance!(bert4rec, sequential, |log| {
     .fit(log, &cpu())
 });
 
-fn plans() -> [Plan; 3] {
+fn plans() -> [Plan; 4] {
     let sasrec = SasRec {
         width: 8,
         layers: 1,
@@ -96,10 +96,16 @@ fn plans() -> [Plan; 3] {
         context: 6,
         ..Gru4Rec::default()
     };
+    let tower = TwoTower {
+        width: 8,
+        hidden: 6,
+        ..TwoTower::default()
+    };
     [
         sasrec.plan().unwrap(),
         bert.plan().unwrap(),
         gru.plan().unwrap(),
+        tower.plan().unwrap(),
     ]
 }
 
@@ -143,8 +149,8 @@ fn differences(body: &Body, dropout: Option<Dropout>) {
 #[test]
 fn gradients_are_differences() {
     let dropout = Some(Dropout { rate: 0.3, seed: 9 });
-    let [_, bert, gru] = plans();
-    for body in [&bert.body, &gru.body] {
+    let [_, bert, gru, tower] = plans();
+    for body in [&bert.body, &gru.body, &tower.body] {
         differences(body, None);
         differences(body, dropout);
     }
@@ -368,4 +374,50 @@ fn recurrent_units_by_hand() {
     )[0];
     let z = 1.0 / (1.0 + (-1.0f32).exp());
     assert!((y - (1.0 - z) * 1.5f32.tanh()).abs() < 1e-6);
+}
+
+crate::conformance!(two_tower, personal, |log| small_tower().fit(log, &cpu()));
+
+fn small_tower() -> TwoTower {
+    TwoTower {
+        width: 16,
+        hidden: 16,
+        dropout: 0.0,
+        training: quick(40),
+        ..TwoTower::default()
+    }
+}
+
+#[test]
+fn new_items_are_recommended_by_their_features() {
+    use crate::Recommender;
+    use refrain_data::ItemFeatures;
+    let log = blocks_log();
+    // Items i30 … i35 exist, and nobody had them; the kind of an item is its block.
+    let ids = (0..36).map(|i| format!("i{i}"));
+    let items = std::sync::Arc::new(refrain_core::IdMap::from_ids(ids).unwrap());
+    let mut builder = Interactions::builder().ids(log.shared_users(), items);
+    for event in log.iter() {
+        let id = log.items().name(event.item).unwrap();
+        let user = log.users().name(event.user).unwrap();
+        builder.push(user, id, event.weight, event.time).unwrap();
+    }
+    let log = builder.build().unwrap();
+    let kinds = (0..36).map(|i| (format!("i{i}"), format!("block{}", i % 3)));
+    let builder = ItemFeatures::builder().category("kind", kinds).unwrap();
+    let features = builder.build().unwrap();
+    let tower = TwoTower {
+        cold: 0.3,
+        ..small_tower()
+    };
+    let model = tower.fit_features(&log, &features, &cpu()).unwrap();
+    let new: Vec<String> = (30..36).map(|i| format!("i{i}")).collect();
+    for u in 0..36 {
+        let query = crate::Query::top(2).allow(new.clone());
+        let best = model.recommend_where(&format!("u{u}"), &query).unwrap();
+        for r in best {
+            let number: usize = r.item[1..].parse().unwrap();
+            assert_eq!(number % 3, u % 3, "u{u}: {r:?}");
+        }
+    }
 }
