@@ -7,7 +7,7 @@
 //!
 //! The last item of each user is the test, the last but one is what early stopping looks at. Full
 //! ranking over all items that the user did not have. `--tune` compares settings by the last but one
-//! item instead, which is how the defaults were chosen.
+//! item instead, which is how the defaults of Markov and session-kNN were chosen.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};

@@ -39,6 +39,8 @@
 //! | two or more of these | [`Blend`] | weights fitted on validation data, seldom below its best member; also [stacked](StackModel), [by history length](SwitchModel), [in stages](CascadeModel) |
 //! | nothing about someone | [`Popularity`] | with a half-life: what is popular now |
 //! | times, and what comes next | [`SessionKnn`], [`Markov`] | the order of a history; a new session counts at once |
+//! | the same, many events, time to train | `SasRec`, `Gru4Rec`, `Bert4Rec` (feature `sequential`) | networks that learn the order, on any device |
+//! | new items with features | `TwoTower` (feature `sequential`) | an item nobody had is its features |
 //! | ratings, and want to predict them | [`SvdPlusPlus`], [`RatingBlend`] | see [`RatingPredictor`] for all of them |
 //! | a metric you want to understand | [`Random`] | the floor |
 //!

@@ -16,7 +16,7 @@
 //!
 //! **Determinism.** On the CPU the same bits for any number of threads; other devices within rounding.
 //!
-//! **Defaults.** Chosen on MovieLens-100K by the last-but-one item of each user.
+//! **Defaults.** Those usual in the literature; not tuned yet.
 
 use refrain_core::{Device, Monitor};
 use refrain_data::Interactions;

@@ -10,7 +10,7 @@
 //! *Turning dross into gold loss: is BERT4Rec really better than SASRec?*, 2023.
 //!
 //! **When.** Histories of some length in which order matters, and enough of them: from about 100,000
-//! events. Below that [`Markov`](crate::Markov) and [`SessionKnn`](crate::SessionKnn) are as good and
+//! events. Below that try [`Markov`](crate::Markov) and [`SessionKnn`](crate::SessionKnn) first: they
 //! cost nothing.
 //!
 //! **Cost.** A step costs its batch: the layers, the targets times their candidates, and the rows of
@@ -19,7 +19,7 @@
 //!
 //! **Determinism.** On the CPU the same bits for any number of threads; other devices within rounding.
 //!
-//! **Defaults.** Chosen on MovieLens-100K by the last-but-one item of each user.
+//! **Defaults.** Those usual in the literature; not tuned yet.
 
 use refrain_core::{Device, Monitor};
 use refrain_data::Interactions;

@@ -13,12 +13,14 @@
 //! for it; an item nobody had yet is its features alone: Volkovs et al., *DropoutNet*, 2017.
 //!
 //! **When.** New items with features must be recommended from their first day, to users old and new.
-//! Where every item has a past, [`Als`](crate::Als) is as good and quicker.
+//! Where every item has a past, try [`Als`](crate::Als) first: it is quicker.
 //!
 //! **Cost.** A step costs its batch: targets times candidates, the touched rows and their features. An
 //! answer costs one mean, two small products and one product with the items' vectors.
 //!
 //! **Determinism.** On the CPU the same bits for any number of threads; other devices within rounding.
+//!
+//! **Defaults.** Not tuned yet.
 
 use refrain_core::{Device, Monitor};
 use refrain_data::{FeatureEncoding, Interactions, ItemFeatures};
