@@ -43,8 +43,9 @@
 //! at a tenth of it.
 //!
 //! **Changes.** New events, users and items are learned by half-iterations over what they touch, and
-//! all users are then solved once: about a seventh of a fit, near it but not equal. A forgotten user
-//! or item is gone, but has left its mark on the other side until the next fit.
+//! all users are then solved exactly: near a fit, not equal. On a small log a fit costs as little; it
+//! pays where iterations are long. A forgotten user or item is gone, but has left its mark on the other
+//! side until the next fit.
 //!
 //! **Determinism.** The same bits for any number of threads, on processors with the same vector
 //! width.
