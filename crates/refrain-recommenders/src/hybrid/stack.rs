@@ -13,9 +13,9 @@
 //!
 //! **When.** Where members should be trusted differently by different people, and on thousands of
 //! validation users. It is fitted to the likelihood over the members' candidates and not to the top of
-//! the list, and it shows: on MovieLens-100K (random 80/20, 943 users, seven members) it reaches 0.434
-//! NDCG@10, the weighted [`Blend`](crate::Blend), whose weights are searched for NDCG itself, 0.460.
-//! Compare the two on your data; the weighted blend is the one to begin with.
+//! the list, so compare it with the weighted [`Blend`](crate::Blend), whose weights are searched for
+//! NDCG itself: by NDCG@10 (random 80/20) it has 0.268 against 0.259 on Last.fm-2K with five members
+//! and 1,892 users, but 0.434 against 0.460 on MovieLens-100K with seven members and 943 users.
 //!
 //! **Cost.** As a blend's, and seconds for the fit. **Determinism.** As the members'; the fit gives the same
 //! bits for any number of threads.
