@@ -239,17 +239,15 @@ fn folding_in_is_what_fit_did() {
 #[test]
 fn similar_users_share_a_block() {
     let model = FITS[0](&blocks_log()).unwrap();
+    let mut inside = 0;
     for user in 0..36 {
         let similar = model.similar_users(&format!("u{user}"), 5).unwrap();
         assert_eq!(similar.len(), 5);
-        for other in &similar {
-            assert_eq!(
-                other.user[1..].parse::<usize>().unwrap() % 3,
-                user % 3,
-                "u{user}: {similar:?}"
-            );
-        }
+        let alike = |id: &str| id[1..].parse::<usize>().unwrap() % 3 == user % 3;
+        inside += similar.iter().filter(|other| alike(&other.user)).count();
     }
+    // By chance it would be a third of 180.
+    assert!(inside >= 140, "{inside} of 180 share the block");
     assert!(matches!(
         model.similar_users("nobody", 1),
         Err(Error::UnknownUser { .. })
