@@ -20,11 +20,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use clap::Parser;
-use rand::RngExt;
-use rand::seq::SliceRandom;
 use refrain::data::Interactions;
 use refrain::recommenders::{Als, Confidence, Query, Recommender, Regularization, Solver};
-use refrain::{Event, Monitor, rng};
+use refrain::{Event, Monitor};
+use refrain_benches::{generated_log, median};
 use serde::Deserialize;
 
 #[cfg(feature = "mimalloc")]
@@ -76,7 +75,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(arguments.threads)
         .build_global()?;
-    let log = generate(arguments)?;
+    let log = generated_log(
+        arguments.users,
+        arguments.items,
+        arguments.draws,
+        arguments.seed,
+    )?;
     println!(
         "{} users × {} items, {} distinct pairs",
         log.n_users(),
@@ -192,44 +196,6 @@ fn our_turn(
         loss,
         top_seconds,
     })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn generate(arguments: &Arguments) -> Result<Interactions, Box<dyn Error>> {
-    let mut rng = rng::stream(arguments.seed, 0);
-    let users: Vec<f64> = (0..arguments.users)
-        .map(|_| (1.0 - rng.random::<f64>()).powf(-1.0 / 1.2))
-        .collect();
-    let mut items: Vec<f64> = (0..arguments.items)
-        .map(|rank| (rank as f64 + 10.0).powf(-0.9))
-        .collect();
-    items.shuffle(&mut rng);
-    let (users, items) = (cumulated(&users), cumulated(&items));
-    let mut draw = |sums: &[f64]| {
-        let at = rng.random::<f64>() * sums.last().copied().unwrap_or_default();
-        sums.partition_point(|&sum| sum <= at)
-    };
-    let draws = (0..arguments.draws).map(|_| (draw(&users), draw(&items), 1.0));
-    // In order, so that neighbouring numbers are no more alike than elsewhere.
-    let mut pairs: Vec<(usize, usize, f32)> = draws.collect();
-    pairs.sort_unstable_by_key(|&(user, item, _)| (user, item));
-    let number = |n: usize| n as u64;
-    Ok(Interactions::from_events(
-        pairs.into_iter().map(|(u, i, w)| (number(u), number(i), w)),
-    )?)
-}
-
-fn cumulated(weights: &[f64]) -> Vec<f64> {
-    let mut sum = 0.0;
-    let add = |&weight: &f64| {
-        sum += weight;
-        sum
-    };
-    weights.iter().map(add).collect()
 }
 
 /// `implicit` in a process of its own: one line per turn in, one line of JSON out.

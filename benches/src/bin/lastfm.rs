@@ -193,7 +193,6 @@ fn fit_user_knn(trial: &Trial, log: &Interactions) -> Fitted {
         },
         shrinkage: trial.f32("shrinkage")?,
         amplification: trial.f32("amplification")?,
-        ..UserKnn::default()
     };
     Ok(Box::new(model.fit(log)?))
 }

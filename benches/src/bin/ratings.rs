@@ -53,9 +53,10 @@ struct Arguments {
 }
 
 type Fit = fn(&Interactions) -> Fitted<Box<dyn RatingPredictor>>;
+type Published = Option<(&'static str, f64)>;
 
 /// Our model, Surprise's, and the RMSE that Surprise's README gives for it.
-const MODELS: &[(&str, Fit, Option<(&str, f64)>)] = &[
+const MODELS: &[(&str, Fit, Published)] = &[
     (
         "baseline",
         |log| Ok(Box::new(Baseline::default().fit(log)?)),

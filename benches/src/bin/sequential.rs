@@ -123,7 +123,10 @@ fn models(arguments: &Arguments) -> std::result::Result<Vec<(String, Fit)>, Box<
     };
     let sasrec = {
         let (device, monitor) = (device.clone(), monitor.clone());
-        move |config: SasRec| boxed(move |log| config.fit_with(log, &device, &monitor))
+        move |config: SasRec| {
+            let (device, monitor) = (device.clone(), monitor.clone());
+            boxed(move |log| config.fit_with(log, &device, &monitor))
+        }
     };
     let base = SasRec {
         training: training.clone(),

@@ -252,7 +252,7 @@ fn similar_users_share_a_taste() {
     assert!(near.iter().all(|(id, _)| id != "u3" && id != "u11"));
     let alike = near.iter().filter(|(id, _)| {
         let number: usize = id[1..].parse().unwrap();
-        number % 3 == 0 || number == 7
+        number.is_multiple_of(3) || number == 7
     });
     assert!(alike.count() >= 4, "{near:?}");
     assert!(near.windows(2).all(|pair| pair[0].1 >= pair[1].1));
