@@ -42,10 +42,10 @@
 //! NDCG@10 on MovieLens-100K (64 factors, these defaults, mean of three random splits), and to 0.421
 //! at a tenth of it.
 //!
-//! **Changes.** New events, users and items are learned by half-iterations over what they touch, and
-//! all users are then solved exactly: near a fit, not equal. On a small log a fit costs as little; it
-//! pays where iterations are long. A forgotten user or item is gone, but has left its mark on the other
-//! side until the next fit.
+//! **Changes.** New events, users and items are learned by half-iterations over what they touch, then
+//! by one over all users; those with new events are solved exactly. The result is near a fit, not
+//! equal. A forgotten user or item is gone, but has left its mark on the other side until the next
+//! fit.
 //!
 //! **Determinism.** The same bits for any number of threads, on processors with the same vector
 //! width.

@@ -8,21 +8,34 @@ use super::sweep::half_sweep;
 use super::{Als, AlsModel, Error, NAME, OVERFLOW};
 use crate::{Change, Memory, Result};
 
+/// Which rows are solved, and which only carried along.
+struct Touched {
+    users: Vec<u32>,
+    /// `None`: no item is solved.
+    items: Option<Vec<u32>>,
+}
+
 impl AlsModel {
-    /// Users by the events, then the touched items exactly, then all users exactly.
+    /// The touched users, then the touched items, then all users by the solver's steps and the touched
+    /// ones exactly.
     pub(super) fn learn(&self, events: &Interactions) -> Result<Self> {
         let memory = self.memory.extended(events)?;
-        let touched = events.items().iter().map(|id| memory.items().get(id));
-        let mut kept = vec![true; memory.n_items()];
-        for item in touched.flatten() {
-            if let Some(kept) = kept.get_mut(item as usize) {
-                *kept = false;
-            }
-        }
+        let users = events
+            .users()
+            .iter()
+            .filter_map(|id| memory.users().get(id));
+        let items = events
+            .items()
+            .iter()
+            .filter_map(|id| memory.items().get(id));
+        let touched = Touched {
+            users: users.collect(),
+            items: Some(items.collect()),
+        };
         let (mut x, mut y) = (self.users.clone(), self.items.clone());
         x.resize(memory.n_users() * self.config.factors, 0.0);
         y.resize(memory.n_items() * self.config.factors, 0.0);
-        self.config.refresh(&memory, &x, &y, Some(kept))
+        self.config.refresh(&memory, &x, &y, &touched)
     }
 
     pub(super) fn without_user(&self, user: u32) -> Result<Self> {
@@ -38,10 +51,15 @@ impl AlsModel {
 
     pub(super) fn without_item(&self, item: u32) -> Result<Self> {
         let memory = self.memory.without_item(item)?;
+        let had = |user: &u32| self.memory.history(*user).0.binary_search(&item).is_ok();
+        let touched = Touched {
+            users: (0..memory.n_users() as u32).filter(had).collect(),
+            items: None,
+        };
         let mut y = self.items.clone();
         let f = self.config.factors;
         y.drain(item as usize * f..(item as usize + 1) * f);
-        self.config.refresh(&memory, &self.users, &y, None)
+        self.config.refresh(&memory, &self.users, &y, &touched)
     }
 
     pub(super) fn become_one(&mut self, other: Result<Self>) -> Result<Change> {
@@ -51,17 +69,16 @@ impl AlsModel {
 }
 
 impl Als {
-    /// A model of `memory` from factors that are nearly right: items that are not `kept` are solved
-    /// (`None`: no item is), and then all users.
+    /// A model of `memory` from factors that are nearly right.
     fn refresh(
         &self,
         memory: &Memory,
         x: &[f32],
         y: &[f32],
-        kept: Option<Vec<bool>>,
+        touched: &Touched,
     ) -> Result<AlsModel> {
         let log = memory.to_log()?;
-        let (users, mut items, of_users) = self.sides(&log)?;
+        let (mut users, mut items, of_users) = self.sides(&log)?;
         let mut x = Factors::from_dense(x, self.factors);
         let mut y = Factors::from_dense(y, self.factors);
         let pool = Default::default();
@@ -70,23 +87,40 @@ impl Als {
             iteration: 0,
             reason: OVERFLOW.to_string(),
         };
-        if let Some(kept) = kept {
-            half_sweep(&users, &mut x, &mut y, self.method(), &pool).ok_or_else(diverged)?;
-            items.kept = kept;
+        if let Some(rows) = &touched.items {
+            users.kept = all_but(memory.n_users(), &touched.users);
+            items.kept = all_but(memory.n_items(), rows);
+            half_sweep(&users, &mut x, &mut y, Method::Exact, &pool).ok_or_else(diverged)?;
             half_sweep(&items, &mut y, &mut x, Method::Exact, &pool).ok_or_else(diverged)?;
+            users.kept = Vec::new();
         }
-        let half = half_sweep(&users, &mut x, &mut y, Method::Exact, &pool);
+        let half = half_sweep(&users, &mut x, &mut y, self.method(), &pool);
         let spectrum = half.ok_or_else(diverged)?.spectrum;
         let (x, y) = (x.to_dense(), y.to_dense());
-        let (config, memory) = (self.clone(), memory.clone());
-        Ok(AlsModel::new(
-            config,
-            memory,
-            of_users,
-            spectrum,
-            x,
-            y,
-            Vec::new(),
-        ))
+        let (config, losses) = (self.clone(), Vec::new());
+        let memory = memory.clone();
+        let mut model = AlsModel::new(config, memory, of_users, spectrum, x, y, losses);
+        let f = self.factors;
+        for &user in &touched.users {
+            let (items, weights) = model.memory.history(user);
+            let history = items.iter().copied().zip(weights.iter().copied());
+            let factors = model.fold_in(&history.collect::<Vec<_>>())?;
+            let at = user as usize * f;
+            if let Some(row) = model.users.get_mut(at..at + f) {
+                row.copy_from_slice(&factors);
+            }
+        }
+        Ok(model)
     }
+}
+
+/// Every row but these is kept.
+fn all_but(rows: usize, touched: &[u32]) -> Vec<bool> {
+    let mut kept = vec![true; rows];
+    for &row in touched {
+        if let Some(kept) = kept.get_mut(row as usize) {
+            *kept = false;
+        }
+    }
+    kept
 }

@@ -299,7 +299,7 @@ impl Recommender for AlsModel {
         self.become_one(self.without_user(self.memory.user(user)?))
     }
 
-    /// The item goes and all users are solved without it; what other items learned from it through
+    /// The item goes and users take a step without it, those who had it an exact one; what other items learned from it through
     /// them stays until the next fit.
     fn forget_item(&mut self, item: &str) -> Result<Change> {
         self.become_one(self.without_item(self.memory.item(item)?))
