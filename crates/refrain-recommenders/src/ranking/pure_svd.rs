@@ -66,7 +66,7 @@ pub struct PureSvd {
 impl Default for PureSvd {
     fn default() -> Self {
         Self {
-            factors: 32,
+            factors: 16,
             iterations: 6,
             seed: 42,
         }

@@ -13,7 +13,7 @@
 //! out.
 //!
 //! **When.** As LightFM, when combinations within an item matter (a genre that aged badly). The loss
-//! is logistic with sampled failures, or any that ranks.
+//! is any that ranks, or logistic with sampled failures.
 //!
 //! **Weights, cost, determinism, defaults.** As for [`LightFm`](crate::LightFm).
 
@@ -63,10 +63,10 @@ impl Default for FactorizationMachine {
     fn default() -> Self {
         Self {
             factors: 64,
-            loss: RankingLoss::Logistic { samples: 4 },
-            epochs: 20,
+            loss: RankingLoss::Warp { trials: 20 },
+            epochs: 30,
             learning_rate: 0.05,
-            regularization: 0.01,
+            regularization: 0.08,
             encoding: buckets(),
             feature_weight: 0.5,
             init_scale: 0.1,

@@ -123,10 +123,14 @@ fn cold_start_is_kept_as_promised() {
             }
         }
         assert!(right >= 45, "{what}: {right} of 48");
-        let why = model.explain("u0", "i28").unwrap();
-        let named = |reason: &Reason| *reason == Reason::Feature("rhythm=reel".to_string());
-        let part = why.reasons.iter().find(|part| named(&part.reason)).unwrap();
-        assert!(part.weight > 0.0, "{why}");
+        // u0 likes reels: that one is a reel speaks more for it than that the other is a jig.
+        let part = |item: &str, feature: &str| {
+            let why = model.explain("u0", item).unwrap();
+            let named = Reason::Feature(feature.to_string());
+            let found = why.reasons.iter().find(|part| part.reason == named);
+            found.unwrap().weight
+        };
+        assert!(part("i28", "rhythm=reel") > part("i29", "rhythm=jig"));
 
         let file =
             refrain_core::ModelFile::from_bytes(model.to_file().unwrap().to_bytes().unwrap());
