@@ -20,8 +20,9 @@ use clap::Parser;
 use refrain::data::datasets::MovieLens;
 use refrain::data::{FeatureEncoding, Features, Interactions, split};
 use refrain::recommenders::{
-    Als, Blend, BlendModel, Bootstrap, ContentBased, Ease, ItemKnn, Leaderboard, Metric, Mix,
-    P3Alpha, Popularity, Recommender, Rp3Beta, Slim, StackModel, UserKnn,
+    Als, Blend, BlendModel, Bootstrap, Bpr, ContentBased, Ease, FactorizationMachine, ItemKnn,
+    KosWarp, Leaderboard, LightFm, LogisticMf, Metric, Mix, P3Alpha, Popularity, PureSvd,
+    Recommender, Rp3Beta, Slim, StackModel, UserKnn, Warp,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -157,6 +158,22 @@ fn ours<'a>(
     }
     let stack = StackModel::new(members, learned)?;
     board.enter("stacked blend", &stack, seconds)?;
+
+    // Trained to rank; not among the blend's members.
+    board.run("BPR", || Bpr::default().fit(train))?;
+    board.run("WARP", || Warp::default().fit(train))?;
+    board.run("k-OS WARP", || KosWarp::default().fit(train))?;
+    board.run("logistic MF", || LogisticMf::default().fit(train))?;
+    board.run("PureSVD", || PureSvd::default().fit(train))?;
+    let light = LightFm::default();
+    board.run("LightFM, ids only", || light.fit(train, None, None))?;
+    board.run("LightFM (genres, year)", || {
+        light.fit(train, Some(genres), None)
+    })?;
+    let machine = FactorizationMachine::default();
+    board.run("FM (genres, year)", || {
+        machine.fit(train, Some(genres), None)
+    })?;
     Ok(board)
 }
 
