@@ -79,9 +79,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let sessions = board.run("session-kNN", || SessionKnn::default().fit(&train))?;
     let mut config = SasRec::default();
     config.training.seed = options.seed;
-    if options.quick {
-        config.training.epochs = 1;
-    }
+    config.training.epochs = if options.quick { 1 } else { 30 };
     let sasrec = board.run("SASRec", || config.fit_with(&train, &device, &monitor))?;
     println!("\n{board}");
 
