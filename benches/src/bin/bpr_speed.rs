@@ -33,6 +33,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// How many users are judged.
 const JUDGED: usize = 5_000;
 
+/// The best items of each user.
+type Lists = Vec<Vec<u32>>;
+
 #[derive(Parser)]
 #[command(about = "BPR: seconds per epoch beside implicit")]
 struct Arguments {
@@ -170,7 +173,7 @@ fn our_turn(
     arguments: &Arguments,
     log: &Interactions,
     negatives: Negatives,
-) -> Result<(Turn, Vec<Vec<u32>>), Box<dyn Error>> {
+) -> Result<(Turn, Lists), Box<dyn Error>> {
     let config = Bpr {
         factors: arguments.factors,
         epochs: arguments.epochs,

@@ -18,8 +18,8 @@ use rayon::prelude::*;
 
 use crate::als::simd::{self, Aligned, PACK, padded};
 
-/// λ in units of the mean eigenvalue: strong, as a history is short beside a catalogue. Chosen with
-/// the defaults of BPR and WARP on a validation split.
+/// λ in units of the mean eigenvalue: strong, as a history is short beside a catalogue. Chosen on
+/// MovieLens-100K, seed 42.
 const PENALTY: f32 = 2.0;
 /// α of the history's items.
 const CONFIDENCE: f32 = 1.0;

@@ -59,7 +59,7 @@ impl Markov {
     /// Counts what follows what.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting out of range, [`Error::Data`] for a log without times.
+    /// [`Error::Config`](crate::Error::Config) for a setting out of range, [`Error::Data`](crate::Error::Data) for a log without times.
     pub fn fit(&self, log: &Interactions) -> Result<MarkovModel> {
         self.validate()?;
         let (memory, sequences) = (Memory::new(log), Sequences::new(log)?);

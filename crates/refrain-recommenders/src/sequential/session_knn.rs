@@ -67,7 +67,7 @@ impl SessionKnn {
     /// Indexes the sessions.
     ///
     /// # Errors
-    /// [`Error::Config`] for a setting out of range, [`Error::Data`] for a log without times.
+    /// [`Error::Config`](crate::Error::Config) for a setting out of range, [`Error::Data`](crate::Error::Data) for a log without times.
     pub fn fit(&self, log: &Interactions) -> Result<SessionKnnModel> {
         self.validate()?;
         let (memory, sequences) = (Memory::new(log), Sequences::new(log)?);
