@@ -39,7 +39,7 @@ const NAME: &str = "SVD++";
 /// ```
 /// use refrain_recommenders::{SvdPlusPlus, RatingPredictor};
 /// # let log = refrain_data::Interactions::from_events(
-/// #     (0..600).map(|n| (n / 20, (n * n + n / 20) % 30, (n % 5 + 1) as f32)))?;
+/// #     (0..600).map(|n| (n / 20, n % 20 + n / 20 % 10, (n % 5 + 1) as f32)))?;
 /// let model = SvdPlusPlus { factors: 8, ..SvdPlusPlus::default() }.fit(&log)?;
 /// let stars = model.predict("3", "7")?;
 /// assert!((1.0..=5.0).contains(&stars));
