@@ -383,7 +383,7 @@ fn small_tower() -> TwoTower {
         width: 16,
         hidden: 16,
         dropout: 0.0,
-        training: quick(40),
+        training: quick(120),
         ..TwoTower::default()
     }
 }
@@ -412,18 +412,12 @@ fn new_items_are_recommended_by_their_features() {
     };
     let model = tower.fit_features(&log, &features, &cpu()).unwrap();
     let new: Vec<String> = (30..36).map(|i| format!("i{i}")).collect();
-    // Each user also has an item of another block, so not every answer can be right; by chance a
-    // third would be.
-    let (mut right, mut all) = (0, 0);
     for u in 0..36 {
         let query = crate::Query::top(2).allow(new.clone());
         let best = model.recommend_where(&format!("u{u}"), &query).unwrap();
         for r in best {
             let number: usize = r.item[1..].parse().unwrap();
-            right += usize::from(number % 3 == u % 3);
-            all += 1;
+            assert_eq!(number % 3, u % 3, "u{u}: {r:?}");
         }
     }
-    assert_eq!(all, 72);
-    assert!(right * 10 >= all * 9, "{right} of {all}");
 }
