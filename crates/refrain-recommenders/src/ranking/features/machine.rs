@@ -29,12 +29,11 @@ use crate::Result;
 ///
 /// ```
 /// use refrain_data::{Features, Interactions};
-/// use refrain_recommenders::{FactorizationMachine, RankingLoss, Recommender};
+/// use refrain_recommenders::{FactorizationMachine, Recommender};
 /// let log = Interactions::from_events(
 ///     [("ann", "reel", 1.0), ("ann", "jig", 1.0), ("bob", "reel", 1.0), ("bob", "air", 1.0)])?;
 /// let people = Features::builder().category("plays", [("ann", "flute"), ("bob", "fiddle")])?.build()?;
-/// let config = FactorizationMachine { factors: 8, loss: RankingLoss::Logistic { samples: 4 }, learning_rate: 0.01, ..Default::default() };
-/// let model = config.fit(&log, None, Some(&people))?;
+/// let model = FactorizationMachine { factors: 8, ..Default::default() }.fit(&log, None, Some(&people))?;
 /// assert_eq!(model.recommend("ann", 5)?[0].item, "air");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

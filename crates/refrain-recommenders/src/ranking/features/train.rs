@@ -135,14 +135,16 @@ impl Side {
             let [square, of_bias] = &mut self.squares[feature as usize];
             *square += slope * slope * x * x * dot(&gradient, &gradient) / f as f32;
             let size = rates.rate / (*square + EPSILON).sqrt();
-            for (value, gradient) in embedding.iter_mut().zip(&gradient) {
-                *value += size * (slope * x * gradient - rates.decay * *value);
+            // Where little was learned AdaGrad's steps are long: the decay must not pass zero.
+            let keep = (1.0 - size * rates.decay).max(0.0);
+            for (value, gradient) in embedding[..f].iter_mut().zip(&gradient) {
+                *value = keep * *value + size * slope * x * gradient;
             }
             if biased {
                 *of_bias += slope * slope * x * x;
                 let size = rates.rate / (*of_bias + EPSILON).sqrt();
                 let bias = &mut embedding[f];
-                *bias += size * (slope * x - rates.decay * *bias);
+                *bias = (1.0 - size * rates.decay).max(0.0) * *bias + size * slope * x;
             }
         }
     }
