@@ -1,9 +1,13 @@
 //! Shared pieces of the benchmarks, and the place where the code of the README is tested.
 
+mod peer;
+
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use refrain::data::Interactions;
 use refrain::rng;
+
+pub use peer::Peer;
 
 /// A log of `draws` events: users by a Pareto law of exponent 1.2, items by 1 / (rank + 10)^0.9. Pairs
 /// drawn again add up; users and items that are never drawn are not there.

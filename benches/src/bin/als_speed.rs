@@ -12,10 +12,7 @@
 //! runs.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -23,7 +20,7 @@ use clap::Parser;
 use refrain::data::Interactions;
 use refrain::recommenders::{Als, Confidence, Query, Recommender, Regularization, Solver};
 use refrain::{Event, Monitor};
-use refrain_benches::{generated_log, median};
+use refrain_benches::{Peer, generated_log, median};
 use serde::Deserialize;
 
 #[cfg(feature = "mimalloc")]
@@ -87,17 +84,17 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         log.n_items(),
         log.len()
     );
-    let folder = std::env::temp_dir().join(format!("als-speed-{}", std::process::id()));
     let mut peer = match &arguments.python {
-        Some(python) => Some(Peer::start(python, arguments.threads, &folder, &log)?),
+        Some(python) => Some(Peer::start(
+            python,
+            "implicit_als_speed.py",
+            arguments.threads,
+            1,
+            &log,
+        )?),
         None => None,
     };
-    let result = compare(arguments, &log, peer.as_mut());
-    drop(peer);
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    result
+    compare(arguments, &log, peer.as_mut())
 }
 
 /// What one turn measured.
@@ -125,7 +122,8 @@ fn compare(
         for _ in 0..arguments.rounds {
             ours.push(our_turn(arguments, log, factors)?);
             if let Some(peer) = peer.as_deref_mut() {
-                theirs.push(peer.turn(factors, arguments.iterations, arguments.seed)?);
+                let (iterations, seed) = (arguments.iterations, arguments.seed);
+                theirs.push(peer.turn(&format!("{factors} {iterations} {seed}"))?);
             }
         }
         let iteration = |turns: &[Turn]| {
@@ -196,84 +194,4 @@ fn our_turn(
         loss,
         top_seconds,
     })
-}
-
-/// `implicit` in a process of its own: one line per turn in, one line of JSON out.
-struct Peer {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start(
-        python: &Path,
-        threads: usize,
-        folder: &Path,
-        log: &Interactions,
-    ) -> Result<Self, Box<dyn Error>> {
-        std::fs::create_dir_all(folder)?;
-        let mut rows = BufWriter::new(File::create(folder.join("rows.i32"))?);
-        let mut ends = BufWriter::new(File::create(folder.join("ends.i64"))?);
-        let mut end = 0i64;
-        for user in 0..log.n_users() as u32 {
-            let (items, _) = log.user_items(user);
-            for item in items {
-                rows.write_all(&item.to_le_bytes())?;
-            }
-            end += items.len() as i64;
-            ends.write_all(&end.to_le_bytes())?;
-        }
-        rows.flush()?;
-        ends.flush()?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/implicit_als_speed.py");
-        let mut process = Command::new(python)
-            .arg(script)
-            .arg(folder)
-            .args([
-                "--threads",
-                &threads.to_string(),
-                "--items",
-                &log.n_items().to_string(),
-            ])
-            .env("OPENBLAS_NUM_THREADS", "1")
-            .env("MKL_NUM_THREADS", "1")
-            .env_remove("OPENBLAS_CORETYPE")
-            .env_remove("OPENBLAS_L2_SIZE")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("{}: {e}", python.display()))?;
-        let input = process.stdin.take().ok_or("no standard input")?;
-        let output = BufReader::new(process.stdout.take().ok_or("no standard output")?);
-        Ok(Self {
-            process,
-            input,
-            output,
-        })
-    }
-
-    fn turn(
-        &mut self,
-        factors: usize,
-        iterations: usize,
-        seed: u64,
-    ) -> Result<Turn, Box<dyn Error>> {
-        writeln!(self.input, "{factors} {iterations} {seed}")?;
-        self.input.flush()?;
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        if line.is_empty() {
-            return Err(format!("implicit ended: {}", self.process.wait()?).into());
-        }
-        Ok(serde_json::from_str(&line)?)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It is waiting for a line, or has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

@@ -12,10 +12,7 @@
 //! side runs.
 
 use std::error::Error;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -23,7 +20,7 @@ use clap::Parser;
 use refrain::data::{Interactions, split};
 use refrain::recommenders::{Bpr, Negatives, Query, Recommender};
 use refrain::{Event, Monitor};
-use refrain_benches::{generated_log, median};
+use refrain_benches::{Peer, generated_log, median};
 use serde::Deserialize;
 
 #[cfg(feature = "mimalloc")]
@@ -95,17 +92,17 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         train.n_items(),
         train.len()
     );
-    let folder = std::env::temp_dir().join(format!("bpr-speed-{}", std::process::id()));
     let mut peer = match &arguments.python {
-        Some(python) => Some(Peer::start(python, arguments.threads, &folder, &train)?),
+        Some(python) => Some(Peer::start(
+            python,
+            "implicit_bpr_speed.py",
+            arguments.threads,
+            1,
+            &train,
+        )?),
         None => None,
     };
-    let result = compare(arguments, &train, &test, &folder, peer.as_mut());
-    drop(peer);
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
-    }
-    result
+    compare(arguments, &train, &test, peer.as_mut())
 }
 
 #[derive(Deserialize)]
@@ -118,7 +115,6 @@ fn compare(
     arguments: &Arguments,
     train: &Interactions,
     test: &Interactions,
-    folder: &Path,
     mut peer: Option<&mut Peer>,
 ) -> Result<(), Box<dyn Error>> {
     let kinds = [
@@ -136,8 +132,21 @@ fn compare(
             *ndcg = judge(&lists, test);
         }
         if let Some(peer) = peer.as_deref_mut() {
-            theirs.0.extend(peer.turn(arguments)?.seconds);
-            let bytes = std::fs::read(folder.join("top.i32"))?;
+            let Arguments {
+                factors,
+                epochs,
+                learning_rate,
+                regularization,
+                seed,
+                users,
+                ..
+            } = arguments;
+            let users = JUDGED.min(*users);
+            let turn: Turn = peer.turn(&format!(
+                "{factors} {epochs} {learning_rate} {regularization} {seed} {users}"
+            ))?;
+            theirs.0.extend(turn.seconds);
+            let bytes = std::fs::read(peer.folder().join("top.i32"))?;
             let numbers = bytes
                 .chunks_exact(4)
                 .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
@@ -222,87 +231,4 @@ fn judge(lists: &[Vec<u32>], test: &Interactions) -> f64 {
         users += 1;
     }
     sum / users.max(1) as f64
-}
-
-/// `implicit` in a process of its own: one line per turn in, one line of JSON out.
-struct Peer {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start(
-        python: &Path,
-        threads: usize,
-        folder: &Path,
-        log: &Interactions,
-    ) -> Result<Self, Box<dyn Error>> {
-        std::fs::create_dir_all(folder)?;
-        let mut rows = BufWriter::new(File::create(folder.join("rows.i32"))?);
-        let mut ends = BufWriter::new(File::create(folder.join("ends.i64"))?);
-        let mut end = 0i64;
-        for user in 0..log.n_users() as u32 {
-            let (items, _) = log.user_items(user);
-            for item in items {
-                rows.write_all(&item.to_le_bytes())?;
-            }
-            end += items.len() as i64;
-            ends.write_all(&end.to_le_bytes())?;
-        }
-        rows.flush()?;
-        ends.flush()?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/implicit_bpr_speed.py");
-        let mut process = Command::new(python)
-            .arg(script)
-            .arg(folder)
-            .args(["--threads", &threads.to_string()])
-            .args(["--items", &log.n_items().to_string()])
-            .env("OPENBLAS_NUM_THREADS", "1")
-            .env("MKL_NUM_THREADS", "1")
-            .env_remove("OPENBLAS_CORETYPE")
-            .env_remove("OPENBLAS_L2_SIZE")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("{}: {e}", python.display()))?;
-        let input = process.stdin.take().ok_or("no standard input")?;
-        let output = BufReader::new(process.stdout.take().ok_or("no standard output")?);
-        Ok(Self {
-            process,
-            input,
-            output,
-        })
-    }
-
-    fn turn(&mut self, arguments: &Arguments) -> Result<Turn, Box<dyn Error>> {
-        let Arguments {
-            factors,
-            epochs,
-            learning_rate,
-            regularization,
-            seed,
-            ..
-        } = arguments;
-        let users = JUDGED.min(arguments.users);
-        writeln!(
-            self.input,
-            "{factors} {epochs} {learning_rate} {regularization} {seed} {users}"
-        )?;
-        self.input.flush()?;
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        if line.is_empty() {
-            return Err(format!("implicit ended: {}", self.process.wait()?).into());
-        }
-        Ok(serde_json::from_str(&line)?)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It is waiting for a line, or has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }

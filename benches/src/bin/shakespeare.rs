@@ -18,6 +18,7 @@ use std::time::Instant;
 use clap::{Parser, ValueEnum};
 use refrain::sequence::{Characters, Compute, Corpus, FeedForward, Trainer, TransformerConfig};
 use refrain::{Device, Event, Monitor};
+use refrain_benches::median;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -188,11 +189,6 @@ impl Drop for Torch {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn time(

@@ -1,5 +1,3 @@
-//! A rival in a process of its own.
-
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
@@ -11,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 /// A rival in a process of its own: one line per turn in, one line of JSON out.
 #[derive(Debug)]
-pub(crate) struct Peer {
+pub struct Peer {
     process: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -25,7 +23,7 @@ impl Peer {
     ///
     /// # Errors
     /// When the folder cannot be written or Python not be started.
-    pub(crate) fn start(
+    pub fn start(
         python: &Path,
         script: &str,
         threads: usize,
@@ -81,11 +79,16 @@ impl Peer {
         })
     }
 
+    /// Where the log lies, and where the rival may write; it is removed at the end.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// One turn: sends a line and reads what it measured.
     ///
     /// # Errors
     /// When the rival has ended or says something else.
-    pub(crate) fn turn<T: DeserializeOwned>(&mut self, line: &str) -> Result<T, Box<dyn Error>> {
+    pub fn turn<T: DeserializeOwned>(&mut self, line: &str) -> Result<T, Box<dyn Error>> {
         writeln!(self.input, "{line}")?;
         self.input.flush()?;
         let mut answer = String::new();

@@ -17,18 +17,13 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use clap::{Args, Parser};
-use rand::RngExt;
-use rand::seq::SliceRandom;
+use clap::Parser;
 use refrain::data::datasets::MovieLens;
 use refrain::data::{Interactions, split};
 use refrain::recommenders::{Ease, ItemKnn, Similarity, Weighting};
-use refrain::{Event, Monitor, rng};
+use refrain::{Event, Monitor};
+use refrain_benches::{Peer, generated_log, median};
 use serde::Deserialize;
-
-mod peer;
-
-use peer::Peer;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -55,8 +50,15 @@ struct Arguments {
     /// Leave the neighbours out.
     #[arg(long)]
     only_ease: bool,
-    #[command(flatten)]
-    generated: Generated,
+    /// Of the generated log.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[arg(long, default_value_t = 100_000)]
+    users: usize,
+    #[arg(long, default_value_t = 20_000)]
+    items: usize,
+    #[arg(long, default_value_t = 5_000_000)]
+    draws: usize,
 }
 
 fn main() {
@@ -70,7 +72,15 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(arguments.threads)
         .build_global()?;
-    let mut logs = vec![("generated", arguments.generated.log()?)];
+    let mut logs = vec![(
+        "generated",
+        generated_log(
+            arguments.users,
+            arguments.items,
+            arguments.draws,
+            arguments.seed,
+        )?,
+    )];
     if let Some(data) = std::env::var_os("REFRAIN_DATA") {
         let movies = MovieLens::load(Path::new(&data).join("ml-100k"))?;
         logs.push(("ML-100K", split::random(&movies.ratings, 0.2, 42)?.0));
@@ -215,65 +225,4 @@ fn ease(
         median(numpy)
     );
     Ok(())
-}
-
-/// A log to generate: users by a Pareto law of exponent 1.2, items by 1 / (rank + 10)^0.9.
-#[derive(Args, Debug, Clone)]
-struct Generated {
-    /// Of the log, and of whatever else is drawn.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How many users there are.
-    #[arg(long, default_value_t = 100_000)]
-    users: usize,
-    /// How many items there are.
-    #[arg(long, default_value_t = 20_000)]
-    items: usize,
-    /// How many events are drawn; a pair drawn again adds to its weight.
-    #[arg(long, default_value_t = 5_000_000)]
-    draws: usize,
-}
-
-impl Generated {
-    /// Draws the log.
-    ///
-    /// # Errors
-    /// None that these settings can cause.
-    fn log(&self) -> Result<Interactions, Box<dyn Error>> {
-        let mut rng = rng::stream(self.seed, 0);
-        let users: Vec<f64> = (0..self.users)
-            .map(|_| (1.0 - rng.random::<f64>()).powf(-1.0 / 1.2))
-            .collect();
-        let mut items: Vec<f64> = (0..self.items)
-            .map(|rank| (rank as f64 + 10.0).powf(-0.9))
-            .collect();
-        items.shuffle(&mut rng);
-        let (users, items) = (cumulated(&users), cumulated(&items));
-        let mut draw = |sums: &[f64]| {
-            let at = rng.random::<f64>() * sums.last().copied().unwrap_or_default();
-            sums.partition_point(|&sum| sum <= at)
-        };
-        let draws = (0..self.draws).map(|_| (draw(&users), draw(&items), 1.0));
-        // In order, so that neighbouring numbers are no more alike than elsewhere.
-        let mut pairs: Vec<(usize, usize, f32)> = draws.collect();
-        pairs.sort_unstable_by_key(|&(user, item, _)| (user, item));
-        let number = |n: usize| n as u64;
-        let events = pairs.into_iter().map(|(u, i, w)| (number(u), number(i), w));
-        Ok(Interactions::from_events(events)?)
-    }
-}
-
-fn cumulated(weights: &[f64]) -> Vec<f64> {
-    let mut sum = 0.0;
-    let add = |&weight: &f64| {
-        sum += weight;
-        sum
-    };
-    weights.iter().map(add).collect()
-}
-
-/// The middle value; NaN of none.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
