@@ -54,15 +54,15 @@ impl Slow<'_> {
             );
             self.item_squares[i] = [row, own];
             for (q, gradient) in self.items[i].iter_mut().zip(&of_item) {
-                *q += size * (gradient - decay * *q);
+                *q += size * gradient - (size * decay).min(1.0) * *q;
             }
-            self.bias[i] += of_bias * (slope - decay * self.bias[i]);
+            self.bias[i] += of_bias * slope - (of_bias * decay).min(1.0) * self.bias[i];
         }
         let mut square = self.user_squares[u];
         let size = self.adapt(&mut square, &of_user);
         self.user_squares[u] = square;
         for (value, gradient) in self.users[u].iter_mut().zip(&of_user) {
-            *value += size * (gradient - decay * *value);
+            *value += size * gradient - (size * decay).min(1.0) * *value;
         }
     }
 }

@@ -13,6 +13,13 @@ use crate::als::simd::{dot, vectors, vectors_mut};
 /// Keeps AdaGrad's first step finite.
 pub(super) const EPSILON: f32 = 1e-8;
 
+/// What a step of this size leaves of a value. AdaGrad's steps are long where little was learned, and
+/// decay must not pass zero: thrown back and forth, values would grow.
+#[inline(always)]
+pub(super) fn kept(size: f32, decay: f32) -> f32 {
+    (1.0 - size * decay).max(0.0)
+}
+
 /// A block of users meets a block of items.
 pub(super) struct Task<'a> {
     pub settings: &'a Settings,
@@ -258,12 +265,13 @@ impl<S: Simd, const ADAPT: bool> Rows<'_, S, ADAPT> {
                 of_bias[bias] = self.rate / (*own + EPSILON).sqrt();
             }
         }
-        let bias =
-            |b: &mut f32, rate: f32, slope: f32, decay: f32| *b += rate * (slope - decay * *b);
+        let bias = |b: &mut f32, rate: f32, slope: f32, decay: f32| {
+            *b = kept(rate, decay) * *b + rate * slope;
+        };
         bias(&mut self.bias[i], of_bias[0], slope, self.decay);
         bias(&mut self.bias[j], of_bias[1], -slope, self.decay);
-        // x ← (1 − rate · decay) x + rate · slope · gradient
-        let keep = |rate: f32| simd.splat_f32s(1.0 - rate * self.decay);
+        // x ← max(0, 1 − rate · decay) x + rate · slope · gradient
+        let keep = |rate: f32| simd.splat_f32s(kept(rate, self.decay));
         let pull = |rate: f32| simd.splat_f32s(rate * slope);
         let (keep_p, keep_i, keep_j) = (keep(of_p), keep(of_i), keep(of_j));
         let (pull_p, pull_i, pull_j) = (pull(of_p), pull(of_i), pull(-of_j));
@@ -294,8 +302,8 @@ impl<S: Simd, const ADAPT: bool> Rows<'_, S, ADAPT> {
             of_q /= (*row + EPSILON).sqrt();
             of_bias /= (*own + EPSILON).sqrt();
         }
-        self.bias[i] += of_bias * (slope - self.decay * self.bias[i]);
-        let keep = |rate: f32| simd.splat_f32s(1.0 - rate * self.decay);
+        self.bias[i] = kept(of_bias, self.decay) * self.bias[i] + of_bias * slope;
+        let keep = |rate: f32| simd.splat_f32s(kept(rate, self.decay));
         let pull = |rate: f32| simd.splat_f32s(rate * slope);
         let (keep_p, keep_q, pull_p, pull_q) = (keep(of_p), keep(of_q), pull(of_p), pull(of_q));
         for (p, q) in vectors_mut::<S>(p).iter_mut().zip(vectors_mut::<S>(q)) {

@@ -341,3 +341,45 @@ fn tells_its_losses_and_can_be_stopped() {
         "{error}"
     );
 }
+
+/// AdaGrad's steps are long where little was learned. On a log of five events the decay would throw
+/// factors past zero and back, further each time.
+#[test]
+fn strong_decay_shrinks_and_never_throws() {
+    let log = Interactions::from_events([
+        ("ann", "reel", 1.0),
+        ("ann", "jig", 1.0),
+        ("bob", "reel", 1.0),
+        ("bob", "air", 1.0),
+        ("cat", "polka", 1.0),
+    ])
+    .unwrap();
+    for regularization in [0.1, 1.0, 10.0] {
+        let optimizer = Optimizer::AdaGrad;
+        let models = [
+            Bpr {
+                optimizer,
+                regularization,
+                ..Bpr::default()
+            }
+            .fit(&log),
+            Warp {
+                optimizer,
+                regularization,
+                ..Warp::default()
+            }
+            .fit(&log),
+            LogisticMf {
+                optimizer,
+                regularization,
+                ..LogisticMf::default()
+            }
+            .fit(&log),
+        ];
+        for model in models {
+            let model = model.unwrap_or_else(|error| panic!("{regularization}: {error}"));
+            let factors = model.item_factors("reel").unwrap();
+            assert!(factors.iter().all(|x| x.abs() < 100.0), "{factors:?}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use refrain_core::rng::{self, Stream};
 use refrain_core::{Monitor, Stage};
 
 use super::super::objective::{Objective, hinge, log_loss, rank_weight};
-use super::super::step::EPSILON;
+use super::super::step::{EPSILON, kept};
 use super::super::{Negatives, Optimizer, engine};
 use crate::neighbours::sparse::Csr;
 use crate::{Error, Result};
@@ -135,8 +135,7 @@ impl Side {
             let [square, of_bias] = &mut self.squares[feature as usize];
             *square += slope * slope * x * x * dot(&gradient, &gradient) / f as f32;
             let size = rates.rate / (*square + EPSILON).sqrt();
-            // Where little was learned AdaGrad's steps are long: the decay must not pass zero.
-            let keep = (1.0 - size * rates.decay).max(0.0);
+            let keep = kept(size, rates.decay);
             for (value, gradient) in embedding[..f].iter_mut().zip(&gradient) {
                 *value = keep * *value + size * slope * x * gradient;
             }
@@ -144,7 +143,7 @@ impl Side {
                 *of_bias += slope * slope * x * x;
                 let size = rates.rate / (*of_bias + EPSILON).sqrt();
                 let bias = &mut embedding[f];
-                *bias = (1.0 - size * rates.decay).max(0.0) * *bias + size * slope * x;
+                *bias = kept(size, rates.decay) * *bias + size * slope * x;
             }
         }
     }
