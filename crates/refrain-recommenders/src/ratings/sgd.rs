@@ -17,7 +17,10 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use refrain_core::{Monitor, rng};
 
-use super::ridge::Side;
+use super::RatingScale;
+use super::linear::Linear;
+use super::predictor::mean_rating;
+use super::ridge::{Ridge, Side};
 use crate::{Error, Memory, Result};
 
 /// What the two models share of their settings.
@@ -35,11 +38,11 @@ pub(super) struct Sgd {
     pub implicit: bool,
 }
 
-/// What was learned: users, items, y, and the root of the mean squared error of each epoch.
-pub(super) struct Learned {
-    pub items: Side,
-    pub implied: Vec<f32>,
-    pub errors: Vec<f64>,
+/// What was learned: items, y, and the root of the mean squared error of each epoch.
+struct Learned {
+    items: Side,
+    implied: Vec<f32>,
+    errors: Vec<f64>,
 }
 
 impl Sgd {
@@ -72,7 +75,35 @@ impl Sgd {
         Ok(())
     }
 
-    pub(super) fn train(&self, memory: &Memory, mean: f32, monitor: &Monitor) -> Result<Learned> {
+    /// Fits, and solves for the users at the end; with the errors of the epochs.
+    pub(super) fn fit(
+        &self,
+        memory: Memory,
+        scale: Option<RatingScale>,
+        monitor: &Monitor,
+    ) -> Result<(Linear, Vec<f64>)> {
+        self.check()?;
+        let scale = RatingScale::of(scale, &memory, self.model)?;
+        let mean = mean_rating(&memory);
+        let learned = self.train(&memory, mean, monitor)?;
+        let (items, implied) = (learned.items, learned.implied);
+        let mut core = Linear::new(memory, scale, mean, self.ridges(), items, implied);
+        core.solve_users()?;
+        Ok((core, learned.errors))
+    }
+
+    /// The penalties of the last solution.
+    pub(super) fn ridges(&self) -> (Ridge, Ridge) {
+        let ridge = Ridge {
+            bias: Some(f64::from(self.bias_regularization)),
+            factors: f64::from(self.regularization),
+            exponent: 1.0,
+            nonnegative: false,
+        };
+        (ridge, ridge)
+    }
+
+    fn train(&self, memory: &Memory, mean: f32, monitor: &Monitor) -> Result<Learned> {
         let (n_users, n_items, f) = (memory.n_users(), memory.n_items(), self.factors);
         let mut state = State {
             users: self.noise(n_users, 0),

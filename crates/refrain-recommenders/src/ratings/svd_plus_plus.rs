@@ -26,8 +26,6 @@ use serde::{Deserialize, Serialize};
 
 use super::RatingScale;
 use super::linear::{Linear, linear_model};
-use super::predictor::mean_rating;
-use super::ridge::Ridge;
 use super::sgd::Sgd;
 use crate::{Memory, Recommender, Result};
 
@@ -99,19 +97,11 @@ impl SvdPlusPlus {
     /// # Errors
     /// As [`fit`](Self::fit), and [`Error::Core`](crate::Error::Core) when cancelled.
     pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<SvdPlusPlusModel> {
-        let sgd = self.sgd();
-        sgd.check()?;
-        let memory = Memory::new(log);
-        let scale = RatingScale::of(self.scale, &memory, NAME)?;
-        let mean = mean_rating(&memory);
-        let learned = sgd.train(&memory, mean, monitor)?;
-        let (items, implied) = (learned.items, learned.implied);
-        let mut core = Linear::new(memory, scale, mean, self.ridges(), items, implied);
-        core.solve_users()?;
+        let (core, errors) = self.sgd().fit(Memory::new(log), self.scale, monitor)?;
         Ok(SvdPlusPlusModel {
             config: self.clone(),
             core,
-            errors: learned.errors,
+            errors,
         })
     }
 
@@ -128,16 +118,6 @@ impl SvdPlusPlus {
             seed: self.seed,
             implicit: true,
         }
-    }
-
-    fn ridges(&self) -> (Ridge, Ridge) {
-        let ridge = Ridge {
-            bias: Some(f64::from(self.bias_regularization)),
-            factors: f64::from(self.regularization),
-            exponent: 1.0,
-            nonnegative: false,
-        };
-        (ridge, ridge)
     }
 }
 
@@ -165,8 +145,9 @@ impl SvdPlusPlusModel {
     pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
         file.expect(KIND, 1)?;
         let config: SvdPlusPlus = file.config()?;
-        config.sgd().check()?;
-        let core = Linear::read(file, config.factors, true, config.ridges())?;
+        let sgd = config.sgd();
+        sgd.check()?;
+        let core = Linear::read(file, config.factors, true, sgd.ridges())?;
         let errors = Vec::new();
         Ok(Box::new(Self {
             config,
