@@ -1,20 +1,21 @@
 //! The fitted model of [`LightFm`] and [`FactorizationMachine`]: scores, cold start, reasons, files.
 
+mod answers;
+
 use std::sync::Arc;
 
-use refrain_core::kernels::{self, Scored};
-use refrain_core::{IdMap, ModelFile, ModelWriter, Monitor};
+use refrain_core::{IdMap, ModelFile, Monitor, kernels};
 use refrain_data::{
     FeatureEncoder, FeatureEncoding, Features, Interactions, ItemFeatures, UserFeatures,
 };
 use serde::{Deserialize, Serialize};
 
 use super::super::fold::{Ridge, centre, row};
-use super::super::model::{best_products, check_users, cosines, finite, liked, likes, mean};
+use super::super::model::{finite, liked, likes, mean};
 use super::train::{Settings, Side, Trainer};
 use super::{FactorizationMachine, LightFm};
 use crate::neighbours::sparse::Csr;
-use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
+use crate::{Error, Memory, Recommender, Result};
 
 const KIND: &str = "recommenders.features";
 
@@ -460,149 +461,6 @@ impl FeatureModel {
             config,
             memory,
         }))
-    }
-}
-
-impl Recommender for FeatureModel {
-    fn name(&self) -> String {
-        self.config.settings().model.to_string()
-    }
-
-    fn memory(&self) -> &Memory {
-        &self.memory
-    }
-
-    fn score(&self, user: u32, out: &mut [f32]) -> Result<()> {
-        self.memory.check_user(user)?;
-        self.memory.check_scores(out)?;
-        kernels::scores(row(&self.users, user, self.width()), &self.items, out);
-        Ok(())
-    }
-
-    fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()> {
-        self.memory.check_scores(out)?;
-        kernels::scores(&self.fold_in(history)?, &self.items, out);
-        Ok(())
-    }
-
-    /// The cosine of the items' vectors.
-    fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
-        self.memory.check_item(item)?;
-        self.memory.check_scores(out)?;
-        cosines(&self.items, item, self.width(), out);
-        Ok(())
-    }
-
-    /// The cosine of the users' vectors.
-    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
-        self.memory.check_user(user)?;
-        check_users(&self.memory, out)?;
-        cosines(&self.users, user, self.width(), out);
-        Ok(())
-    }
-
-    /// What each feature of the item adds for this user.
-    fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
-        self.memory.check_item(item)?;
-        let folded;
-        let user = match who {
-            Who::User(user) => {
-                self.memory.check_user(user)?;
-                row(&self.users, user, self.width())
-            }
-            Who::History(history) => {
-                folded = self.fold_in(history)?;
-                &folded
-            }
-        };
-        if self.of_items.row(item).0.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut sum = vec![0.0; self.width()];
-        let mut parts = Vec::new();
-        for (feature, x) in self.of_items.pairs(item) {
-            let embedding = row(&self.item_embeddings, feature, self.width());
-            kernels::axpy(x, embedding, &mut sum);
-            let name = (feature as usize)
-                .checked_sub(self.fitted)
-                .and_then(|at| self.item_encoder.as_ref()?.names().get(at).cloned());
-            let reason = name.map_or(
-                Reason::Constant("what those who had it have in common"),
-                Reason::Feature,
-            );
-            parts.push(Contribution::new(reason, x * kernels::dot(user, embedding)));
-        }
-        let popular = user.last().copied().unwrap_or_default();
-        let together = popular * self.pairs(item, &sum);
-        parts.push(Contribution::new(
-            Reason::Constant("how its features go together"),
-            together,
-        ));
-        let average = -kernels::dot(user, &self.centre);
-        parts.push(Contribution::new(
-            Reason::Constant("less the average item"),
-            average,
-        ));
-        Ok(parts)
-    }
-
-    fn to_file(&self) -> Result<ModelWriter<'_>> {
-        let width = self.width();
-        let config = (&self.config, &self.item_encoder, &self.user_encoder);
-        let writer = self
-            .memory
-            .write(ModelWriter::new(KIND, 1).config(&config)?)?;
-        let writer = self.of_items.write(writer, "of_items")?;
-        let writer = self.of_users.write(writer, "of_users")?;
-        let columns = self.item_embeddings.len() / width;
-        let features = self.user_embeddings.len() / width;
-        Ok(writer
-            .u64("fitted", &[1], vec![self.fitted as u64])?
-            .f32("item_embeddings", &[columns, width], &self.item_embeddings)?
-            .f32("user_embeddings", &[features, width], &self.user_embeddings)?
-            .f32("centre", &[width], &self.centre)?
-            .f32("items", &[self.memory.n_items(), width], &self.items)?
-            .f32("users", &[self.memory.n_users(), width], &self.users)?
-            .f32("average", &[width], &self.average)?)
-    }
-
-    fn top(&self, users: &[u32], query: &Query) -> Result<Vec<Vec<Scored>>> {
-        best_products(
-            &self.memory,
-            (&self.users, &self.items),
-            self.width(),
-            users,
-            query,
-        )
-    }
-
-    /// Solves for the users with their new events; embeddings stay. New users and items have no
-    /// features: add those that have with [`add_users`](Self::add_users) and
-    /// [`add_items`](Self::add_items) first. An item without any is an average one.
-    fn update(&mut self, events: &Interactions) -> Result<Change> {
-        let mut new = self.clone();
-        new.memory = self.memory.extended(events)?;
-        (self.memory.n_users()..new.memory.n_users()).for_each(|_| new.of_users.push_row([]));
-        (self.memory.n_items()..new.memory.n_items()).for_each(|_| new.of_items.push_row([]));
-        new.place_new(self.memory.n_items());
-        new.solve()?;
-        *self = new;
-        Ok(Change::Approximate)
-    }
-
-    /// The user's own row is gone; what the embeddings learned from it stays.
-    fn forget_user(&mut self, user: &str) -> Result<Change> {
-        let user = self.memory.user(user)?;
-        let width = self.width();
-        self.memory = self.memory.without_user(user)?;
-        let mut rows = Csr::with_width(self.of_users.width());
-        for other in (0..self.of_users.n_rows() as u32).filter(|&other| other != user) {
-            rows.push_row(self.of_users.pairs(other));
-        }
-        self.of_users = rows;
-        self.users
-            .drain(user as usize * width..(user as usize + 1) * width);
-        Ok(Change::Approximate)
     }
 }
 
