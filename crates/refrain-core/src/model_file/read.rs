@@ -48,8 +48,8 @@ impl std::fmt::Debug for ModelFile {
 impl ModelFile {
     /// Maps the file into memory and checks its header.
     ///
-    /// The file must not be changed in place while it is open; [`ModelWriter::write`] replaces
-    /// files, which is safe.
+    /// The file must not be changed in place while it is open;
+    /// [`ModelWriter::write`](super::ModelWriter::write) replaces files, which is safe.
     ///
     /// # Errors
     /// [`Error::Io`], or [`Error::ModelFile`] when it is truncated, is no such file, or comes from
