@@ -24,7 +24,7 @@ use refrain::data::{Interactions, split};
 use refrain::recommenders::{
     Als, Blend, BlendModel, Bootstrap, Confidence, ContentBased, ItemKnn, Leaderboard, Metric, Mix,
     Popularity, Recommender, Regularization, Search, Similarity, Space, StackModel, Trial, UserKnn,
-    Weighting,
+    Value, Weighting,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -131,16 +131,22 @@ fn ours(
         Space::new()
             .int_log("neighbours", 10..=500)
             .choice("weighting", ["binary", "log", "tf-idf", "bm25"])
+            .log("k1", 0.1..=200.0)
+            .linear("b", 0.0..=1.0)
             .linear("asymmetry", 0.3..=0.7)
             .log("shrinkage", 0.01..=100.0)
     };
+    // A model's defaults are the first trial.
     let searched = |name: &str,
                     space: Space,
+                    defaults: &[(&str, Value)],
                     fit: &(dyn Fn(&Trial, &Interactions) -> Fitted + Sync),
                     board: &mut Leaderboard<'_>|
      -> Result<(), Box<dyn Error>> {
+        let named = |(name, value): &(&str, Value)| (name.to_string(), value.clone());
         let search = Search {
             space,
+            first: vec![defaults.iter().map(named).collect()],
             trials: arguments.trials,
             seed: arguments.seed,
             ..Search::default()
@@ -154,16 +160,55 @@ fn ours(
         board.enter(format!("{name}, searched"), &*model, seconds)?;
         Ok(())
     };
+    let weighted = |weighting: Weighting| -> [(&str, Value); 3] {
+        let (name, k1, b) = match weighting {
+            Weighting::Binary => ("binary", 1.2, 0.75),
+            Weighting::Log => ("log", 1.2, 0.75),
+            Weighting::Bm25 { k1, b } => ("bm25", f64::from(k1), f64::from(b)),
+            _ => ("tf-idf", 1.2, 0.75),
+        };
+        [
+            ("weighting", name.into()),
+            ("k1", k1.into()),
+            ("b", b.into()),
+        ]
+    };
+    let asymmetry = |similarity| match similarity {
+        Similarity::Cosine { asymmetry } => f64::from(asymmetry),
+        _ => 0.5,
+    };
+    let default = UserKnn::default();
+    let mut first = vec![
+        ("neighbours", Value::from(default.neighbours as i64)),
+        ("asymmetry", asymmetry(default.similarity).into()),
+        ("shrinkage", f64::from(default.shrinkage).into()),
+        ("amplification", f64::from(default.amplification).into()),
+    ];
+    first.extend(weighted(default.weighting));
     let user_space = knn().linear("amplification", 1.0..=5.0);
-    searched("user-kNN", user_space, &fit_user_knn, &mut board)?;
-    searched("item-kNN", knn(), &fit_item_knn, &mut board)?;
+    searched("user-kNN", user_space, &first, &fit_user_knn, &mut board)?;
+    let default = ItemKnn::default();
+    let mut first = vec![
+        ("neighbours", Value::from(default.neighbours as i64)),
+        ("asymmetry", asymmetry(default.similarity).into()),
+        ("shrinkage", f64::from(default.shrinkage).into()),
+    ];
+    first.extend(weighted(default.weighting));
+    searched("item-kNN", knn(), &first, &fit_item_knn, &mut board)?;
     let space = Space::new()
         .int_log("factors", 16..=128)
         .log("alpha", 0.5..=50.0)
         .choice("confidence", ["binary", "log", "linear"])
         .log("regularization", 0.05..=5.0)
         .linear("frequency", 0.0..=1.0);
-    searched("ALS", space, &fit_als, &mut board)?;
+    let first = [
+        ("factors", 64.into()),
+        ("alpha", 4.0.into()),
+        ("confidence", "log".into()),
+        ("regularization", 0.5.into()),
+        ("frequency", 0.5.into()),
+    ];
+    searched("ALS", space, &first, &fit_als, &mut board)?;
 
     println!("{board}");
     println!("less the best, by NDCG@10, with 95 % intervals and p of a paired test:");
@@ -180,7 +225,10 @@ fn weighting(trial: &Trial) -> refrain::recommenders::Result<Weighting> {
         "binary" => Weighting::Binary,
         "log" => Weighting::Log,
         "tf-idf" => Weighting::TfIdf,
-        _ => Weighting::Bm25 { k1: 1.2, b: 0.75 },
+        _ => Weighting::Bm25 {
+            k1: trial.f32("k1")?,
+            b: trial.f32("b")?,
+        },
     })
 }
 

@@ -131,6 +131,11 @@ fn ours<'a>(
     let tuning_seconds = began.elapsed().as_secs_f64();
 
     board.run("P3α", || P3Alpha::default().fit(train))?;
+    let biases = Als {
+        biases: true,
+        ..Als::default()
+    };
+    board.run("ALS with biases", || biases.fit(train))?;
     let mut members: Vec<Arc<dyn Recommender>> = Vec::new();
     let mut member_seconds = 0.0;
     for (name, fit) in &blend.members {

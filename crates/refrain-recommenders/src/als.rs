@@ -37,10 +37,9 @@
 //! iteration at 17 (f = 64) and 22 (f = 128) GFLOP/s, about a fifth and a quarter of its peak.
 //! Memory: 4 bytes × f × (users + items), and 8 bytes an event on top of the log.
 //!
-//! **No biases.** Every pair counts here, so the factors carry how much is liked already. A dense
-//! reference in NumPy with biases of users and items, at the same penalty, fell from 0.446 to 0.425
-//! NDCG@10 on MovieLens-100K (64 factors, these defaults, mean of three random splits), and to 0.421
-//! at a tenth of it.
+//! **Biases** ([`Als::biases`]) add b_u + b_i to the score, learned with the factors and penalised like
+//! them. They are off: every pair counts here, so the factors carry how much is liked already, and on
+//! MovieLens-100K biases cost BIASCOST of NDCG@10.
 //!
 //! **Changes.** New events, users and items are learned by half-iterations over what they touch, then
 //! by one over all users; those with new events are solved exactly. The result is near a fit, not
@@ -75,6 +74,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Memory, Result};
 use factors::Factors;
 pub use model::AlsModel;
+use model::Basis;
 pub(crate) use model::READER;
 use solve::Method;
 use sweep::{Half, Side, half_sweep};
@@ -108,6 +108,9 @@ pub struct Als {
     /// ν: λ of a row is multiplied by (its total confidence / the mean of that)^ν. 0 treats all rows
     /// alike, 1 penalises as if each confidence were a rating.
     pub frequency_exponent: f32,
+    /// Whether users and items have a bias each, besides their factors.
+    #[serde(default)]
+    pub biases: bool,
     /// How each row is solved.
     pub solver: Solver,
     /// Standard deviation of the initial factors, times √f.
@@ -125,6 +128,7 @@ impl Default for Als {
             confidence: Confidence::Log,
             regularization: Regularization::Relative(0.5),
             frequency_exponent: 0.5,
+            biases: false,
             solver: Solver::ConjugateGradient { steps: 3 },
             init_scale: 0.1,
             seed: 42,
@@ -191,13 +195,29 @@ impl Als {
     /// As [`fit`](Self::fit), and [`Error::Core`] when cancelled.
     pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<AlsModel> {
         self.check()?;
-        let items = self.initial(log.n_items(), 0);
-        self.train(
-            log,
-            Factors::zeros(log.n_users(), self.factors),
-            items,
-            monitor,
-        )
+        let pins = self.pins();
+        let users = Factors::zeros(log.n_users(), self.width());
+        let items = Factors::from_dense(&self.initial(log.n_items(), 0), self.width());
+        let [of_users, of_items] = pins.each_ref().map(Option::as_deref);
+        self.train(log, users.held(of_users), items.held(of_items), monitor)
+    }
+
+    /// The length of a row: the factors, and with biases one's own bias and a 1 for the other's.
+    fn width(&self) -> usize {
+        self.factors + 2 * usize::from(self.biases)
+    }
+
+    /// Where rows of users and of items say 1 before the first rotation.
+    fn pins(&self) -> [Option<Vec<f32>>; 2] {
+        [self.factors, self.factors + 1].map(|at| {
+            self.biases.then(|| {
+                let mut pin = vec![0.0; self.width()];
+                if let Some(one) = pin.get_mut(at) {
+                    *one = 1.0;
+                }
+                pin
+            })
+        })
     }
 
     /// Starts from a fitted model's factors instead of noise, for users and items that it knows by
@@ -212,26 +232,24 @@ impl Als {
         monitor: &Monitor,
     ) -> Result<AlsModel> {
         self.check()?;
-        if model.config().factors != self.factors {
-            return Err(refuse(
-                "factors",
-                self.factors,
-                "must be the other model's to start from it",
-            ));
+        let other = model.config();
+        let same = "must be the other model's to start from it";
+        if other.factors != self.factors {
+            return Err(refuse("factors", self.factors, same));
         }
-        let mut users = vec![0.0; log.n_users() * self.factors];
+        if other.biases != self.biases {
+            return Err(refuse("biases", self.biases, same));
+        }
+        let mut users = vec![0.0; log.n_users() * self.width()];
         let known = |id: &str| model.user_factors(id);
         self.copy_known(&mut users, log.users(), known);
-        let mut items = self.initial(log.n_items(), 0).to_dense();
+        let mut items = self.initial(log.n_items(), 0);
         let known = |id: &str| model.item_factors(id);
         self.copy_known(&mut items, log.items(), known);
-        let users = Factors::from_dense(&users, self.factors);
-        self.train(
-            log,
-            users,
-            Factors::from_dense(&items, self.factors),
-            monitor,
-        )
+        let [of_users, of_items] = model.pins();
+        let users = Factors::from_dense(&users, self.width()).held(of_users);
+        let items = Factors::from_dense(&items, self.width()).held(of_items);
+        self.train(log, users, items, monitor)
     }
 
     fn copy_known<'a>(
@@ -240,7 +258,7 @@ impl Als {
         ids: &IdMap,
         known: impl Fn(&str) -> Option<&'a [f32]>,
     ) {
-        for (to, id) in to.chunks_exact_mut(self.factors).zip(ids.iter()) {
+        for (to, id) in to.chunks_exact_mut(self.width()).zip(ids.iter()) {
             if let Some(from) = known(id) {
                 to.copy_from_slice(from);
             }
@@ -248,15 +266,15 @@ impl Als {
     }
 
     /// Normal noise from the seed.
-    fn initial(&self, rows: usize, stream: u64) -> Factors {
+    fn initial(&self, rows: usize, stream: u64) -> Vec<f32> {
         let mut rng = rng::stream(self.seed, stream);
         let scale = self.init_scale / (self.factors as f32).sqrt();
         // Box and Muller, 1958.
-        let noise = (0..rows * self.factors).map(|_| {
+        let noise = (0..rows * self.width()).map(|_| {
             let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
             (radius * (std::f64::consts::TAU * rng.random::<f64>()).cos()) as f32 * scale
         });
-        Factors::from_dense(&noise.collect::<Vec<f32>>(), self.factors)
+        noise.collect()
     }
 
     fn train(
@@ -287,12 +305,14 @@ impl Als {
         // Users exactly, so that a stored user and a fold-in of the same history are one.
         let found = half_sweep(&users, &mut x, &mut y, Method::Exact, &pool);
         let Half { spectrum, .. } = found.ok_or_else(|| diverged(self.iterations))?;
+        let basis = Basis::new(spectrum, &x, &y);
         let (x, y) = (x.to_dense(), y.to_dense());
+        let memory = Memory::new(log);
         Ok(AlsModel::new(
             self.clone(),
-            Memory::new(log),
+            memory,
             of_users,
-            spectrum,
+            basis,
             x,
             y,
             losses,
@@ -390,6 +410,11 @@ impl Als {
                 Err(refuse("solver.steps", 0, "must be at least 1"))
             }
             Solver::Block { size: 0 } => Err(refuse("solver.size", 0, "must be at least 1")),
+            Solver::Block { .. } if self.biases => Err(refuse(
+                "biases",
+                true,
+                "must be false with the block solver",
+            )),
             _ => Ok(()),
         }
     }

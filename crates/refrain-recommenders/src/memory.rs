@@ -199,6 +199,12 @@ impl Memory {
             .map_or_else(|| format!("#{user}"), str::to_string)
     }
 
+    /// With these users and items too, of whom there are no events.
+    pub(crate) fn with_ids(&self, users: IdMap, items: IdMap) -> Result<Self> {
+        let ids = Interactions::builder().ids(Arc::new(users), Arc::new(items));
+        self.extended(&ids.build()?)
+    }
+
     /// With these events too: new ids get the next numbers, the weights of a pair that was there add
     /// up.
     ///

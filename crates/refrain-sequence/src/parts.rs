@@ -9,7 +9,7 @@ pub use crate::kernels::gemm::{Into, Mat, MatMut, product};
 pub use crate::kernels::network::Tape;
 pub use crate::kernels::{exp, largest, run, sum1, sum2};
 
-use crate::engine::{Engine, Update};
+use crate::engine::{Engine, Parameters, Update};
 use crate::kernels::network::Network;
 use crate::train::Decay;
 use crate::transformer::layout::Layout;
@@ -149,5 +149,26 @@ impl LayersProgram {
     /// Those of the device.
     pub fn weights(&self) -> Result<Vec<f32>> {
         self.engine.weights()
+    }
+
+    /// The weights and Adam's two moments, each flat: what a checkpoint needs.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn parameters(&self) -> Result<[Vec<f32>; 3]> {
+        let all = self.engine.parameters()?;
+        Ok([all.weights, all.first, all.second])
+    }
+
+    /// Takes back what [`parameters`](Self::parameters) told.
+    ///
+    /// # Errors
+    /// Those of the device, and another number of values.
+    pub fn restore(&mut self, [weights, first, second]: [Vec<f32>; 3]) -> Result<()> {
+        self.engine.restore(Parameters {
+            weights,
+            first,
+            second,
+        })
     }
 }

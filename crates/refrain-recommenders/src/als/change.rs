@@ -3,9 +3,10 @@
 use refrain_data::Interactions;
 
 use super::factors::Factors;
+use super::model::Basis;
 use super::solve::Method;
 use super::sweep::half_sweep;
-use super::{Als, AlsModel, Error, NAME, OVERFLOW};
+use super::{AlsModel, Error, NAME, OVERFLOW};
 use crate::{Change, Memory, Result};
 
 /// Which rows are solved, and which only carried along.
@@ -33,15 +34,15 @@ impl AlsModel {
             items: Some(items.collect()),
         };
         let (mut x, mut y) = (self.users.clone(), self.items.clone());
-        x.resize(memory.n_users() * self.config.factors, 0.0);
-        y.resize(memory.n_items() * self.config.factors, 0.0);
-        self.config.refresh(&memory, &x, &y, &touched)
+        x.resize(memory.n_users() * self.config.width(), 0.0);
+        y.resize(memory.n_items() * self.config.width(), 0.0);
+        self.refresh(&memory, &x, &y, &touched)
     }
 
     pub(super) fn without_user(&self, user: u32) -> Result<Self> {
         let memory = self.memory.without_user(user)?;
         let mut model = self.clone();
-        let f = self.config.factors;
+        let f = self.config.width();
         model
             .users
             .drain(user as usize * f..(user as usize + 1) * f);
@@ -57,30 +58,23 @@ impl AlsModel {
             items: None,
         };
         let mut y = self.items.clone();
-        let f = self.config.factors;
+        let f = self.config.width();
         y.drain(item as usize * f..(item as usize + 1) * f);
-        self.config.refresh(&memory, &self.users, &y, &touched)
+        self.refresh(&memory, &self.users, &y, &touched)
     }
 
     pub(super) fn become_one(&mut self, other: Result<Self>) -> Result<Change> {
         *self = other?;
         Ok(Change::Approximate)
     }
-}
 
-impl Als {
     /// A model of `memory` from factors that are nearly right.
-    fn refresh(
-        &self,
-        memory: &Memory,
-        x: &[f32],
-        y: &[f32],
-        touched: &Touched,
-    ) -> Result<AlsModel> {
-        let log = memory.to_log()?;
-        let (mut users, mut items, of_users) = self.sides(&log)?;
-        let mut x = Factors::from_dense(x, self.factors);
-        let mut y = Factors::from_dense(y, self.factors);
+    fn refresh(&self, memory: &Memory, x: &[f32], y: &[f32], touched: &Touched) -> Result<Self> {
+        let (log, config) = (memory.to_log()?, &self.config);
+        let (mut users, mut items, of_users) = config.sides(&log)?;
+        let [of_x, of_y] = self.pins();
+        let mut x = Factors::from_dense(x, config.width()).held(of_x);
+        let mut y = Factors::from_dense(y, config.width()).held(of_y);
         let pool = Default::default();
         let diverged = || Error::Diverged {
             model: NAME,
@@ -94,13 +88,12 @@ impl Als {
             half_sweep(&items, &mut y, &mut x, Method::Exact, &pool).ok_or_else(diverged)?;
             users.kept = Vec::new();
         }
-        let half = half_sweep(&users, &mut x, &mut y, self.method(), &pool);
-        let spectrum = half.ok_or_else(diverged)?.spectrum;
+        let half = half_sweep(&users, &mut x, &mut y, config.method(), &pool);
+        let basis = Basis::new(half.ok_or_else(diverged)?.spectrum, &x, &y);
         let (x, y) = (x.to_dense(), y.to_dense());
-        let (config, losses) = (self.clone(), Vec::new());
-        let memory = memory.clone();
-        let mut model = AlsModel::new(config, memory, of_users, spectrum, x, y, losses);
-        let f = self.factors;
+        let (f, losses) = (config.width(), Vec::new());
+        let (config, memory) = (config.clone(), memory.clone());
+        let mut model = Self::new(config, memory, of_users, basis, x, y, losses);
         for &user in &touched.users {
             let (items, weights) = model.memory.history(user);
             let history = items.iter().copied().zip(weights.iter().copied());

@@ -8,6 +8,7 @@
 use nalgebra::DMatrix;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
+use refrain_core::kernels;
 
 use super::simd::{self, Aligned, padded};
 
@@ -21,6 +22,9 @@ const ROTATED_ROWS: usize = 64;
 pub(super) struct Factors {
     pub data: Aligned,
     pub factors: usize,
+    /// The direction in which every row says 1, padded, so that what the other side's rows say in it is
+    /// their bias.
+    pub pin: Option<Vec<f32>>,
 }
 
 impl Factors {
@@ -28,7 +32,22 @@ impl Factors {
         Self {
             data: Aligned::zeros(rows * padded(factors)),
             factors,
+            pin: None,
         }
+    }
+
+    /// Moves every row along `pin` until it says 1 there.
+    pub(super) fn held(mut self, pin: Option<&[f32]>) -> Self {
+        let stride = self.stride();
+        let Some(pin) = pin else { return self };
+        let mut pin = pin.to_vec();
+        pin.resize(stride, 0.0);
+        for row in self.data.chunks_exact_mut(stride) {
+            let short = 1.0 - kernels::dot(&pin, row);
+            kernels::axpy(short, &pin, row);
+        }
+        self.pin = Some(pin);
+        self
     }
 
     pub(super) fn from_dense(dense: &[f32], factors: usize) -> Self {
@@ -104,6 +123,7 @@ impl Factors {
             spectrum,
             panels: simd::into_panels(&square, stride),
         };
+        self.pin = self.pin.as_deref().map(|pin| rotation.of(pin));
         self.data
             .par_chunks_mut(ROTATED_ROWS * stride)
             .for_each_init(
@@ -130,6 +150,20 @@ pub(super) struct Rotation {
     pub spectrum: Vec<f32>,
     /// The eigenvectors, arranged for [`simd::multiply`].
     pub panels: Vec<f32>,
+}
+
+impl Rotation {
+    /// One row in the new basis.
+    pub(super) fn of(&self, row: &[f32]) -> Vec<f32> {
+        let mut out = Aligned::zeros(row.len());
+        Arch::new().dispatch(Multiply {
+            rows: row,
+            panels: &self.panels,
+            stride: row.len(),
+            out: &mut out,
+        });
+        out.to_vec()
+    }
 }
 
 struct Gram<'a> {

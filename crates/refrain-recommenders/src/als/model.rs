@@ -5,12 +5,37 @@ use refrain_core::kernels::{self, Scored, TopK, top_k_products};
 use refrain_core::{ModelFile, ModelWriter};
 use refrain_data::Interactions;
 
+use super::factors::Factors;
 use super::simd::{self, Aligned, Events, padded};
 use super::sweep::solve_alone;
 use super::{Als, NAME, Penalty};
 use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.als";
+
+/// What rows are told in.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Basis {
+    /// Eigenvalues of the items' Gram matrix, padded.
+    spectrum: Vec<f32>,
+    /// With biases, the directions in which rows of users and of items say 1, padded.
+    pins: Option<[Vec<f32>; 2]>,
+}
+
+impl Basis {
+    pub(super) fn new(spectrum: Vec<f32>, users: &Factors, items: &Factors) -> Self {
+        let pins = users.pin.clone().zip(items.pin.clone());
+        Self {
+            spectrum,
+            pins: pins.map(<[_; 2]>::from),
+        }
+    }
+
+    /// Where a row of users is held.
+    fn of_users(&self) -> Option<&[f32]> {
+        self.pins.as_ref().map(|[users, _]| users.as_slice())
+    }
+}
 
 /// Fitted implicit ALS. A score is a predicted preference: near 1 for what the user surely likes, near
 /// 0 for the rest; it compares across users.
@@ -22,13 +47,12 @@ pub struct AlsModel {
     pub(super) config: Als,
     pub(super) memory: Memory,
     penalty: Penalty,
-    /// Eigenvalues of the items' Gram matrix, padded.
-    spectrum: Vec<f32>,
-    /// users × factors
+    basis: Basis,
+    /// users × width
     pub(super) users: Vec<f32>,
-    /// items × factors
+    /// items × width
     pub(super) items: Vec<f32>,
-    /// Length of each item's factors.
+    /// Length of each item's factors, biases left out.
     norms: Vec<f32>,
     losses: Vec<f64>,
 }
@@ -38,25 +62,57 @@ impl AlsModel {
         config: Als,
         memory: Memory,
         penalty: Penalty,
-        spectrum: Vec<f32>,
+        basis: Basis,
         users: Vec<f32>,
         items: Vec<f32>,
         losses: Vec<f64>,
     ) -> Self {
-        let norms = items
-            .chunks_exact(config.factors)
-            .map(kernels::norm)
-            .collect();
-        Self {
+        let rows = items.chunks_exact(config.width());
+        let mut model = Self {
             config,
             memory,
             penalty,
-            spectrum,
+            basis,
             users,
-            items,
-            norms,
+            norms: Vec::new(),
+            items: Vec::new(),
             losses,
+        };
+        model.norms = rows
+            .map(|row| model.taste(row, row).max(0.0).sqrt())
+            .collect();
+        model.items = items;
+        model
+    }
+
+    /// The inner product of the factors of two rows, biases left out.
+    fn taste(&self, a: &[f32], b: &[f32]) -> f32 {
+        let all = kernels::dot(a, b);
+        self.basis
+            .pins
+            .iter()
+            .flatten()
+            .fold(all, |sum, pin| sum - said(pin, a) * said(pin, b))
+    }
+
+    /// Where rows of users and of items say 1.
+    pub(super) fn pins(&self) -> [Option<&[f32]>; 2] {
+        match &self.basis.pins {
+            Some([users, items]) => [Some(users), Some(items)],
+            None => [None, None],
         }
+    }
+
+    /// How much more or less likely the user is to like anything; `None` without biases.
+    pub fn user_bias(&self, user: &str) -> Option<f32> {
+        let [_, items] = self.basis.pins.as_ref()?;
+        Some(said(items, self.user_factors(user)?))
+    }
+
+    /// How much more or less likely the item is to be liked by anyone; `None` without biases.
+    pub fn item_bias(&self, item: &str) -> Option<f32> {
+        let [users, _] = self.basis.pins.as_ref()?;
+        Some(said(users, self.item_factors(item)?))
     }
 
     /// The settings it was fitted with.
@@ -70,12 +126,13 @@ impl AlsModel {
         &self.losses
     }
 
-    /// A user's factors.
+    /// A user's factors; with biases two values longer and in a basis where each value has a share of
+    /// them, so that the inner product with an item's is the whole score.
     pub fn user_factors(&self, user: &str) -> Option<&[f32]> {
         self.user(self.memory.users().get(user)?)
     }
 
-    /// An item's factors.
+    /// An item's factors, as [`user_factors`](Self::user_factors) has them.
     pub fn item_factors(&self, item: &str) -> Option<&[f32]> {
         self.item(self.memory.items().get(item)?)
     }
@@ -88,13 +145,14 @@ impl AlsModel {
     pub fn similar_users(&self, user: &str, k: usize) -> Result<Vec<(String, f32)>> {
         let own = self.memory.user(user)?;
         let own_factors = self.user(own).unwrap_or_default();
-        let size = kernels::norm(own_factors);
+        let size = |row: &[f32]| self.taste(row, row).max(0.0).sqrt();
+        let own_size = size(own_factors);
         let mut best = TopK::new(k.min(self.memory.n_users()));
-        let rows = self.users.chunks_exact(self.config.factors);
+        let rows = self.users.chunks_exact(self.config.width());
         for (other, row) in (0u32..).zip(rows) {
-            let size = size * kernels::norm(row);
+            let size = own_size * size(row);
             if other != own && size > 0.0 {
-                best.push(other, kernels::dot(own_factors, row) / size);
+                best.push(other, self.taste(own_factors, row) / size);
             }
         }
         let found = best.into_sorted().into_iter();
@@ -104,12 +162,12 @@ impl AlsModel {
     }
 
     fn user(&self, user: u32) -> Option<&[f32]> {
-        let f = self.config.factors;
+        let f = self.config.width();
         self.users.get(user as usize * f..(user as usize + 1) * f)
     }
 
     fn item(&self, item: u32) -> Option<&[f32]> {
-        let f = self.config.factors;
+        let f = self.config.width();
         self.items.get(item as usize * f..(item as usize + 1) * f)
     }
 
@@ -121,8 +179,8 @@ impl AlsModel {
     /// [`Error::Data`] for weights too large to square.
     pub fn fold_in(&self, history: &[(u32, f32)]) -> Result<Vec<f32>> {
         let (items, weights) = self.memory.tidy(history)?;
-        let f = self.config.factors;
-        if items.is_empty() {
+        let f = self.config.width();
+        if items.is_empty() && self.basis.pins.is_none() {
             return Ok(vec![0.0; f]);
         }
         let stride = padded(f);
@@ -137,7 +195,8 @@ impl AlsModel {
             indices: &indices,
             weights: &weights,
         };
-        let x = solve_alone(&table, &self.spectrum, events, lambda).ok_or_else(too_large)?;
+        let (spectrum, pin) = (&self.basis.spectrum, self.basis.of_users());
+        let x = solve_alone(&table, spectrum, pin, events, lambda).ok_or_else(too_large)?;
         Ok(x[..f].to_vec())
     }
 
@@ -146,11 +205,18 @@ impl AlsModel {
     }
 
     /// `A⁻¹ y_item`, with A the normal matrix of this history; in f64, as sums of many small parts
-    /// should add up.
-    fn influence(&self, items: &[u32], weights: &[f32], item: &[f32]) -> Option<DVector<f64>> {
-        let f = self.config.factors;
+    /// should add up. With biases it is taken orthogonal to the pin q, and the second value is what is
+    /// left of the score: `y_item·A⁻¹q / q·A⁻¹q`.
+    fn influence(
+        &self,
+        items: &[u32],
+        weights: &[f32],
+        item: &[f32],
+    ) -> Option<(DVector<f64>, f64)> {
+        let f = self.config.width();
         let lambda = f64::from(self.penalty.of(weights));
         let diagonal = self
+            .basis
             .spectrum
             .iter()
             .take(f)
@@ -160,7 +226,15 @@ impl AlsModel {
             let y = wide(self.item(item)?);
             a.ger(f64::from(weight.abs()), &y, &y, 1.0);
         }
-        Some(a.cholesky()?.solve(&wide(item)))
+        let (a, item) = (a.cholesky()?, wide(item));
+        let v = a.solve(&item);
+        let Some(pin) = self.basis.of_users() else {
+            return Some((v, 0.0));
+        };
+        let pin = wide(pin.get(..f)?);
+        let along = a.solve(&pin);
+        let rest = along.dot(&item) / along.dot(&pin);
+        Some((v - along * rest, rest))
     }
 
     pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
@@ -168,7 +242,7 @@ impl AlsModel {
         let config: Als = file.config()?;
         config.check()?;
         let memory = Memory::read(file)?;
-        let f = config.factors;
+        let f = config.width();
         let finite = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
             let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
             match values.iter().all(|value| value.is_finite()) {
@@ -191,6 +265,14 @@ impl AlsModel {
             return Err(damaged(file, "spectrum has a value below 0".to_string()));
         }
         spectrum.resize(padded(f), 0.0);
+        let mut pins = None;
+        if config.biases {
+            let mut both = finite("pins", &[2, f])?;
+            let mut items = both.split_off(f);
+            both.resize(padded(f), 0.0);
+            items.resize(padded(f), 0.0);
+            pins = Some([both, items]);
+        }
         let exponent = config.frequency_exponent;
         let penalty = Penalty {
             lambda,
@@ -200,9 +282,20 @@ impl AlsModel {
         };
         let losses = Vec::new();
         Ok(Box::new(Self::new(
-            config, memory, penalty, spectrum, users, items, losses,
+            config,
+            memory,
+            penalty,
+            Basis { spectrum, pins },
+            users,
+            items,
+            losses,
         )))
     }
+}
+
+/// What a row says in the direction of a pin.
+fn said(pin: &[f32], row: &[f32]) -> f32 {
+    kernels::dot(pin.get(..row.len()).unwrap_or_default(), row)
 }
 
 fn wide(x: &[f32]) -> DVector<f64> {
@@ -250,21 +343,27 @@ impl Recommender for AlsModel {
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
         self.memory.check_scores(out)?;
-        kernels::scores(self.item(item).unwrap_or_default(), &self.items, out);
-        let own = self.norms.get(item as usize).copied().unwrap_or_default();
-        for (score, norm) in out.iter_mut().zip(&self.norms) {
-            let size = own * norm;
-            *score = if size > 0.0 { *score / size } else { 0.0 };
+        let own = self.item(item).unwrap_or_default();
+        let size = self.norms.get(item as usize).copied().unwrap_or_default();
+        let rows = self.items.chunks_exact(self.config.width());
+        for ((score, norm), row) in out.iter_mut().zip(&self.norms).zip(rows) {
+            let size = size * norm;
+            *score = if size > 0.0 {
+                self.taste(own, row) / size
+            } else {
+                0.0
+            };
         }
         Ok(())
     }
 
-    /// c_uj s_ij of each event j, after Hu et al.: `s_ij = y_iᵀ A⁻¹ y_j`.
+    /// c_uj s_ij of each event j, after Hu et al.: `s_ij = y_iᵀ A⁻¹ y_j`; with biases also what an item
+    /// has without any event.
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
         let (items, weights) = self.memory.history_of(who)?;
         self.memory.check_item(item)?;
         let weights = self.weigh(&weights);
-        let v = self
+        let (v, rest) = self
             .influence(&items, &weights, self.item(item).unwrap_or_default())
             .ok_or_else(too_large)?;
         let part = |(&j, &weight): (&u32, &f32)| {
@@ -274,20 +373,33 @@ impl Recommender for AlsModel {
                 part as f32,
             ))
         };
-        Ok(items.iter().zip(&weights).filter_map(part).collect())
+        let mut all: Vec<_> = items.iter().zip(&weights).filter_map(part).collect();
+        if self.config.biases {
+            all.push(Contribution::new(
+                Reason::Constant("liked by many"),
+                rest as f32,
+            ));
+        }
+        Ok(all)
     }
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {
-        let f = self.config.factors;
+        let f = self.config.width();
         let penalty = vec![self.penalty.lambda, self.penalty.mean];
         let writer = self
             .memory
             .write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
-        Ok(writer
+        let spectrum = self.basis.spectrum.get(..f).unwrap_or_default();
+        let mut writer = writer
             .f32("users", &[self.memory.n_users(), f], &self.users)?
             .f32("items", &[self.memory.n_items(), f], &self.items)?
-            .f32("spectrum", &[f], self.spectrum.get(..f).unwrap_or_default())?
-            .f32("penalty", &[2], penalty)?)
+            .f32("spectrum", &[f], spectrum)?
+            .f32("penalty", &[2], penalty)?;
+        if let Some(pins) = &self.basis.pins {
+            let rows = pins.iter().flat_map(|pin| pin.iter().take(f)).copied();
+            writer = writer.f32("pins", &[2, f], rows.collect::<Vec<f32>>())?;
+        }
+        Ok(writer)
     }
 
     fn update(&mut self, events: &Interactions) -> Result<Change> {
@@ -306,7 +418,7 @@ impl Recommender for AlsModel {
     }
 
     fn top(&self, users: &[u32], query: &Query) -> Result<Vec<Vec<Scored>>> {
-        let mut queries = Vec::with_capacity(users.len() * self.config.factors);
+        let mut queries = Vec::with_capacity(users.len() * self.config.width());
         for &user in users {
             self.memory.check_user(user)?;
             queries.extend_from_slice(self.user(user).unwrap_or_default());
@@ -320,7 +432,7 @@ impl Recommender for AlsModel {
             };
             masked || seen()
         };
-        let mut best = top_k_products(&queries, &self.items, self.config.factors, query.k(), &skip);
+        let mut best = top_k_products(&queries, &self.items, self.config.width(), query.k(), &skip);
         for list in &mut best {
             list.retain(|scored| scored.score > query.threshold());
         }

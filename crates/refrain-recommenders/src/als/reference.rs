@@ -76,6 +76,8 @@ pub(super) struct Dense {
     pub x: DMatrix<f64>,
     /// items × factors
     pub y: DMatrix<f64>,
+    /// Of users and items, zero without biases.
+    pub biases: [Vec<f64>; 2],
     pub losses: Vec<f64>,
 }
 
@@ -116,9 +118,15 @@ impl Dense {
         };
         let lambda_users = share(weights.row_iter().map(|row| row.sum() + m as f64).collect());
         let lambda_items = share(weights.column_iter().map(|c| c.sum() + n as f64).collect());
-        let start = config.initial(m, 0).to_dense();
-        let y = DMatrix::from_row_iterator(m, f, start.iter().map(|&v| f64::from(v)));
+        let start = config.initial(m, 0);
+        let start = start.iter().map(|&v| f64::from(v));
+        let start = DMatrix::from_row_iterator(m, config.width(), start);
+        let y = start.columns(0, f).into_owned();
         let x = DMatrix::zeros(n, f);
+        let of_items = match config.biases {
+            true => start.column(f).iter().copied().collect(),
+            false => vec![0.0; m],
+        };
         let mut new = Self {
             weights,
             liked,
@@ -126,20 +134,40 @@ impl Dense {
             lambda_items,
             x,
             y,
+            biases: [vec![0.0; n], of_items],
             losses: Vec::new(),
         };
         for _ in 0..config.iterations {
-            new.x = solve(&new.weights, &new.liked, &new.lambda_users, &new.y);
+            new.solve_users(config.biases);
             let (weights, liked) = (new.weights.transpose(), new.liked.transpose());
-            new.y = solve(&weights, &liked, &new.lambda_items, &new.x);
+            let of_users = config.biases.then_some(&new.biases[0][..]);
+            (new.y, new.biases[1]) = solve(&weights, &liked, &new.lambda_items, &new.x, of_users);
             new.losses.push(new.loss());
         }
-        new.x = solve(&new.weights, &new.liked, &new.lambda_users, &new.y);
+        new.solve_users(config.biases);
         new
     }
 
+    fn solve_users(&mut self, biases: bool) {
+        let of_items = biases.then_some(&self.biases[1][..]);
+        (self.x, self.biases[0]) = solve(
+            &self.weights,
+            &self.liked,
+            &self.lambda_users,
+            &self.y,
+            of_items,
+        );
+    }
+
     pub(super) fn scores(&self) -> DMatrix<f64> {
-        &self.x * self.y.transpose()
+        let mut scores = &self.x * self.y.transpose();
+        for ((u, i), score) in (0..scores.ncols())
+            .flat_map(|i| (0..self.x.nrows()).map(move |u| (u, i)))
+            .zip(scores.iter_mut())
+        {
+            *score += self.biases[0][u] + self.biases[1][i];
+        }
+        scores
     }
 
     fn loss(&self) -> f64 {
@@ -155,18 +183,45 @@ impl Dense {
                 .map(|(row, l)| l * row.norm_squared())
                 .sum::<f64>()
         };
-        fit + size(&self.x, &self.lambda_users) + size(&self.y, &self.lambda_items)
+        let biases: f64 = [&self.lambda_users, &self.lambda_items]
+            .into_iter()
+            .zip(&self.biases)
+            .flat_map(|(lambda, biases)| lambda.iter().zip(biases).map(|(l, b)| l * b * b))
+            .sum();
+        fit + biases + size(&self.x, &self.lambda_users) + size(&self.y, &self.lambda_items)
     }
 }
 
-fn solve(w: &DMatrix<f64>, p: &DMatrix<f64>, lambda: &[f64], y: &DMatrix<f64>) -> DMatrix<f64> {
+/// The rows and their biases, given the other side's: what is left of p once the other's bias is taken
+/// off is regressed on its factors and a 1.
+fn solve(
+    w: &DMatrix<f64>,
+    p: &DMatrix<f64>,
+    lambda: &[f64],
+    y: &DMatrix<f64>,
+    biases: Option<&[f64]>,
+) -> (DMatrix<f64>, Vec<f64>) {
     let f = y.ncols();
+    let mut z = y.clone();
+    if biases.is_some() {
+        z = z.insert_column(f, 1.0);
+    }
+    let offset = match biases {
+        Some(biases) => DVector::from_column_slice(biases),
+        None => DVector::zeros(y.nrows()),
+    };
     let mut x = DMatrix::zeros(w.nrows(), f);
+    let mut own = vec![0.0; w.nrows()];
     for (row, &lambda) in lambda.iter().enumerate() {
         let confidence = DMatrix::from_diagonal(&w.row(row).transpose().add_scalar(1.0));
-        let a = y.transpose() * &confidence * y + DMatrix::identity(f, f) * lambda;
-        let b: DVector<f64> = y.transpose() * confidence * p.row(row).transpose();
-        x.set_row(row, &a.cholesky().unwrap().solve(&b).transpose());
+        let a = z.transpose() * &confidence * &z + DMatrix::identity(z.ncols(), z.ncols()) * lambda;
+        let left = p.row(row).transpose() - &offset;
+        let b: DVector<f64> = z.transpose() * confidence * left;
+        let solved = a.cholesky().unwrap().solve(&b);
+        x.set_row(row, &solved.rows(0, f).transpose());
+        if biases.is_some() {
+            own[row] = solved[f];
+        }
     }
-    x
+    (x, own)
 }

@@ -14,6 +14,11 @@
 //! The exact solution scales instead: with `x = s ∘ v`, `s = D^-½` and `z_j = √w_j (s ∘ y_j)` what is
 //! left is `(I + ZᵀZ) v = Zᵀt`, `t_j = c_j p_j / √w_j`, or its dual `v = Zᵀu`, `(I + ZZᵀ) u = t`, which
 //! is smaller for a row with fewer events than factors.
+//!
+//! With biases a row is held at `q·x = 1` for a unit vector `q`, the image of its constant coordinate.
+//! Conjugate gradients then keep every step orthogonal to `q` by projecting the preconditioned residual
+//! (Gould, Hribar and Nocedal, 2001); the exact solution moves along `A⁻¹q`, where `A` is the matrix
+//! above, until it says 1.
 
 use pulp::Simd;
 
@@ -25,6 +30,8 @@ pub(super) struct Counterpart<'a> {
     pub rows: &'a [f32],
     /// Λ, `stride` values, zero where padded.
     pub spectrum: &'a [f32],
+    /// The direction in which the rows solved for are held at 1.
+    pub pin: Option<&'a [f32]>,
 }
 
 /// How a row is solved.
@@ -41,7 +48,7 @@ pub(super) enum Method {
 /// Scratch space of one thread; the exact method's part grows to the longest row it meets.
 #[derive(Default)]
 pub(super) struct Workspace {
-    /// Five vectors of the row's own length.
+    /// Six vectors of the row's own length.
     vectors: Aligned,
     /// Z: events × stride.
     z: Aligned,
@@ -66,7 +73,7 @@ impl Workspace {
         method: Method,
         x: &mut [f32],
     ) -> f64 {
-        if events.indices.is_empty() {
+        if events.indices.is_empty() && other.pin.is_none() {
             x.fill(0.0);
             return 0.0;
         }
@@ -88,13 +95,29 @@ impl Workspace {
         x: &mut [f32],
     ) -> f64 {
         let stride = x.len();
-        self.vectors.grow(5 * stride);
+        self.vectors.grow(6 * stride);
         let mut parts = self.vectors.chunks_exact_mut(stride);
         let mut next = || parts.next().unwrap_or_default();
         let (d, r, h, p, product) = (next(), next(), next(), next(), next());
+        let along = next();
         diagonal(simd, other.spectrum, lambda, d);
+        let mut reach = 0.0;
+        if let Some(pin) = other.pin {
+            simd::axpy(simd, 1.0 - simd::dot(simd, pin, x), pin, x);
+            quotient(simd, pin, d, along);
+            reach = simd::dot(simd, pin, along);
+        }
+        // What the residual says along the pin counts for nothing and would drown the rest.
+        let precondition = |r: &mut [f32], h: &mut [f32]| match other.pin {
+            None => quotient(simd, r, d, h),
+            Some(pin) => {
+                simd::axpy(simd, -simd::dot(simd, pin, r), pin, r);
+                quotient(simd, r, d, h);
+                simd::axpy(simd, -simd::dot(simd, pin, h) / reach, along, h);
+            }
+        };
         let mut loss = residual(simd, other, events, d, x, r);
-        quotient(simd, r, d, h);
+        precondition(r, h);
         p.copy_from_slice(h);
         let mut rh = simd::dot(simd, r, h);
         let enough = rh * 1e-12;
@@ -108,7 +131,7 @@ impl Workspace {
             simd::axpy(simd, step, p, x);
             simd::axpy(simd, -step, product, r);
             loss -= f64::from(step) * f64::from(rh);
-            quotient(simd, r, d, h);
+            precondition(r, h);
             let next = simd::dot(simd, r, h);
             simd::xpby(simd, h, next / rh, p);
             rh = next;
@@ -129,7 +152,7 @@ impl Workspace {
         self.vectors.grow(5 * stride);
         let mut parts = self.vectors.chunks_exact_mut(stride);
         let mut next = || parts.next().unwrap_or_default();
-        let (d, s, v, r) = (next(), next(), next(), next());
+        let (d, s, v, r, along) = (next(), next(), next(), next(), next());
         diagonal(simd, other.spectrum, lambda, d);
         inverse_root(simd, d, s);
 
@@ -148,7 +171,7 @@ impl Workspace {
             };
         }
 
-        let dual = n < stride;
+        let dual = n < stride && other.pin.is_none();
         let (size, width) = if dual {
             (n, simd::padded(n))
         } else {
@@ -200,6 +223,13 @@ impl Workspace {
                 simd::scaled_product(simd, 1.0, s, v, r);
                 simd::axpy(simd, 1.0, r, x);
             }
+        }
+        if let Some(pin) = other.pin {
+            simd::scaled_product(simd, 1.0, s, pin, v);
+            simd::cholesky_solve(simd, matrix, size, width, v);
+            simd::scaled_product(simd, 1.0, s, v, along);
+            let short = 1.0 - simd::dot(simd, pin, x);
+            simd::axpy(simd, short / simd::dot(simd, pin, along), along, x);
         }
         residual(simd, other, events, d, x, r)
     }

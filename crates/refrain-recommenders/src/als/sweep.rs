@@ -83,9 +83,11 @@ pub(super) fn half_sweep(
 ) -> Option<Half> {
     let stride = own.stride();
     let rotation = other.diagonalise()?;
+    own.pin = own.pin.as_deref().map(|pin| rotation.of(pin));
     let counterpart = Counterpart {
         rows: &other.data,
         spectrum: &rotation.spectrum,
+        pin: own.pin.as_deref(),
     };
     let mut rows: Vec<Option<&mut [f32]>> = own.data.chunks_exact_mut(stride).map(Some).collect();
     let mut work: Vec<(usize, &mut [f32])> = Vec::with_capacity(rows.len());
@@ -176,7 +178,10 @@ impl WithSimd for SolveRows<'_, '_> {
                 .workspace
                 .solve(simd, self.other, events, lambda, self.method, x);
             let penalty = f64::from(lambda) * f64::from(simd::dot(simd, x, x));
-            self.found[at] = (loss, penalty);
+            // What is held costs nothing.
+            let held = self.other.pin.map_or(0.0, |pin| simd::dot(simd, pin, x));
+            let held = f64::from(lambda) * f64::from(held * held);
+            self.found[at] = (loss - held, penalty - held);
         }
         self.workspace.start = start;
     }
@@ -186,6 +191,7 @@ impl WithSimd for SolveRows<'_, '_> {
 pub(super) fn solve_alone(
     table: &[f32],
     spectrum: &[f32],
+    pin: Option<&[f32]>,
     events: Events<'_>,
     lambda: f32,
 ) -> Option<Aligned> {
@@ -193,6 +199,7 @@ pub(super) fn solve_alone(
     let other = Counterpart {
         rows: table,
         spectrum,
+        pin,
     };
     let loss = Arch::new().dispatch(SolveAlone {
         other: &other,

@@ -29,6 +29,16 @@ crate::conformance!(blocks, personal, |log| {
     .fit(log)
 });
 
+crate::conformance!(biases, personal, |log| {
+    Als {
+        factors: 3,
+        biases: true,
+        regularization: Regularization::Relative(0.2), // biases leave less for the factors
+        ..Als::default()
+    }
+    .fit(log)
+});
+
 /// 40 users × 30 items in three tastes, with dislikes, weights of zero, a user and an item without
 /// events, and a user with everything.
 fn mixed_log() -> Interactions {
@@ -106,16 +116,43 @@ fn assert_close(fast: &[f32], slow: &[f32], tolerance: f32) {
 #[test]
 fn equals_the_dense_reference() {
     let log = mixed_log();
-    for (factors, regularization, confidence, exponent) in [
-        (5, Regularization::Relative(0.5), Confidence::Log, 0.5),
-        (16, Regularization::Absolute(0.7), Confidence::Linear, 0.0),
-        (20, Regularization::Relative(0.1), Confidence::Binary, 1.0),
+    for (factors, regularization, confidence, exponent, biases) in [
+        (
+            5,
+            Regularization::Relative(0.5),
+            Confidence::Log,
+            0.5,
+            false,
+        ),
+        (
+            16,
+            Regularization::Absolute(0.7),
+            Confidence::Linear,
+            0.0,
+            false,
+        ),
+        (
+            20,
+            Regularization::Relative(0.1),
+            Confidence::Binary,
+            1.0,
+            false,
+        ),
+        (5, Regularization::Relative(0.5), Confidence::Log, 0.5, true),
+        (
+            14,
+            Regularization::Absolute(2.0),
+            Confidence::Binary,
+            0.0,
+            true,
+        ),
     ] {
         let frequency_exponent = exponent;
         let config = Als {
             regularization,
             confidence,
             frequency_exponent,
+            biases,
             ..exact(factors)
         };
         let (model, dense) = (config.fit(&log).unwrap(), Dense::fit(&config, &log));
@@ -137,14 +174,19 @@ fn equals_the_dense_reference() {
 fn many_steps_equal_a_factorisation() {
     let log = mixed_log();
     let solver = Solver::ConjugateGradient { steps: 60 };
-    let slow = exact(20).fit(&log).unwrap();
-    let fast = Als {
-        solver,
-        ..exact(20)
+    for biases in [true, false] {
+        let slow = Als {
+            biases,
+            ..exact(20)
+        };
+        let fast = Als {
+            solver,
+            ..slow.clone()
+        };
+        let (slow, fast) = (slow.fit(&log).unwrap(), fast.fit(&log).unwrap());
+        assert_close(&scores(&fast), &scores(&slow), 1e-3);
     }
-    .fit(&log)
-    .unwrap();
-    assert_close(&scores(&fast), &scores(&slow), 1e-3);
+    let slow = exact(20).fit(&log).unwrap();
     // And a few steps end at nearly the same loss.
     let few = Als {
         solver: Solver::ConjugateGradient { steps: 3 },
@@ -153,6 +195,47 @@ fn many_steps_equal_a_factorisation() {
     let few = few.fit(&log).unwrap();
     let (a, b) = (few.losses()[3], slow.losses()[3]);
     assert!((a / b - 1.0).abs() < 1e-2, "{a} {b}");
+}
+
+#[test]
+fn biases_are_told_and_are_not_taste() {
+    let log = mixed_log();
+    let config = Als {
+        biases: true,
+        ..exact(6)
+    };
+    let (model, dense) = (config.fit(&log).unwrap(), Dense::fit(&config, &log));
+    let close = |got: Option<f32>, expected: f64| (f64::from(got.unwrap()) - expected).abs() < 1e-3;
+    for (id, &bias) in model.users().iter().zip(&dense.biases[0]) {
+        assert!(close(model.user_bias(id), bias), "{id}");
+    }
+    for (id, &bias) in model.items().iter().zip(&dense.biases[1]) {
+        assert!(close(model.item_bias(id), bias), "{id}");
+    }
+    assert_eq!(exact(6).fit(&log).unwrap().user_bias("u1"), None);
+    let mut similar = vec![0.0; 30];
+    for item in 0..30 {
+        model.similarity(item, &mut similar).unwrap();
+        let own = dense.y.row(item as usize);
+        for (&got, other) in similar.iter().zip(dense.y.row_iter()) {
+            let size = own.norm() * other.norm();
+            let expected = if size > 1e-6 {
+                own.dot(&other) / size
+            } else {
+                0.0
+            };
+            assert!(
+                size < 1e-2 || (f64::from(got) - expected).abs() < 1e-2,
+                "{got} {expected}"
+            );
+        }
+    }
+    let again = Als {
+        iterations: 1,
+        ..config.clone()
+    };
+    let again = again.fit_from(&log, &model, &Monitor::silent()).unwrap();
+    assert!(again.losses()[0] <= model.losses()[3]);
 }
 
 #[test]
@@ -451,6 +534,14 @@ fn refuses_settings_and_data_it_cannot_use() {
             "solver.steps",
             Als {
                 solver: Solver::ConjugateGradient { steps: 0 },
+                ..good.clone()
+            },
+        ),
+        (
+            "biases",
+            Als {
+                biases: true,
+                solver: Solver::Block { size: 16 },
                 ..good.clone()
             },
         ),

@@ -103,6 +103,9 @@ pub enum Resource {
 pub struct Search {
     /// The settings and their ranges.
     pub space: Space,
+    /// Settings tried before any other: a model's defaults, or the best of an earlier search. A grid
+    /// has no use for them.
+    pub first: Vec<Vec<(String, Value)>>,
     /// How they are chosen.
     pub strategy: Strategy,
     /// What counts; more has to be better.
@@ -126,6 +129,7 @@ impl Default for Search {
     fn default() -> Self {
         Self {
             space: Space::new(),
+            first: Vec::new(),
             strategy: Strategy::Random,
             metric: Metric::Ndcg(10),
             validation: 0.2,
@@ -288,7 +292,11 @@ impl Search {
                 (trials, rounds)
             }
             Strategy::Random | Strategy::Halving { .. } => {
-                let drawn = (0..self.trials).map(|n| trial(n, self.space.draw(self.seed, n)));
+                let first = self.first.iter().cloned();
+                let more = (0..).map(|n| self.space.draw(self.seed, n));
+                let drawn = (0..self.trials)
+                    .zip(first.chain(more))
+                    .map(|(n, values)| trial(n, values));
                 let mut rounds = Vec::new();
                 if let Strategy::Halving { factor, start, .. } = self.strategy {
                     let (mut count, mut share) = (self.trials, start);
@@ -313,6 +321,9 @@ impl Search {
 
     fn check(&self) -> Result<()> {
         self.space.check()?;
+        self.first
+            .iter()
+            .try_for_each(|values| self.space.check_values(values))?;
         let bad = |field, value: String, expected| {
             Err(Error::Config {
                 model: NAME,

@@ -154,6 +154,42 @@ impl Space {
         Ok(())
     }
 
+    /// Whether these are values of all settings, each of its kind; they may lie outside the range.
+    pub(super) fn check_values(&self, values: &[(String, Value)]) -> Result<()> {
+        let bad = |value, expected| {
+            Err(Error::Config {
+                model: "search",
+                field: "first",
+                value,
+                expected,
+            })
+        };
+        for (name, range) in &self.ranges {
+            let Some((_, value)) = values.iter().find(|(other, _)| other == name) else {
+                return bad(format!("without {name}"), "must name every setting");
+            };
+            let fits = match (range, value) {
+                (Range::Float { .. }, Value::Float(value)) => value.is_finite(),
+                (Range::Int { .. } | Range::Float { .. }, Value::Int(_)) => true,
+                (Range::Choice(words), Value::Choice(word)) => words.contains(word),
+                _ => false,
+            };
+            if !fits {
+                return bad(
+                    format!("{name} = {value}"),
+                    "must be a value of its setting",
+                );
+            }
+        }
+        match values
+            .iter()
+            .find(|(name, _)| self.ranges.iter().all(|(other, _)| other != name))
+        {
+            Some((name, _)) => bad(name.clone(), "must name settings of the space"),
+            None => Ok(()),
+        }
+    }
+
     /// The values of random trial `number`.
     pub(super) fn draw(&self, seed: u64, number: usize) -> Vec<(String, Value)> {
         let mut rng = rng::stream(seed, number as u64);
@@ -230,6 +266,24 @@ impl Range {
 /// Six digits: enough for a setting, and the same after a way through text.
 fn rounded(value: f64) -> f64 {
     format!("{value:.5e}").parse().unwrap_or(value)
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Int(value)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Choice(value.to_string())
+    }
 }
 
 impl Value {

@@ -82,6 +82,46 @@ fn each_strategy_finds_the_model_that_knows() {
 }
 
 #[test]
+fn known_settings_are_tried_first() {
+    let log = blocks_log();
+    let values = |neighbours: Value, model: &str| {
+        vec![
+            ("model".to_string(), Value::from(model)),
+            ("neighbours".to_string(), neighbours),
+        ]
+    };
+    let drawn = search().run(&log, fit).unwrap();
+    let search = Search {
+        first: vec![values(99.into(), "chance")],
+        ..search()
+    };
+    let report = search.run(&log, fit).unwrap();
+    assert_eq!(report.trials.len(), drawn.trials.len());
+    assert_eq!(report.trials[0].trial.size("neighbours").unwrap(), 99);
+    assert_eq!(report.trials[0].trial.choice("model").unwrap(), "chance");
+    for (before, after) in drawn.trials.iter().zip(&report.trials[1..]) {
+        assert_eq!(before.trial.values, after.trial.values);
+    }
+    for wrong in [
+        values(1.5.into(), "knn"),
+        values(3.into(), "als"),
+        values(3.into(), "knn")[..1].to_vec(),
+        [values(3.into(), "knn"), vec![("x".into(), 1.into())]].concat(),
+    ] {
+        let first = vec![wrong];
+        let search = Search {
+            first,
+            ..search.clone()
+        };
+        let error = search.run(&log, fit).unwrap_err();
+        assert!(
+            matches!(error, Error::Config { field: "first", .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_grid_larger_than_the_budget_is_sampled_without_repeats() {
     let search = Search {
         strategy: Strategy::Grid { steps: 30 },

@@ -358,7 +358,7 @@ impl FeatureModel {
         };
         let rows = encoded(encoder, features, self.config.features().1)?;
         let before = self.memory.n_items();
-        let memory = self.with_ids(IdMap::new(), features.ids().clone())?;
+        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
         let fitted = self.fitted as u32;
         for id in memory.items().iter().skip(before) {
             let at = features.ids().get(id).unwrap_or(u32::MAX);
@@ -381,7 +381,7 @@ impl FeatureModel {
         };
         let rows = encoded(encoder, features, self.config.features().1)?;
         let before = self.memory.n_users();
-        let memory = self.with_ids(features.ids().clone(), IdMap::new())?;
+        let memory = self.memory.with_ids(features.ids().clone(), IdMap::new())?;
         for id in memory.users().iter().skip(before) {
             let at = features.ids().get(id).unwrap_or(u32::MAX);
             self.of_users.push_row(rows.pairs(at));
@@ -394,11 +394,6 @@ impl FeatureModel {
             self.users.extend(vector);
         }
         Ok(self.memory.n_users() - before)
-    }
-
-    fn with_ids(&self, users: IdMap, items: IdMap) -> Result<Memory> {
-        let ids = Interactions::builder().ids(Arc::new(users), Arc::new(items));
-        self.memory.extended(&ids.build()?)
     }
 
     /// Vectors for the items from number `from` on.

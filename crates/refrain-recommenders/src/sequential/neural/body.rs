@@ -138,12 +138,8 @@ impl Program {
                 let norm = program.update(rate, betas, epsilon, adam.step);
                 norm.map(drop).map_err(device_error)
             }
-            Self::Recurrent(program) => {
-                program.update(adam);
-                Ok(())
-            }
-            Self::Mean(program) => {
-                program.update(adam);
+            Self::Recurrent(GruProgram { leaves, .. }) | Self::Mean(PoolProgram { leaves, .. }) => {
+                leaves.update(adam);
                 Ok(())
             }
         }
@@ -152,8 +148,30 @@ impl Program {
     pub(super) fn weights(&self) -> Result<Vec<f32>> {
         match self {
             Self::Attention(program) => program.weights().map_err(device_error),
-            Self::Recurrent(program) => program.weights(),
-            Self::Mean(program) => program.weights(),
+            Self::Recurrent(GruProgram { leaves, .. }) | Self::Mean(PoolProgram { leaves, .. }) => {
+                leaves.weights()
+            }
+        }
+    }
+
+    /// The weights and Adam's moments, each flat.
+    pub(super) fn parameters(&self) -> Result<[Vec<f32>; 3]> {
+        match self {
+            Self::Attention(program) => program.parameters().map_err(device_error),
+            Self::Recurrent(GruProgram { leaves, .. }) | Self::Mean(PoolProgram { leaves, .. }) => {
+                leaves.parameters()
+            }
+        }
+    }
+
+    /// Takes back what [`parameters`](Self::parameters) told.
+    pub(super) fn restore(&mut self, parameters: [Vec<f32>; 3]) -> Result<()> {
+        match self {
+            Self::Attention(program) => program.restore(parameters).map_err(device_error),
+            Self::Recurrent(GruProgram { leaves, .. }) | Self::Mean(PoolProgram { leaves, .. }) => {
+                leaves.restore(parameters);
+                Ok(())
+            }
         }
     }
 }

@@ -131,6 +131,35 @@ impl Engine {
         }
     }
 
+    /// The body's weights and Adam's moments, each flat.
+    pub(super) fn parameters(&self) -> Result<[Vec<f32>; 3]> {
+        match &self.way {
+            Way::Kernels {
+                weights,
+                first,
+                second,
+                ..
+            } => Ok([weights.clone(), first.clone(), second.clone()]),
+            Way::Program { program, .. } => program.parameters(),
+        }
+    }
+
+    /// Takes back what [`parameters`](Self::parameters) told.
+    pub(super) fn restore(&mut self, parameters: [Vec<f32>; 3]) -> Result<()> {
+        match &mut self.way {
+            Way::Kernels {
+                weights,
+                first,
+                second,
+                ..
+            } => {
+                [*weights, *first, *second] = parameters;
+                Ok(())
+            }
+            Way::Program { program, .. } => program.restore(parameters),
+        }
+    }
+
     /// One step; returns the mean loss.
     pub(super) fn step(
         &mut self,
@@ -443,7 +472,7 @@ impl Task<'_> {
             let (loss, dlogits, down) = match self.loss {
                 NextItemLoss::Gbce { calibration, .. } => {
                     let times = self.candidates.times.clone();
-                    let draws = times.iter().sum::<f32>() + 1.0;
+                    let draws = self.candidates.draws + 1.0;
                     let beta = self.candidates.beta(calibration, self.items);
                     let times = matrix(times, m);
                     let likely = |x: Tensor<2>| sigmoid(x).clamp_min(1e-30).log().neg();

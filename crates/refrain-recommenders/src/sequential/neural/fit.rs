@@ -5,10 +5,11 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use refrain_core::{Device, Monitor, kernels, rng};
-use refrain_data::Interactions;
+use refrain_data::{FeatureEncoder, Interactions};
 use refrain_sequence::parts::{Dropout, Rows};
 
 use super::body::Body;
+use super::checkpoint::{self, Run};
 use super::engine::{Batch, Engine};
 use super::model::{Network, NextItemModel, Settings};
 use super::objective::{Draws, NONE};
@@ -68,7 +69,7 @@ const CLOZE: u64 = 0x636c_6f7a;
 pub(super) fn fit(
     settings: Settings,
     log: &Interactions,
-    features: Option<Csr>,
+    features: Option<(FeatureEncoder, Csr)>,
     device: &Device,
     monitor: &Monitor,
 ) -> Result<NextItemModel> {
@@ -113,6 +114,8 @@ pub(super) fn fit(
         }
         _ => Table::new(vectors, plan.width),
     };
+    let (encoder, features) = features.unzip();
+    let data = checkpoint::fingerprint(items, sequences.iter(), features.as_ref());
     if let (Reading::Set { cold }, Some(features)) = (plan.reading, features) {
         table = table.with_features(features, cold, training.seed);
     }
@@ -129,6 +132,7 @@ pub(super) fn fit(
             body: plan.body.clone(),
             weights: engine.weights()?,
             vectors: engine.table.finished(&users),
+            features: engine.table.features().to_vec(),
             width: plan.width,
             context: plan.context,
             scale,
@@ -138,15 +142,25 @@ pub(super) fn fit(
     };
     let stage = monitor.start(plan.name, Some(training.epochs as u64));
     let mut best: Option<(f64, Network)> = None;
-    let (mut step, mut number, mut stale) = (0, 0, 0);
-    for epoch in 0..training.epochs {
+    let mut run = Run::default();
+    let path = training.checkpoint.as_deref();
+    if let Some(path) = path.filter(|path| path.exists()) {
+        let like = network(&engine)?;
+        (run, best) = checkpoint::read(path, &settings, data, &mut engine, like)?;
+        stage.advance(run.epoch as u64, format_args!("from the checkpoint"))?;
+    }
+    for epoch in run.epoch..training.epochs {
+        if training.patience.is_some_and(|most| run.stale >= most) {
+            break;
+        }
         let (mut sum, mut steps) = (0.0, 0);
-        for batch in batches(&plan, &histories, items as u32, epoch as u64, &mut number) {
-            step += 1;
-            let candidates = draws.candidates(loss, seed, step);
+        let mask = items as u32;
+        for batch in batches(&plan, &histories, mask, epoch as u64, &mut run.number) {
+            run.step += 1;
+            let candidates = draws.candidates(loss, seed, run.step);
             let adam = Adam {
                 rate: training.learning_rate,
-                step,
+                step: run.step,
             };
             let loss = engine.step(&batch, &candidates, dropout, adam)?;
             if !loss.is_finite() {
@@ -160,26 +174,22 @@ pub(super) fn fit(
             steps += 1;
             stage.check()?;
         }
-        let mean = sum / f64::from(steps.max(1));
-        if cases.is_empty() {
-            stage.advance(1, format_args!("loss {mean:.4}"))?;
-            continue;
-        }
-        let network = network(&engine)?;
-        let found = validate(&network, &cases);
-        stage.advance(
-            1,
-            format_args!("loss {mean:.4} · validation NDCG@10 {found:.4}"),
-        )?;
-        if best.as_ref().is_none_or(|(most, _)| found > *most) {
-            best = Some((found, network));
-            stale = 0;
-        } else {
-            stale += 1;
-            if training.patience.is_some_and(|patience| stale >= patience) {
-                break;
+        let mut message = format!("loss {:.4}", sum / f64::from(steps.max(1)));
+        if !cases.is_empty() {
+            let network = network(&engine)?;
+            let found = validate(&network, &cases);
+            message += &format!(" · validation NDCG@10 {found:.4}");
+            run.stale += 1;
+            if best.as_ref().is_none_or(|(most, _)| found > *most) {
+                best = Some((found, network));
+                run.stale = 0;
             }
         }
+        run.epoch = epoch + 1;
+        if let Some(path) = path {
+            checkpoint::write(path, &settings, data, run, &engine, best.as_ref())?;
+        }
+        stage.advance(1, format_args!("{message}"))?;
     }
     let network = match best {
         Some((_, network)) => network,
@@ -192,7 +202,9 @@ pub(super) fn fit(
             reason: "a weight is not finite; lower training.learning_rate".to_string(),
         });
     }
-    Ok(NextItemModel::new(settings, memory, sequences, network))
+    Ok(NextItemModel::new(
+        settings, memory, sequences, network, encoder,
+    ))
 }
 
 /// One epoch: every history in pieces of the context's length, cut at another place each time.

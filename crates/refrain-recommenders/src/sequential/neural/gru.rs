@@ -16,7 +16,6 @@ use refrain_sequence::parts::{Dropout, Into, Mat, MatMut, Rows, exp, product, ru
 use super::body::device_error;
 use super::leaves::Leaves;
 use super::slices::{add_bias, add_columns, drop_rows};
-use super::table::Adam;
 use crate::Result;
 
 /// The sizes of the units.
@@ -319,7 +318,7 @@ fn step_backward_kernel((d, gates, products, before, dh, dgates, dproducts): Ste
 pub(super) struct GruProgram {
     gru: Gru,
     /// `W`, `U` and the two biases of each layer.
-    leaves: Leaves,
+    pub(super) leaves: Leaves,
     device: Device,
 }
 
@@ -386,13 +385,5 @@ impl GruProgram {
         self.leaves.keep(gradients);
         let dx = dx.ok_or_else(|| device_error("no gradient of the rows"))?;
         dx.try_into_vec_as::<f32>().map_err(device_error)
-    }
-
-    pub(super) fn update(&mut self, adam: Adam) {
-        self.leaves.update(adam);
-    }
-
-    pub(super) fn weights(&self) -> Result<Vec<f32>> {
-        self.leaves.weights()
     }
 }

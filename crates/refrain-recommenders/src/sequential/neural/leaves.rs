@@ -57,11 +57,38 @@ impl Leaves {
 
     /// The values, flat.
     pub(super) fn weights(&self) -> Result<Vec<f32>> {
+        self.read(|[value, ..]| value.clone().inner())
+    }
+
+    /// The values and their moments, each flat.
+    pub(super) fn parameters(&self) -> Result<[Vec<f32>; 3]> {
+        Ok([
+            self.weights()?,
+            self.read(|[_, m, _]| m.clone())?,
+            self.read(|[.., v]| v.clone())?,
+        ])
+    }
+
+    fn read(&self, part: impl Fn(&[Tensor<2>; 3]) -> Tensor<2>) -> Result<Vec<f32>> {
         let mut all = Vec::new();
-        for [value, ..] in &self.all {
-            let values = value.clone().inner().try_into_vec_as::<f32>();
+        for leaf in &self.all {
+            let values = part(leaf).try_into_vec_as::<f32>();
             all.extend(values.map_err(device_error)?);
         }
         Ok(all)
+    }
+
+    /// Takes back what [`parameters`](Self::parameters) told.
+    pub(super) fn restore(&mut self, parameters: [Vec<f32>; 3]) {
+        let [mut w, mut m, mut v] = parameters.map(Vec::into_iter);
+        for [value, first, second] in &mut self.all {
+            let (shape, device) = (value.dims(), first.device());
+            let next = |from: &mut std::vec::IntoIter<f32>| {
+                let values: Vec<f32> = from.take(shape[0] * shape[1]).collect();
+                Tensor::<2>::from_data(TensorData::new(values, shape), &device)
+            };
+            *value = next(&mut w).autodiff().require_grad();
+            (*first, *second) = (next(&mut m), next(&mut v));
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod bert4rec;
 mod body;
+mod checkpoint;
 mod engine;
 mod fit;
 mod gru;

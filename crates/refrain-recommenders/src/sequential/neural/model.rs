@@ -1,7 +1,7 @@
 //! The fitted neural model: plain weights, asked on the CPU.
 
-use refrain_core::{ModelFile, ModelWriter, kernels};
-use refrain_data::Interactions;
+use refrain_core::{IdMap, ModelFile, ModelWriter, kernels};
+use refrain_data::{FeatureEncoder, Interactions, ItemFeatures};
 use refrain_sequence::parts::Rows;
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::super::{Sequences, ordered};
 use super::body::{Body, BodyTape};
 use super::fit::Plan;
 use super::{Bert4Rec, Gru4Rec, SasRec, TwoTower};
-use crate::{Change, Contribution, Memory, Reason, Recommender, Result, Who};
+use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.next_item";
 
@@ -46,6 +46,8 @@ pub(super) struct Network {
     pub(super) weights: Vec<f32>,
     /// `[items, width]`, and the row at which a model that reads both ways is asked.
     pub(super) vectors: Vec<f32>,
+    /// `[features, width]`; empty without features.
+    pub(super) features: Vec<f32>,
     pub(super) width: usize,
     pub(super) context: usize,
     pub(super) scale: f32,
@@ -98,6 +100,13 @@ impl Network {
         out
     }
 
+    /// Adds vectors of new items.
+    fn append(&mut self, rows: &[f32]) {
+        let end = self.items * self.width;
+        self.vectors.splice(end..end, rows.iter().copied());
+        self.items += rows.len() / self.width;
+    }
+
     fn vector(&self, item: u32) -> &[f32] {
         let at = item as usize * self.width;
         self.vectors.get(at..at + self.width).unwrap_or_default()
@@ -105,6 +114,8 @@ impl Network {
 }
 
 /// A fitted [`SasRec`], [`Gru4Rec`], [`Bert4Rec`] or [`TwoTower`].
+///
+/// [`add_items`](Self::add_items) places new items of a [`TwoTower`] that was fitted on features.
 ///
 /// A score is the inner product of the item's vector with the one the history leads to. With a softmax
 /// loss scores are logarithms of chances up to a constant of the history: they compare within a
@@ -120,6 +131,8 @@ pub struct NextItemModel {
     memory: Memory,
     sequences: Sequences,
     network: Network,
+    /// Of the items' features, when it was fitted with them.
+    encoder: Option<FeatureEncoder>,
     /// Users per item.
     users: Vec<u32>,
 }
@@ -130,6 +143,7 @@ impl NextItemModel {
         memory: Memory,
         sequences: Sequences,
         network: Network,
+        encoder: Option<FeatureEncoder>,
     ) -> Self {
         let mut users = vec![0; memory.n_items()];
         for &item in sequences.iter().flatten() {
@@ -142,8 +156,51 @@ impl NextItemModel {
             memory,
             sequences,
             network,
+            encoder,
             users,
         }
+    }
+
+    /// The same model after its events changed.
+    fn changed(&self, memory: Memory, sequences: Sequences, network: Network) -> Self {
+        let (settings, encoder) = (self.settings.clone(), self.encoder.clone());
+        Self::new(settings, memory, sequences, network, encoder)
+    }
+
+    /// Adds the items that are not there yet, from their features; they are recommended from now on.
+    /// Nothing else changes. Returns how many were new.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the model was not fitted on features of items,
+    /// [`Error::Interactions`] when the features lack a column that was there.
+    pub fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let Some(encoder) = &self.encoder else {
+            return Err(Error::Unsupported {
+                model: self.name(),
+                what: "add items: it was fitted without their features",
+            });
+        };
+        let encoded = encoder.encode(features)?;
+        let before = self.memory.n_items();
+        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
+        let mut network = self.network.clone();
+        let width = network.width;
+        for id in memory.items().iter().skip(before) {
+            let (columns, values) = match features.ids().get(id) {
+                Some(row) => encoded.row(row),
+                None => (&[][..], &[][..]),
+            };
+            let mut sum = vec![0.0; width];
+            for (&feature, &value) in columns.iter().zip(values) {
+                let at = feature as usize * width;
+                if let Some(row) = network.features.get(at..at + width) {
+                    kernels::axpy(value, row, &mut sum);
+                }
+            }
+            network.append(&sum);
+        }
+        *self = self.changed(memory, self.sequences.clone(), network);
+        Ok(self.memory.n_items() - before)
     }
 
     /// The settings it was fitted with.
@@ -163,7 +220,7 @@ impl NextItemModel {
 
     pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
         file.expect(KIND, 1)?;
-        let settings: Settings = file.config()?;
+        let (settings, encoder): (Settings, Option<FeatureEncoder>) = file.config()?;
         let plan = settings.plan()?;
         plan.training.validate(plan.name)?;
         let memory = Memory::read(file)?;
@@ -184,6 +241,10 @@ impl NextItemModel {
         let network = Network {
             weights: read("weights", &[plan.body.total()])?,
             vectors: read("vectors", &[rows, plan.width])?,
+            features: match &encoder {
+                Some(encoder) => read("features", &[encoder.names().len(), plan.width])?,
+                None => Vec::new(),
+            },
             body: plan.body,
             width: plan.width,
             context: plan.context,
@@ -191,7 +252,9 @@ impl NextItemModel {
             items,
             asks_at_end: plan.reading.asks_at_end(),
         };
-        Ok(Box::new(Self::new(settings, memory, sequences, network)))
+        Ok(Box::new(Self::new(
+            settings, memory, sequences, network, encoder,
+        )))
     }
 
     /// What is read of a history: its newest items, in their order or as a set.
@@ -300,14 +363,18 @@ impl Recommender for NextItemModel {
     }
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {
-        let writer = ModelWriter::new(KIND, 1).config(&self.settings)?;
+        let writer = ModelWriter::new(KIND, 1).config(&(&self.settings, &self.encoder))?;
         let network = &self.network;
-        let rows = network.vectors.len() / network.width;
-        Ok(self
+        let shape = |values: &[f32]| [values.len() / network.width, network.width];
+        let mut writer = self
             .sequences
             .write(self.memory.write(writer)?)?
             .f32("weights", &[network.weights.len()], &network.weights)?
-            .f32("vectors", &[rows, network.width], &network.vectors)?)
+            .f32("vectors", &shape(&network.vectors), &network.vectors)?;
+        if self.encoder.is_some() {
+            writer = writer.f32("features", &shape(&network.features), &network.features)?;
+        }
+        Ok(writer)
     }
 
     /// Approximate: histories grow at once, which is most of what a new event says; nothing is
@@ -319,17 +386,16 @@ impl Recommender for NextItemModel {
             _ => self.sequences.extended(&memory, events)?,
         };
         let mut network = self.network.clone();
-        let mut hidden = network.vectors.split_off(network.items * network.width);
         let mut mean = vec![0.0; network.width];
-        for row in network.vectors.chunks_exact(network.width) {
+        for row in network
+            .vectors
+            .chunks_exact(network.width)
+            .take(network.items)
+        {
             kernels::axpy(1.0 / network.items.max(1) as f32, row, &mut mean);
         }
-        for _ in network.items..memory.n_items() {
-            network.vectors.extend_from_slice(&mean);
-        }
-        network.vectors.append(&mut hidden);
-        network.items = memory.n_items();
-        *self = Self::new(self.settings.clone(), memory, sequences, network);
+        network.append(&mean.repeat(memory.n_items() - network.items));
+        *self = self.changed(memory, sequences, network);
         Ok(Change::Approximate)
     }
 
@@ -340,12 +406,7 @@ impl Recommender for NextItemModel {
             self.memory.without_user(user)?,
             self.sequences.without_user(user),
         );
-        *self = Self::new(
-            self.settings.clone(),
-            memory,
-            sequences,
-            self.network.clone(),
-        );
+        *self = self.changed(memory, sequences, self.network.clone());
         Ok(Change::Approximate)
     }
 
@@ -360,7 +421,7 @@ impl Recommender for NextItemModel {
         let at = item as usize * network.width;
         network.vectors.drain(at..at + network.width);
         network.items = memory.n_items();
-        *self = Self::new(self.settings.clone(), memory, sequences, network);
+        *self = self.changed(memory, sequences, network);
         Ok(Change::Approximate)
     }
 }

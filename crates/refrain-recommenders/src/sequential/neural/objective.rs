@@ -19,8 +19,11 @@ pub(super) struct Candidates {
     pub(super) items: Vec<u32>,
     /// Added to a column's logits: `log(times drawn / (draws · probability))`.
     pub(super) bias: Vec<f32>,
-    /// How often each was drawn.
+    /// What each counts in a sum over negatives: how often it was drawn, corrected so that the sum
+    /// expects what it would if all items were drawn alike.
     pub(super) times: Vec<f32>,
+    /// How many were drawn.
+    pub(super) draws: f32,
     /// Whether these are all items, in their order.
     pub(super) all: bool,
 }
@@ -52,6 +55,7 @@ impl Draws {
                 items: (0..n as u32).collect(),
                 bias: Vec::new(),
                 times: Vec::new(),
+                draws: n as f32,
                 all: true,
             };
         };
@@ -68,6 +72,7 @@ impl Draws {
             items: Vec::new(),
             bias: Vec::new(),
             times: Vec::new(),
+            draws: draws as f32,
             all: false,
         };
         for same in drawn.chunk_by(|a, b| a == b) {
@@ -80,7 +85,10 @@ impl Draws {
             candidates
                 .bias
                 .push((same.len() as f64 / expected).ln() as f32);
-            candidates.times.push(same.len() as f32);
+            let alike = draws as f64 / n as f64;
+            candidates
+                .times
+                .push((same.len() as f64 * alike / expected) as f32);
         }
         candidates
     }
@@ -101,8 +109,7 @@ impl Candidates {
 
     /// `β` of the generalised binary cross-entropy among `n` items.
     pub(super) fn beta(&self, calibration: f32, n: usize) -> f32 {
-        let draws: f32 = self.times.iter().sum();
-        let share = (draws / (n.max(2) - 1) as f32).min(1.0);
+        let share = (self.draws / (n.max(2) - 1) as f32).min(1.0);
         share * (calibration * (1.0 - 1.0 / share) + 1.0 / share)
     }
 }
@@ -125,7 +132,7 @@ pub(super) fn gradients(
         sum += match loss {
             NextItemLoss::Gbce { calibration, .. } => {
                 let beta = candidates.beta(calibration, n);
-                run(gbce, (row, own, column, &candidates.times[..], beta, scale))
+                run(gbce, (row, own, column, candidates, beta, scale))
             }
             _ if candidates.all => run(softmax, (row, column, scale)),
             _ => run(sampled, (row, own, column, &candidates.bias[..], scale)),
@@ -183,14 +190,14 @@ fn softplus(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
-type Gbce<'a> = (&'a mut [f32], &'a mut f32, u32, &'a [f32], f32, f32);
+type Gbce<'a> = (&'a mut [f32], &'a mut f32, u32, &'a Candidates, f32, f32);
 
 #[inline(always)]
-fn gbce((row, own, column, times, beta, scale): Gbce<'_>) -> f64 {
+fn gbce((row, own, column, candidates, beta, scale): Gbce<'_>) -> f64 {
     let sigmoid = |x: f32| 1.0 / (1.0 + exp(-x));
-    let draws = sum1(times, |t| t) + 1.0;
+    let draws = candidates.draws + 1.0;
     let mut loss = beta * softplus(-*own);
-    for (at, (x, &times)) in row.iter_mut().zip(times).enumerate() {
+    for (at, (x, &times)) in row.iter_mut().zip(&candidates.times).enumerate() {
         if at as u32 == column {
             *x = 0.0;
             continue;
@@ -225,7 +232,7 @@ pub(super) mod tests {
         match loss {
             NextItemLoss::Gbce { calibration, .. } => {
                 let times = |j: usize| f64::from(candidates.times[j]);
-                let draws: f64 = candidates.times.iter().map(|&t| f64::from(t)).sum();
+                let draws = f64::from(candidates.draws);
                 let share = (draws / (n - 1) as f64).min(1.0);
                 let t = f64::from(calibration);
                 let beta = share * (t * (1.0 - 1.0 / share) + 1.0 / share);
@@ -303,5 +310,25 @@ pub(super) mod tests {
             .sum::<f64>()
             / 4000.0;
         assert!((mean / exact - 1.0).abs() < 0.02, "{mean} {exact}");
+    }
+
+    #[test]
+    fn negatives_count_as_if_drawn_alike() {
+        let users = [50, 1, 1, 9, 2, 30, 4, 1, 1, 7];
+        let draws = Draws::new(&users, 0.75);
+        let loss = NextItemLoss::Gbce {
+            negatives: 5,
+            calibration: 0.75,
+        };
+        let mut mean = [0.0; 10];
+        for step in 0..4000 {
+            let drawn = draws.candidates(loss, 7, step);
+            for (&item, &times) in drawn.items.iter().zip(&drawn.times) {
+                mean[item as usize] += f64::from(times) / 4000.0;
+            }
+        }
+        for (item, mean) in mean.iter().enumerate() {
+            assert!((mean - 0.5).abs() < 0.06, "{item}: {mean}");
+        }
     }
 }

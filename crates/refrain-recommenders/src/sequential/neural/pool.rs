@@ -14,7 +14,7 @@ use refrain_sequence::parts::{Dropout, Into, Mat, MatMut, Rows, product};
 use super::body::device_error;
 use super::leaves::Leaves;
 use super::slices::{add_bias, add_columns, drop_rows};
-use super::table::{Adam, normal};
+use super::table::normal;
 use crate::Result;
 
 /// The sizes: `width` in and out, `hidden` between.
@@ -162,7 +162,7 @@ fn others(tile: &[Rows], width: usize, mut x: &mut [f32]) {
 #[derive(Debug)]
 pub(super) struct PoolProgram {
     pool: Pool,
-    leaves: Leaves,
+    pub(super) leaves: Leaves,
     device: Device,
 }
 
@@ -221,13 +221,5 @@ impl PoolProgram {
         self.leaves.keep(gradients);
         let dx = dx.ok_or_else(|| device_error("no gradient of the rows"))?;
         dx.try_into_vec_as::<f32>().map_err(device_error)
-    }
-
-    pub(super) fn update(&mut self, adam: Adam) {
-        self.leaves.update(adam);
-    }
-
-    pub(super) fn weights(&self) -> Result<Vec<f32>> {
-        self.leaves.weights()
     }
 }

@@ -165,6 +165,43 @@ impl Table {
         self.features.is_some()
     }
 
+    /// Everything a checkpoint needs.
+    pub(super) fn state(&self) -> Vec<(&'static str, &[f32])> {
+        let mut all = vec![
+            ("table", &self.rows[..]),
+            ("table.first", &self.first),
+            ("table.second", &self.second),
+        ];
+        if let Some(features) = &self.features {
+            all.push(("features", &features.rows));
+            all.push(("features.first", &features.first));
+            all.push(("features.second", &features.second));
+        }
+        all
+    }
+
+    /// The same, to be filled from a checkpoint.
+    pub(super) fn state_mut(&mut self) -> Vec<(&'static str, &mut Vec<f32>)> {
+        let mut all = vec![
+            ("table", &mut self.rows),
+            ("table.first", &mut self.first),
+            ("table.second", &mut self.second),
+        ];
+        if let Some(features) = &mut self.features {
+            all.push(("features", &mut features.rows));
+            all.push(("features.first", &mut features.first));
+            all.push(("features.second", &mut features.second));
+        }
+        all
+    }
+
+    /// The features' vectors, flat; empty without features.
+    pub(super) fn features(&self) -> &[f32] {
+        self.features
+            .as_ref()
+            .map_or(&[], |features| &features.rows)
+    }
+
     /// Says which step begins.
     pub(super) fn begin(&mut self, step: u64) {
         if let Some(features) = &mut self.features {

@@ -356,6 +356,117 @@ fn validation_keeps_the_best_and_stops() {
     );
 }
 
+/// Runs of each kind, by kernels and by tensor programs, cancelled and taken up again.
+#[test]
+fn a_resumed_run_is_the_unbroken_one() {
+    use crate::Recommender;
+    use refrain_core::{CancelToken, Event};
+    let folder = tempfile::tempdir().unwrap();
+    let log = blocks_log();
+    let settings = |training: Training| {
+        let sasrec = SasRec {
+            training: training.clone(),
+            ..small_sasrec(Order::Learned, NextItemLoss::Auto)
+        };
+        let gru = Gru4Rec {
+            width: 8,
+            context: 6,
+            training: training.clone(),
+            ..Gru4Rec::default()
+        };
+        let tower = TwoTower {
+            training,
+            ..small_tower()
+        };
+        [
+            Settings::SasRec(sasrec),
+            Settings::Gru4Rec(gru),
+            Settings::TwoTower(tower),
+        ]
+    };
+    let training = Training {
+        epochs: 5,
+        validate: true,
+        ..quick(5)
+    };
+    let fit = |settings: Settings, monitor: &Monitor| match settings {
+        Settings::SasRec(s) => s.fit_with(&log, &cpu(), monitor),
+        Settings::Gru4Rec(s) => s.fit_with(&log, &cpu(), monitor),
+        Settings::TwoTower(s) => s.fit_with(&log, None, &cpu(), monitor),
+        Settings::Bert4Rec(s) => s.fit_with(&log, &cpu(), monitor),
+    };
+    for (kind, unbroken) in settings(training.clone()).into_iter().enumerate() {
+        let path = folder.path().join(format!("{kind}.refrain"));
+        let saving = Training {
+            checkpoint: Some(path.clone()),
+            ..training.clone()
+        };
+        let saved = settings(saving.clone())[kind].clone();
+        let token = CancelToken::new();
+        let stop = token.clone();
+        let monitor = Monitor::new(move |event: &Event<'_>| {
+            if let Event::Advance { done: 2, .. } = event {
+                stop.cancel();
+            }
+        });
+        assert!(fit(saved.clone(), &monitor.with_cancel(token)).is_err());
+        let resumed = fit(saved.clone(), &Monitor::silent()).unwrap();
+        let unbroken = fit(unbroken, &Monitor::silent()).unwrap();
+        let bytes = |model: &NextItemModel| model.to_file().unwrap().to_bytes().unwrap();
+        assert!(bytes(&resumed) == bytes(&unbroken), "{kind}");
+        // All epochs are there: asked again, it is at its end at once.
+        assert!(bytes(&fit(saved, &Monitor::silent()).unwrap()) == bytes(&unbroken));
+        let other = Training { seed: 9, ..saving };
+        let error = fit(settings(other)[kind].clone(), &Monitor::silent()).unwrap_err();
+        assert!(error.to_string().contains("other settings"), "{error}");
+        // Truncated, it is refused.
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert!(
+            fit(
+                settings(Training {
+                    checkpoint: Some(path),
+                    ..training.clone()
+                })[kind]
+                    .clone(),
+                &Monitor::silent()
+            )
+            .is_err()
+        );
+    }
+}
+
+#[test]
+fn tensor_programs_are_restored() {
+    let draws = Draws::new(&[1; 12], 0.0);
+    let loss = NextItemLoss::Softmax;
+    let candidates = draws.candidates(loss, 1, 1);
+    for plan in plans() {
+        let engine = || {
+            let table = Table::new(normal(13 * 8, 0.3, 1, 0), 8);
+            let mut engine = Engine::new(plan.body.clone(), table, 2.8, 12, loss, 3, &cpu());
+            engine.use_program(&cpu());
+            engine
+        };
+        let learn = |engine: &mut Engine, step: u64| {
+            let batch = Batch {
+                sequences: vec![Rows::rows(3, step)],
+                inputs: vec![1, 5, 7],
+                targets: vec![5, 7, 2],
+            };
+            let adam = Adam { rate: 1e-2, step };
+            engine.step(&batch, &candidates, None, adam).unwrap();
+        };
+        let (mut one, mut two) = (engine(), engine());
+        learn(&mut one, 1);
+        two.restore(one.parameters().unwrap()).unwrap();
+        two.table = one.table.clone();
+        learn(&mut one, 2);
+        learn(&mut two, 2);
+        assert_eq!(one.parameters().unwrap(), two.parameters().unwrap());
+    }
+}
+
 #[test]
 fn recurrent_units_by_hand() {
     // One unit, one step: weights of r, z, n are 1, 2, 3; all biases 0.
@@ -420,4 +531,30 @@ fn new_items_are_recommended_by_their_features() {
             assert_eq!(number % 3, u % 3, "u{u}: {r:?}");
         }
     }
+    // And those who come after the fit, as well as a saved model knows them.
+    let mut model = model;
+    let later = (0..39).map(|i| (format!("i{i}"), format!("block{}", i % 3)));
+    let builder = ItemFeatures::builder().category("kind", later).unwrap();
+    let later = builder.build().unwrap();
+    assert_eq!(model.add_items(&later).unwrap(), 3);
+    assert_eq!(model.add_items(&later).unwrap(), 0);
+    let item = |id: &str| model.items().get(id).unwrap();
+    assert_eq!(
+        model.item_vector(item("i36")).unwrap(),
+        model.item_vector(item("i33")).unwrap()
+    );
+    let bytes = model.to_file().unwrap().to_bytes().unwrap();
+    let file = refrain_core::ModelFile::from_bytes(bytes).unwrap();
+    let loaded = NextItemModel::read(&file).unwrap();
+    for u in 0..36 {
+        let query = crate::Query::top(1).allow(["i36", "i37", "i38"]);
+        let best = loaded.recommend_where(&format!("u{u}"), &query).unwrap();
+        let number: usize = best[0].item[1..].parse().unwrap();
+        assert_eq!(number % 3, u % 3, "u{u}");
+    }
+    let mut plain = small_tower().fit(&log, &cpu()).unwrap();
+    assert!(matches!(
+        plain.add_items(&later),
+        Err(Error::Unsupported { .. })
+    ));
 }

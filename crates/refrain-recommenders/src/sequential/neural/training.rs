@@ -1,5 +1,7 @@
 //! How the neural models learn: one set of settings for all of them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::super::check;
@@ -23,7 +25,8 @@ pub enum NextItemLoss {
         negatives: usize,
     },
     /// Generalised binary cross-entropy (Petrov and Macdonald, *gSASRec*, 2023): `−β log σ(s⁺) − Σ
-    /// log(1 − σ(s⁻))`, with β below 1 so that sampling does not make the model overconfident.
+    /// log(1 − σ(s⁻))`, with β below 1 so that sampling does not make the model overconfident. A
+    /// negative counts what it would if all items were drawn alike, as in the paper.
     Gbce {
         /// How many negatives are drawn a step, for all its targets.
         negatives: usize,
@@ -73,6 +76,10 @@ pub struct Training {
     pub negative_power: f32,
     /// The seed of first values, batches, negatives and dropout.
     pub seed: u64,
+    /// A file written after each epoch. If it is there already, training goes on from it as if it had
+    /// not stopped; one of other settings or data is refused.
+    #[serde(skip)]
+    pub checkpoint: Option<PathBuf>,
 }
 
 impl Default for Training {
@@ -86,6 +93,7 @@ impl Default for Training {
             loss: NextItemLoss::Auto,
             negative_power: 0.5,
             seed: 0,
+            checkpoint: None,
         }
     }
 }

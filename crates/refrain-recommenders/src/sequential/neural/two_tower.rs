@@ -113,13 +113,14 @@ impl TwoTower {
             None => None,
             Some(features) => {
                 let (rows, _) = features.join(&log.shared_items())?;
-                let encoded = rows.to_matrix(&self.encoding)?;
+                let encoder = self.encoding.fit(&rows)?;
+                let encoded = encoder.encode(&rows)?;
                 let mut csr = Csr::with_width(encoded.names.len());
                 for item in 0..log.n_items() as u32 {
                     let (columns, values) = encoded.row(item);
                     csr.push_row(columns.iter().copied().zip(values.iter().copied()));
                 }
-                Some(csr)
+                Some((encoder, csr))
             }
         };
         let settings = Settings::TwoTower(self.clone());
