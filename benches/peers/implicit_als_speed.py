@@ -5,7 +5,7 @@
 FOLDER holds the log by user: ends.i64 (where each user's items end) and rows.i32 (the items). For
 each line "FACTORS ITERATIONS SEED" on standard input it fits implicit's ALS (its default: three steps
 of conjugate gradients) and prints one line of JSON: seconds (of each iteration), loss (of the same
-objective as ours, regularisation included), top_seconds (top 10 of all users, seen items left out).
+objective as ours, regularisation included), megabytes (that the fit adds at its peak), top_seconds (top 10 of all users, seen items left out).
 Confidence is 2 for each pair of the log, regularization 5. Needs implicit 0.7.3, numpy and scipy.
 """
 
@@ -46,6 +46,10 @@ def main():
         size = (x.astype(np.float64) ** 2).sum() + (y.astype(np.float64) ** 2).sum()
         return fit + 5.0 * float(size)
 
+    def megabytes(name):
+        with open("/proc/self/status") as f:
+            return next(int(l.split()[1]) for l in f if l.startswith(name)) / 1000
+
     for line in sys.stdin:
         factors, iterations, seed = map(int, line.split())
         seconds = []
@@ -57,7 +61,11 @@ def main():
             num_threads=args.threads,
             random_state=seed,
         )
+        before = megabytes("VmRSS")
+        with open("/proc/self/clear_refs", "w") as f:
+            f.write("5")
         model.fit(log, show_progress=False, callback=lambda _, took, *rest: seconds.append(took))
+        peak = megabytes("VmHWM") - before
         began = time.perf_counter()
         found, _ = model.recommend(np.arange(len(ends)), log, N=10, filter_already_liked_items=True)
         top_seconds = time.perf_counter() - began
@@ -65,6 +73,7 @@ def main():
         result = {
             "seconds": seconds,
             "loss": loss(model.user_factors, model.item_factors),
+            "megabytes": peak,
             "top_seconds": top_seconds,
         }
         print(json.dumps(result), flush=True)

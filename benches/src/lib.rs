@@ -2,6 +2,8 @@
 
 mod peer;
 
+use std::error::Error;
+
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use refrain::data::Interactions;
@@ -46,6 +48,27 @@ fn cumulated(weights: &[f64]) -> Vec<f64> {
         sum
     };
     weights.iter().map(add).collect()
+}
+
+/// A line of `/proc/self/status` in megabytes: `VmHWM` is the peak of resident memory, `VmRSS` what is
+/// resident now.
+///
+/// # Errors
+/// Where there is no such file or line: only Linux has it.
+pub fn megabytes(line: &str) -> Result<f64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")
+        .map_err(|e| format!("memory is known on Linux alone: {e}"))?;
+    let rest = status.lines().find_map(|l| l.strip_prefix(line));
+    let kilobytes = rest.and_then(|rest| rest.trim_start_matches(':').split_whitespace().next());
+    Ok(kilobytes.ok_or("no such line")?.parse::<f64>()? / 1000.0)
+}
+
+/// Makes the peak of resident memory what is resident now.
+///
+/// # Errors
+/// As [`megabytes`].
+pub fn forget_peak() -> Result<(), Box<dyn Error>> {
+    Ok(std::fs::write("/proc/self/clear_refs", "5")?)
 }
 
 /// The upper median; NaN of nothing.

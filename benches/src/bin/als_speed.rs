@@ -20,7 +20,7 @@ use clap::Parser;
 use refrain::data::Interactions;
 use refrain::recommenders::{Als, Confidence, Query, Recommender, Regularization, Solver};
 use refrain::{Event, Monitor};
-use refrain_benches::{Peer, generated_log, median};
+use refrain_benches::{Peer, forget_peak, generated_log, median, megabytes};
 use serde::Deserialize;
 
 #[cfg(feature = "mimalloc")]
@@ -104,8 +104,15 @@ struct Turn {
     seconds: Vec<f64>,
     /// After the last one.
     loss: f64,
+    /// What the fit added to resident memory at its peak; NaN where that is not known.
+    #[serde(default = "nothing")]
+    megabytes: f64,
     /// Top 10 of all users.
     top_seconds: f64,
+}
+
+fn nothing() -> f64 {
+    f64::NAN
 }
 
 fn compare(
@@ -135,6 +142,7 @@ fn compare(
             )
         };
         let top = |turns: &[Turn]| median(turns.iter().map(|turn| turn.top_seconds).collect());
+        let memory = |turns: &[Turn]| median(turns.iter().map(|turn| turn.megabytes).collect());
         let loss = |turns: &[Turn]| turns.first().map_or(f64::NAN, |turn| turn.loss);
         for (name, a, b) in [
             (
@@ -142,6 +150,7 @@ fn compare(
                 iteration(&ours),
                 iteration(&theirs),
             ),
+            ("MB of a fit, peak", memory(&ours), memory(&theirs)),
             ("seconds for all top 10", top(&ours), top(&theirs)),
             ("loss / 10⁶", loss(&ours) / 1e6, loss(&theirs) / 1e6),
         ] {
@@ -177,7 +186,9 @@ fn our_turn(
             times.push(Instant::now());
         }
     });
+    let before = megabytes("VmRSS").and_then(|before| forget_peak().map(|()| before));
     let model = config.fit_with(log, &monitor)?;
+    let peak = before.and_then(|before| Ok(megabytes("VmHWM")? - before));
     let times = times.lock().map_err(|_| "a listener panicked")?;
     let seconds = times
         .windows(2)
@@ -192,6 +203,7 @@ fn our_turn(
     Ok(Turn {
         seconds,
         loss,
+        megabytes: peak.unwrap_or_else(|_| nothing()),
         top_seconds,
     })
 }

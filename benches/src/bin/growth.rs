@@ -18,7 +18,7 @@ use clap::Parser;
 use plotters::prelude::*;
 use refrain::data::Interactions;
 use refrain::recommenders::{Als, Bpr, ItemKnn, Popularity, Recommender, Rp3Beta};
-use refrain_benches::generated_log;
+use refrain_benches::{generated_log, megabytes};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -158,18 +158,9 @@ fn child(model: &str, events: usize, threads: usize) -> Result<(), Box<dyn Error
     let began = Instant::now();
     let fitted = fit.map(|fit| fit(&log)).transpose()?;
     let seconds = began.elapsed().as_secs_f64();
-    println!("{} {seconds} {}", log.len(), peak_megabytes()?);
+    println!("{} {seconds} {}", log.len(), megabytes("VmHWM")?);
     drop(fitted);
     Ok(())
-}
-
-/// The peak of this process's resident memory, as Linux tells it.
-fn peak_megabytes() -> Result<f64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")
-        .map_err(|e| format!("the peak of memory is known on Linux alone: {e}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next());
-    Ok(kilobytes.ok_or("no VmHWM")?.parse::<f64>()? / 1000.0)
 }
 
 /// The slope of the line of least squares through the logarithms of two or more points.

@@ -8,7 +8,7 @@
 //! REFRAIN_DATA holds it: cosine of raw weights with 50 neighbours beside implicit's
 //! `CosineRecommender`, and BM25 beside its `BM25Recommender`. With `--ease N` also EASE on the N
 //! most popular items: the whole fit, the Gram matrix in it, and what remains as GFLOP/s of the n³
-//! multiply-adds that an inverse by Cholesky takes, beside LAPACK's spotrf and spotri in single
+//! operations that an inverse by Cholesky takes, beside LAPACK's spotrf and spotri in single
 //! precision on a matrix of the same size. Both sides take turns on the same number of threads;
 //! medians are reported. A ratio below 1 means that ours is faster. Without Python only our side
 //! runs.
@@ -215,7 +215,7 @@ fn ease(
         }
     }
     let (gram, rest, lapack) = (median(gram), median(rest), median(lapack));
-    let rate = |seconds: f64| 2.0 * (n as f64).powi(3) / seconds / 1e9;
+    let rate = |seconds: f64| (n as f64).powi(3) / seconds / 1e9;
     report(&format!("EASE {n}: Gram matrix"), gram, f64::NAN);
     report(&format!("EASE {n}: the rest"), rest, lapack);
     println!(

@@ -6,6 +6,7 @@
 use refrain_data::Interactions;
 use refrain_recommenders::{
     Bert4Rec, Device, Gru4Rec, NextItemLoss, NextItemModel, Order, Recommender, SasRec, Training,
+    TwoTower,
 };
 
 /// How far two devices may drift apart in ten steps: sums are taken in another order.
@@ -71,6 +72,13 @@ fn models(device: &Device) -> Vec<NextItemModel> {
         training: training(sampled),
         ..Bert4Rec::default()
     };
+    let tower = TwoTower {
+        width: 8,
+        hidden: 6,
+        dropout: 0.1,
+        training: training(sampled),
+        ..TwoTower::default()
+    };
     vec![
         sasrec(Order::Learned, NextItemLoss::Softmax)
             .fit(&log, device)
@@ -78,6 +86,7 @@ fn models(device: &Device) -> Vec<NextItemModel> {
         sasrec(Order::Rotary, gbce).fit(&log, device).unwrap(),
         gru.fit(&log, device).unwrap(),
         bert.fit(&log, device).unwrap(),
+        tower.fit(&log, device).unwrap(),
     ]
 }
 

@@ -74,11 +74,6 @@ pub(super) struct Engine {
     way: Way,
 }
 
-/// Whether this is the device the kernels compute on.
-fn is_cpu(device: &Device) -> bool {
-    refrain_core::device("flex").is_ok_and(|flex| flex == *device)
-}
-
 impl Engine {
     pub(super) fn new(
         body: Body,
@@ -90,7 +85,7 @@ impl Engine {
         device: &Device,
     ) -> Self {
         let weights = body.initial(seed);
-        let way = match is_cpu(device) {
+        let way = match refrain_core::is_cpu(device) {
             true => Way::Kernels {
                 first: vec![0.0; weights.len()],
                 second: vec![0.0; weights.len()],
@@ -474,6 +469,8 @@ impl Task<'_> {
                     let times = self.candidates.times.clone();
                     let draws = self.candidates.draws + 1.0;
                     let beta = self.candidates.beta(calibration, self.items);
+                    let odds = self.candidates.odds(beta);
+                    let (logits, own) = (logits + odds, own + odds);
                     let times = matrix(times, m);
                     let likely = |x: Tensor<2>| sigmoid(x).clamp_min(1e-30).log().neg();
                     let others =

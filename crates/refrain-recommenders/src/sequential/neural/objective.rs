@@ -112,6 +112,13 @@ impl Candidates {
         let share = (self.draws / (n.max(2) - 1) as f32).min(1.0);
         share * (calibration * (1.0 - 1.0 / share) + 1.0 / share)
     }
+
+    /// Added to every logit under that loss, so that training begins at odds at which positives and
+    /// negatives pull alike. Without it all vectors, which are inputs too, would first drift one way
+    /// and look the same.
+    pub(super) fn odds(&self, beta: f32) -> f32 {
+        (beta / self.draws).ln()
+    }
 }
 
 /// Turns logits, and the targets' own logits, into their gradients times `scale`; returns the sum of
@@ -196,14 +203,17 @@ type Gbce<'a> = (&'a mut [f32], &'a mut f32, u32, &'a Candidates, f32, f32);
 fn gbce((row, own, column, candidates, beta, scale): Gbce<'_>) -> f64 {
     let sigmoid = |x: f32| 1.0 / (1.0 + exp(-x));
     let draws = candidates.draws + 1.0;
+    let odds = candidates.odds(beta);
+    *own += odds;
     let mut loss = beta * softplus(-*own);
     for (at, (x, &times)) in row.iter_mut().zip(&candidates.times).enumerate() {
         if at as u32 == column {
             *x = 0.0;
             continue;
         }
-        loss += times * softplus(*x);
-        *x = scale * times * sigmoid(*x) / draws;
+        let logit = *x + odds;
+        loss += times * softplus(logit);
+        *x = scale * times * sigmoid(logit) / draws;
     }
     *own = -scale * beta * sigmoid(-*own) / draws;
     f64::from(loss / draws)
@@ -236,8 +246,10 @@ pub(super) mod tests {
                 let share = (draws / (n - 1) as f64).min(1.0);
                 let t = f64::from(calibration);
                 let beta = share * (t * (1.0 - 1.0 / share) + 1.0 / share);
+                let odds = (beta / draws).ln();
                 let likely = |x: f64| -(1.0 / (1.0 + (-x).exp())).ln();
-                (beta * likely(own) + others(&|j, x| times(j) * likely(-x))) / (draws + 1.0)
+                let others = others(&|j, x| times(j) * likely(-x - odds));
+                (beta * likely(own + odds) + others) / (draws + 1.0)
             }
             _ if candidates.all => {
                 let sum: f64 = logits.iter().map(|x| x.exp()).sum();
