@@ -79,7 +79,10 @@ fn new_people(
         .map(|user| in_order(&new, user))
         .filter(|items| items.len() >= 25)
         .collect();
-    println!("{} new people, NDCG@10 after so many tunes:", people.len());
+    println!(
+        "{} new people (simulated), NDCG@10 after so many tunes:",
+        people.len()
+    );
     println!("{:12} {}", "", KNOWN.map(|n| format!("{n:>6}")).join(" "));
     let mut curves = Vec::new();
     for model in &models {
@@ -164,7 +167,7 @@ fn new_items(options: &Options, log: &Interactions, features: &ItemFeatures) -> 
     }
     let model = &models[models.len() - 1];
     let listener = "listener-0007";
-    println!("\nFor {listener}, by {}:", model.name());
+    println!("\nFor {listener} (simulated), by {}:", model.name());
     for best in model.recommend_where(listener, &query)?.iter().take(3) {
         let why = model.explain(listener, &best.item)?;
         let why: Vec<String> = why

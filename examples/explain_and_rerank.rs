@@ -58,7 +58,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let model: Arc<dyn Recommender> = Arc::new(als.fit(&train)?);
 
-    println!("{}, by ALS alone, and why:", options.listener);
+    println!("{} (simulated), by ALS alone, and why:", options.listener);
     for best in model.recommend(&options.listener, 10)? {
         let why = model.explain(&options.listener, &best.item)?;
         println!("  {}", shown(&tunes, &best));

@@ -65,7 +65,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let log = bundled::listening_log(options.seed)?;
     let (train, test) = split::leave_last_out(&log, 1)?;
     println!(
-        "{} plays of {} listeners (simulated)",
+        "{} pairs of {} listeners and tunes (simulated)",
         log.len(),
         log.n_users()
     );

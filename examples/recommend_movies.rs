@@ -111,8 +111,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Some(user) => user.as_str(),
         None => log.users().name(0).ok_or("the log is empty")?,
     };
+    let number = log
+        .users()
+        .get(user)
+        .ok_or_else(|| format!("--user: the log has no {user:?}"))?;
     println!("\nFor {user}, who rated, among others:");
-    let number = log.users().get(user).unwrap_or_default();
     for &film in train.user_items(number).0.iter().take(5) {
         println!(
             "  {}",

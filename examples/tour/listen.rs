@@ -22,6 +22,8 @@ pub struct Data {
     /// Whom to recommend to and compose for.
     pub listener: String,
     pub simulated: bool,
+    /// Whether the tunes are the bundled ones.
+    pub bundled_tunes: bool,
     titles: HashMap<String, String>,
     /// Items of one session each, for item2vec.
     pub sessions: Vec<Vec<String>>,
@@ -83,9 +85,9 @@ pub fn load(options: &Options) -> Result<Data> {
                     "--catalogue without tunes needs --interactions about its items".into(),
                 );
             }
-            simulated(options, tunes)?
+            simulated(options, tunes, !own_tunes)?
         }
-        Some(path) => own_log(path, tunes, features, options)?,
+        Some(path) => own_log(path, (tunes, !own_tunes), features, options)?,
     };
     choose_listener(data, options)
 }
@@ -108,7 +110,7 @@ fn catalogue(options: &Options) -> Result<(Vec<TuneRecord>, Option<ItemFeatures>
     }
 }
 
-fn simulated(options: &Options, tunes: Vec<TuneRecord>) -> Result<Data> {
+fn simulated(options: &Options, tunes: Vec<TuneRecord>, bundled_tunes: bool) -> Result<Data> {
     let config = match options.quick {
         true => SimulatedLog {
             listeners: 300,
@@ -151,6 +153,7 @@ fn simulated(options: &Options, tunes: Vec<TuneRecord>) -> Result<Data> {
         about_tunes: true,
         listener: String::new(),
         simulated: true,
+        bundled_tunes,
         sessions,
         source,
     })
@@ -158,7 +161,7 @@ fn simulated(options: &Options, tunes: Vec<TuneRecord>) -> Result<Data> {
 
 fn own_log(
     path: &Path,
-    tunes: Vec<TuneRecord>,
+    (tunes, bundled_tunes): (Vec<TuneRecord>, bool),
     features: Option<ItemFeatures>,
     options: &Options,
 ) -> Result<Data> {
@@ -211,6 +214,7 @@ fn own_log(
         about_tunes,
         listener: String::new(),
         simulated: false,
+        bundled_tunes,
         source,
     })
 }

@@ -156,15 +156,34 @@ fn shown(path: &Path) -> String {
 fn credits(tour: &mut Tour, data: &listen::Data) {
     let page = &mut tour.page;
     page.section("How this page was made");
-    let quick = if tour.options.quick { " --quick" } else { "" };
+    let options = &tour.options;
+    let mut command = format!("--seed {}", options.seed);
+    for (name, file) in [
+        ("interactions", &options.interactions),
+        ("catalogue", &options.catalogue),
+    ] {
+        if let Some(file) = file {
+            command += &format!(" --{name} {}", file.display());
+        }
+    }
+    for (name, value) in [("listener", &options.listener), ("device", &options.device)] {
+        if let Some(value) = value {
+            command += &format!(" --{name} {value}");
+        }
+    }
+    if options.quick {
+        command += " --quick";
+    }
     page.text(format_args!(
-        "By `cargo run --release --example tour -- --seed {}{quick}`. The same seed gives the same \
-         page on the same machine; times, which never repeat, are printed on the terminal instead.",
-        tour.options.seed
+        "By `cargo run --release --example tour -- {command}`. The same seed gives the same \
+         page on the same machine; times, which never repeat, are printed on the terminal instead."
     ));
     if data.simulated {
+        page.note("The listeners are simulated and do not exist.");
+    }
+    if data.bundled_tunes {
         page.note(
-            "The listeners are simulated and do not exist. The tunes are real: O’Neill’s Music of \
+            "The tunes are real: O’Neill’s Music of \
              Ireland (1903) and Ryan’s Mammoth Collection (1883), in the public domain; their ABC \
              transcriptions come with the Python package music21, whose transcribers are credited \
              in the data folder of refrain-data.",

@@ -35,7 +35,8 @@
 //! times that from the core's own. Loading, not multiplying, is the bound: five loads go with four
 //! multiply-adds. One core of an EPYC 7003 shared with other work did 4.1 million events an
 //! iteration at 17 (f = 64) and 22 (f = 128) GFLOP/s, about a fifth and a quarter of its peak.
-//! Memory: 4 bytes × f × (users + items), and 8 bytes an event on top of the log.
+//! Memory: 4 bytes × f × (users + items), and 8 bytes an event on top of the log, while fitting and
+//! afterwards.
 //!
 //! **Biases** ([`Als::biases`]) add b_u + b_i to the score, learned with the factors and penalised like
 //! them. They are off: every pair counts here, so the factors carry how much is liked already, and on
@@ -306,7 +307,9 @@ impl Als {
         let found = half_sweep(&users, &mut x, &mut y, Method::Exact, &pool);
         let Half { spectrum, .. } = found.ok_or_else(|| diverged(self.iterations))?;
         let basis = Basis::new(spectrum, &x, &y);
-        let (x, y) = (x.to_dense(), y.to_dense());
+        let (x, y) = (x.into_dense(), y.into_dense());
+        // Two copies of the confidences go before one of the log comes.
+        drop((users, items));
         let memory = Memory::new(log);
         Ok(AlsModel::new(
             self.clone(),

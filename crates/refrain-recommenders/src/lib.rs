@@ -29,14 +29,14 @@
 //! | you have | take | why |
 //! |---|---|---|
 //! | a log, and the top of the list counts | [`Warp`], [`Bpr`] | trained to rank |
-//! | a log of who had what | [`Als`] | the best single model on most logs; small and fast to ask |
+//! | a log of who had what | [`Als`] | good at its defaults on logs of any size; small and fast to ask |
 //! | the same, and reasons matter | [`ItemKnn`] | “because of X”; no training for new users |
 //! | up to some ten thousand items | [`Ease`], [`Slim`] | hard to beat there; SLIM keeps few weights |
-//! | a few items that everybody has | [`Rp3Beta`] | as cheap as item-kNN, and reaches the long tail |
+//! | a few items that take most of the events | [`Rp3Beta`] | as cheap as item-kNN, and reaches the long tail |
 //! | few users, many items | [`UserKnn`] | like-minded people vote |
 //! | features and a log; new items and users | [`LightFm`] | places those who have no history yet |
 //! | features of items, new items | [`ContentBased`] | needs no one to have had an item |
-//! | two or more of these | [`Blend`] | weights fitted on validation data, seldom below its best member; also [stacked](StackModel), [by history length](SwitchModel), [in stages](CascadeModel) |
+//! | two or more of these | [`Blend`] | weights fitted on validation data, seldom below its best member; to be compared with it: [stacked](StackModel), [by history length](SwitchModel), [in stages](CascadeModel) |
 //! | nothing about someone | [`Popularity`] | with a half-life: what is popular now |
 //! | times, and what comes next | [`SessionKnn`], [`Markov`] | the order of a history; a new session counts at once |
 //! | the same, many events, time to train | `SasRec`, `Gru4Rec`, `Bert4Rec` (feature `sequential`) | networks that learn the order, on any device |
@@ -130,7 +130,7 @@
 //!
 //! # A model of your own
 //!
-//! Implement the eight required methods of [`Recommender`]: the rest, blends and evaluation come with
+//! Implement the seven required methods of [`Recommender`]: the rest, blends and evaluation come with
 //! it. [`Memory`] keeps ids and histories for you.
 //!
 //! [`Interactions`]: refrain_data::Interactions

@@ -39,7 +39,7 @@ pub enum Change {
 /// A fitted recommender.
 ///
 /// Callers use the methods in ids ([`recommend`](Self::recommend) and below). A new model
-/// implements the first eight methods, in dense numbers, and gets the rest; its tests get the
+/// implements the seven methods without a body, in dense numbers, and gets the rest; its tests get the
 /// conformance suite with one line.
 ///
 /// Dense numbers are places in [`users`](Self::users) and [`items`](Self::items). Scores are

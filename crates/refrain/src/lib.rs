@@ -9,7 +9,7 @@
 //! | [`data`] | interactions from events or files, features, splits, bundled data |
 #![cfg_attr(
     feature = "recommenders",
-    doc = "| [`recommenders`] | popularity, nearest neighbours, ALS, content, hybrids; reasons; evaluation |"
+    doc = "| [`recommenders`] | neighbours, factors, rankers, ratings, content, hybrids, sequential models; reasons; re-ranking; search; evaluation |"
 )]
 #![cfg_attr(
     feature = "embeddings",

@@ -90,7 +90,7 @@ impl AlsModel {
         }
         let half = half_sweep(&users, &mut x, &mut y, config.method(), &pool);
         let basis = Basis::new(half.ok_or_else(diverged)?.spectrum, &x, &y);
-        let (x, y) = (x.to_dense(), y.to_dense());
+        let (x, y) = (x.into_dense(), y.into_dense());
         let (f, losses) = (config.width(), Vec::new());
         let (config, memory) = (config.clone(), memory.clone());
         let mut model = Self::new(config, memory, of_users, basis, x, y, losses);

@@ -63,9 +63,15 @@ impl Factors {
         new
     }
 
-    pub(super) fn to_dense(&self) -> Vec<f32> {
-        let rows = self.data.chunks_exact(self.stride());
-        rows.flat_map(|row| &row[..self.factors]).copied().collect()
+    /// The rows without their padding, in the same memory.
+    pub(super) fn into_dense(mut self) -> Vec<f32> {
+        let (stride, factors) = (self.stride(), self.factors);
+        let rows = self.data.len() / stride.max(1);
+        for row in 0..rows {
+            let from = row * stride;
+            self.data.copy_within(from..from + factors, row * factors);
+        }
+        self.data.into_vec(rows * factors)
     }
 
     pub(super) fn stride(&self) -> usize {

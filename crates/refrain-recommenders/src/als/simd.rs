@@ -40,6 +40,16 @@ impl Aligned {
     }
 }
 
+impl Aligned {
+    /// The first `len` floats, in the same memory.
+    pub(crate) fn into_vec(mut self, len: usize) -> Vec<f32> {
+        self.data.copy_within(self.start..self.start + len, 0);
+        self.data.truncate(len);
+        self.data.shrink_to_fit();
+        self.data
+    }
+}
+
 impl std::ops::Deref for Aligned {
     type Target = [f32];
     #[inline(always)]

@@ -168,7 +168,7 @@ proptest! {
         let dense = noise(rows * factors, seed);
         let mut rotated = Factors::from_dense(&dense, factors);
         let rotation = rotated.diagonalise().unwrap();
-        let after = rotated.to_dense();
+        let after = rotated.into_dense();
         // Products of rows stay; the Gram matrix is diagonal, and falls.
         let inner = |m: &[f32], a: usize, b: usize| -> f64 {
             let row = |r: usize| m[r * factors..][..factors].iter().map(|&v| f64::from(v));
