@@ -109,7 +109,7 @@ pub struct Als {
     /// ν: λ of a row is multiplied by (its total confidence / the mean of that)^ν. 0 treats all rows
     /// alike, 1 penalises as if each confidence were a rating.
     pub frequency_exponent: f32,
-    /// Whether users and items have a bias each, besides their factors.
+    /// Whether users and items have a bias each, besides their factors; not with [`Solver::Block`].
     #[serde(default)]
     pub biases: bool,
     /// How each row is solved.
@@ -225,7 +225,8 @@ impl Als {
     /// id: a few iterations then bring a model up to date with a grown log.
     ///
     /// # Errors
-    /// As [`fit_with`](Self::fit_with), and [`Error::Config`] when the numbers of factors differ.
+    /// As [`fit_with`](Self::fit_with), and [`Error::Config`] when the numbers of factors differ or one
+    /// of both has biases.
     pub fn fit_from(
         &self,
         log: &Interactions,

@@ -116,6 +116,16 @@ pub enum Error {
         /// The kind it names.
         kind: String,
     },
+    /// A model file that holds another type of model than was asked for.
+    #[error("{origin}: a model of kind {kind:?} is no {expected}")]
+    OtherModel {
+        /// The file.
+        origin: String,
+        /// The kind it names.
+        kind: String,
+        /// The type that was asked for.
+        expected: &'static str,
+    },
     /// From the shared parts: model files, ids, cancellation.
     #[error(transparent)]
     Core(#[from] refrain_core::Error),

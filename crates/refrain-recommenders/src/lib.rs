@@ -122,7 +122,7 @@
 //! let path = folder.join("knn.refrain");
 //! let model = ItemKnn::default().fit(&log)?;
 //! model.save(&path)?;
-//! let again: Box<dyn Recommender> = load(&path)?;
+//! let again: Box<dyn Recommender> = load(&path)?; // any model; load_as::<ItemKnnModel>(&path)? one type
 //! assert_eq!(again.recommend("a", 3)?, model.recommend("a", 3)?);
 //! # std::fs::remove_dir_all(&folder).ok();
 //! # Ok::<(), Error>(())
@@ -131,7 +131,14 @@
 //! # A model of your own
 //!
 //! Implement the seven required methods of [`Recommender`]: the rest, blends and evaluation come with
-//! it. [`Memory`] keeps ids and histories for you.
+//! it. [`Memory`] keeps ids and histories for you. [`load`] knows the models of this crate alone: keep a file
+//! of your own for yours, and for a blend that holds one.
+//!
+//! # Threads
+//!
+//! Work is shared out among rayon's current pool: as many threads as cores, `RAYON_NUM_THREADS`, or those
+//! of a pool of yours, `pool.install(|| model.fit(&log))`. Results do not depend on their number unless a
+//! model's page says so.
 //!
 //! [`Interactions`]: refrain_data::Interactions
 
@@ -173,7 +180,7 @@ pub use hybrid::{
     Blend, BlendModel, CascadeModel, FitMember, Mix, StackModel, StackWeights, SwitchModel, Tuning,
 };
 pub use leaderboard::{Leaderboard, Row, compare};
-pub use load::{from_file, load};
+pub use load::{from_file, load, load_as};
 pub use memory::Memory;
 pub use metrics::Metric;
 pub use neighbours::{

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::cell::Cell;
 use std::path::Path;
 
@@ -41,6 +42,24 @@ const KINDS: &[(&str, Reader)] = &[
 /// [`Error::UnknownKind`] when it holds something else.
 pub fn load(path: impl AsRef<Path>) -> Result<Box<dyn Recommender>> {
     from_file(&ModelFile::open(path)?)
+}
+
+/// Reads a recommender of one type, for what only that type can do: go on from it, add items to it, look
+/// into it.
+///
+/// # Errors
+/// As [`load`], and [`Error::OtherModel`] when the file holds another type.
+pub fn load_as<M: Recommender>(path: impl AsRef<Path>) -> Result<M> {
+    let file = ModelFile::open(path)?;
+    let model: Box<dyn Any> = from_file(&file)?;
+    match model.downcast::<M>() {
+        Ok(model) => Ok(*model),
+        Err(_) => Err(Error::OtherModel {
+            origin: file.origin().to_string(),
+            kind: file.kind().to_string(),
+            expected: std::any::type_name::<M>(),
+        }),
+    }
 }
 
 /// Reads any recommender from an opened file.

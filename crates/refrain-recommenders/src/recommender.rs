@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -44,7 +45,7 @@ pub enum Change {
 ///
 /// Dense numbers are places in [`users`](Self::users) and [`items`](Self::items). Scores are
 /// finite, higher is better, and equal scores go to the lower item number.
-pub trait Recommender: Send + Sync {
+pub trait Recommender: Any + Send + Sync {
     /// What the model is called, for tables and explanations.
     fn name(&self) -> String;
 

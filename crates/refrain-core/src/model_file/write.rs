@@ -142,6 +142,7 @@ impl<'a> ModelWriter<'a> {
         let path = path.as_ref();
         // The temporary file behind the replacement is private to its user; the model should have
         // the permissions any new file gets.
+        let new = !path.exists();
         let permissions = std::fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -149,12 +150,17 @@ impl<'a> ModelWriter<'a> {
             .and_then(|file| file.metadata())
             .map_err(|e| Error::io(path, e))?
             .permissions();
-        safetensors::serialize_to_file(self.tensors.iter(), self.metadata()?, path).map_err(
-            |e| match e {
+        let written = self.metadata().and_then(|metadata| {
+            safetensors::serialize_to_file(self.tensors.iter(), metadata, path).map_err(|e| match e
+            {
                 safetensors::SafeTensorError::IoError(e) => Error::io(path, e),
                 e => bad(&path.display().to_string(), e),
-            },
-        )?;
+            })
+        });
+        if written.is_err() && new {
+            std::fs::remove_file(path).ok();
+        }
+        written?;
         std::fs::set_permissions(path, permissions).map_err(|e| Error::io(path, e))
     }
 }

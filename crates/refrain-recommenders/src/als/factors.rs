@@ -15,6 +15,8 @@ use super::simd::{self, Aligned, padded};
 /// Rows whose Gram matrices are summed in one task: fixed, so that the sum does not depend on the
 /// number of threads.
 const GRAM_ROWS: usize = 2048;
+/// How many of these matrices are held at once.
+const GRAM_TASKS: usize = 16;
 /// Rows rotated in one task.
 const ROTATED_ROWS: usize = 64;
 
@@ -42,6 +44,8 @@ impl Factors {
         let Some(pin) = pin else { return self };
         let mut pin = pin.to_vec();
         pin.resize(stride, 0.0);
+        let size = kernels::norm(&pin); // 1, but for the rounding of many rotations
+        pin.iter_mut().for_each(|x| *x /= size);
         for row in self.data.chunks_exact_mut(stride) {
             let short = 1.0 - kernels::dot(&pin, row);
             kernels::axpy(short, &pin, row);
@@ -81,24 +85,25 @@ impl Factors {
     /// `FᵀF` in f64, summed over fixed chunks in a fixed order.
     fn gram(&self) -> DMatrix<f64> {
         let (f, stride) = (self.factors, self.stride());
-        let partials: Vec<Vec<f32>> = self
-            .data
-            .par_chunks(GRAM_ROWS * stride)
-            .map(|rows| {
-                let mut gram = Aligned::zeros(stride * stride);
-                Arch::new().dispatch(Gram {
-                    rows,
-                    stride,
-                    gram: &mut gram,
-                });
-                gram.to_vec()
-            })
-            .collect();
         let mut sum = DMatrix::<f64>::zeros(f, f);
-        for partial in &partials {
-            for i in 0..f {
-                for j in 0..=i {
-                    sum[(i, j)] += f64::from(partial[i * stride + j]);
+        for rows in self.data.chunks(GRAM_TASKS * GRAM_ROWS * stride) {
+            let partials: Vec<Aligned> = rows
+                .par_chunks(GRAM_ROWS * stride)
+                .map(|rows| {
+                    let mut gram = Aligned::zeros(stride * stride);
+                    Arch::new().dispatch(Gram {
+                        rows,
+                        stride,
+                        gram: &mut gram,
+                    });
+                    gram
+                })
+                .collect();
+            for partial in &partials {
+                for i in 0..f {
+                    for j in 0..=i {
+                        sum[(i, j)] += f64::from(partial[i * stride + j]);
+                    }
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The fitted model: scores, fold-in, similar items and reasons.
 
 use nalgebra::{DMatrix, DVector};
-use refrain_core::kernels::{self, Scored, TopK, top_k_products};
+use refrain_core::kernels::{self, Scored, top_k_products};
 use refrain_core::{ModelFile, ModelWriter};
 use refrain_data::Interactions;
 
@@ -121,7 +121,7 @@ impl AlsModel {
     }
 
     /// The loss after each iteration: all pairs and both regularisations. Empty for a loaded
-    /// or changed model.
+    /// or updated model.
     pub fn losses(&self) -> &[f64] {
         &self.losses
     }
@@ -135,30 +135,6 @@ impl AlsModel {
     /// An item's factors, as [`user_factors`](Self::user_factors) has them.
     pub fn item_factors(&self, item: &str) -> Option<&[f32]> {
         self.item(self.memory.items().get(item)?)
-    }
-
-    /// The `k` users whose factors point most nearly the same way, and their cosine; those of whom
-    /// nothing is known are left out.
-    ///
-    /// # Errors
-    /// [`Error::UnknownUser`].
-    pub fn similar_users(&self, user: &str, k: usize) -> Result<Vec<(String, f32)>> {
-        let own = self.memory.user(user)?;
-        let own_factors = self.user(own).unwrap_or_default();
-        let size = |row: &[f32]| self.taste(row, row).max(0.0).sqrt();
-        let own_size = size(own_factors);
-        let mut best = TopK::new(k.min(self.memory.n_users()));
-        let rows = self.users.chunks_exact(self.config.width());
-        for (other, row) in (0u32..).zip(rows) {
-            let size = own_size * size(row);
-            if other != own && size > 0.0 {
-                best.push(other, self.taste(own_factors, row) / size);
-            }
-        }
-        let found = best.into_sorted().into_iter();
-        Ok(found
-            .map(|s| (self.memory.user_name(s.index), s.score))
-            .collect())
     }
 
     fn user(&self, user: u32) -> Option<&[f32]> {
@@ -271,6 +247,11 @@ impl AlsModel {
             let mut items = both.split_off(f);
             both.resize(padded(f), 0.0);
             items.resize(padded(f), 0.0);
+            let unit = |pin: &[f32]| (kernels::norm(pin) - 1.0).abs() < 1e-2;
+            if !unit(&both) || !unit(&items) || kernels::dot(&both, &items).abs() > 1e-2 {
+                let reason = "pins are not two directions of length 1".to_string();
+                return Err(damaged(file, reason));
+            }
             pins = Some([both, items]);
         }
         let exponent = config.frequency_exponent;
@@ -352,6 +333,24 @@ impl Recommender for AlsModel {
                 self.taste(own, row) / size
             } else {
                 0.0
+            };
+        }
+        Ok(())
+    }
+
+    /// The cosine of the users' factors.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_user(user)?;
+        self.memory.check_user_scores(out)?;
+        let size = |row: &[f32]| self.taste(row, row).max(0.0).sqrt();
+        let own = self.user(user).unwrap_or_default();
+        let own_size = size(own);
+        let rows = self.users.chunks_exact(self.config.width());
+        for (score, row) in out.iter_mut().zip(rows) {
+            let size = own_size * size(row);
+            *score = match size > 0.0 {
+                true => self.taste(own, row) / size,
+                false => 0.0,
             };
         }
         Ok(())

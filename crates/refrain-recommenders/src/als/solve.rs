@@ -247,7 +247,7 @@ impl Workspace {
         x: &mut [f32],
     ) -> f64 {
         let (n, stride) = (events.indices.len(), x.len());
-        let width = simd::padded(size).min(stride);
+        let width = simd::padded(size.min(stride));
         self.vectors.grow(5 * stride);
         let mut parts = self.vectors.chunks_exact_mut(stride);
         let mut next = || parts.next().unwrap_or_default();

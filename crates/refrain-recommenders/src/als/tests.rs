@@ -333,13 +333,13 @@ fn similar_users_share_a_taste() {
     let model = exact(6).fit(&mixed_log()).unwrap();
     let near = model.similar_users("u3", 5).unwrap();
     assert_eq!(near.len(), 5);
-    assert!(near.iter().all(|(id, _)| id != "u3" && id != "u11"));
-    let alike = near.iter().filter(|(id, _)| {
-        let number: usize = id[1..].parse().unwrap();
+    assert!(near.iter().all(|s| s.user != "u3" && s.user != "u11"));
+    let alike = near.iter().filter(|s| {
+        let number: usize = s.user[1..].parse().unwrap();
         number.is_multiple_of(3) || number == 7
     });
     assert!(alike.count() >= 4, "{near:?}");
-    assert!(near.windows(2).all(|pair| pair[0].1 >= pair[1].1));
+    assert!(near.windows(2).all(|pair| pair[0].score >= pair[1].score));
     assert!(model.similar_users("u11", 5).unwrap().is_empty());
     assert!(model.similar_users("nobody", 5).is_err());
 }
@@ -417,6 +417,43 @@ fn a_dislike_lowers_the_score_and_zero_changes_nothing() {
         why[1].weight, 0.0,
         "a dislike pulls at the others, it adds nothing itself"
     );
+}
+
+#[test]
+fn starts_from_a_saved_model() {
+    let log = crate::conformance::blocks_log();
+    let folder = tempfile::tempdir().unwrap();
+    for biases in [false, true] {
+        let config = Als {
+            factors: 8,
+            biases,
+            ..Als::default()
+        };
+        let path = folder.path().join("als.refrain");
+        let model = config.fit(&log).unwrap();
+        model.save(&path).unwrap();
+        let loaded: AlsModel = crate::load_as(&path).unwrap();
+        let again = |model| config.fit_from(&log, model, &Monitor::silent()).unwrap();
+        assert_eq!(again(&loaded), again(&model));
+        let error = crate::load_as::<crate::PopularityModel>(&path).unwrap_err();
+        assert!(matches!(error, Error::OtherModel { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_block_may_be_larger_than_everything() {
+    let log = crate::conformance::blocks_log();
+    let huge = Als {
+        factors: 8,
+        solver: Solver::Block { size: usize::MAX },
+        ..Als::default()
+    };
+    let all = Als {
+        solver: Solver::Block { size: 8 },
+        ..huge.clone()
+    };
+    let (huge, all) = (huge.fit(&log).unwrap(), all.fit(&log).unwrap());
+    assert_eq!(scores(&huge), scores(&all));
 }
 
 #[test]

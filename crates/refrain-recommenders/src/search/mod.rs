@@ -112,7 +112,7 @@ pub struct Search {
     pub metric: Metric,
     /// The share of the events that is set aside.
     pub validation: f64,
-    /// How many trials at most.
+    /// How many trials at most, up to a million.
     pub trials: usize,
     /// After so many seconds no trial begins any more.
     pub seconds: Option<f64>,
@@ -141,6 +141,9 @@ impl Default for Search {
         }
     }
 }
+
+/// The most trials, and the most steps of a grid.
+const MOST_TRIALS: usize = 1_000_000;
 
 /// What a search judges on: a log to fit on and one to find.
 struct Task<'a, F> {
@@ -195,7 +198,12 @@ impl Search {
                 reason: format!("every trial failed: {}", first.unwrap_or("none was run")),
             });
         };
-        Ok((fit(&best.trial, log)?, report))
+        // Whatever round it was found in, the work is done in full now.
+        let full = Trial {
+            share: 1.0,
+            ..best.trial.clone()
+        };
+        Ok((fit(&full, log)?, report))
     }
 
     /// Fits on `train` and judges on `valid`: for a split of your own, by time for instance.
@@ -292,7 +300,7 @@ impl Search {
                 (trials, rounds)
             }
             Strategy::Random | Strategy::Halving { .. } => {
-                let first = self.first.iter().cloned();
+                let first = self.first.iter().map(|values| self.space.ordered(values));
                 let more = (0..).map(|n| self.space.draw(self.seed, n));
                 let drawn = (0..self.trials)
                     .zip(first.chain(more))
@@ -333,8 +341,8 @@ impl Search {
             })
         };
         for (field, value) in [("trials", self.trials), ("parallel", self.parallel)] {
-            if value == 0 {
-                return bad(field, "0".into(), "must be at least 1");
+            if !(1..=MOST_TRIALS).contains(&value) {
+                return bad(field, value.to_string(), "must be from 1 to 1,000,000");
             }
         }
         if let Metric::Gini(_) | Metric::PopularityLift(_) = self.metric {
@@ -349,7 +357,9 @@ impl Search {
             );
         }
         match self.strategy {
-            Strategy::Grid { steps: 0 } => bad("steps", "0".into(), "must be at least 1"),
+            Strategy::Grid { steps } if !(1..=MOST_TRIALS).contains(&steps) => {
+                bad("steps", steps.to_string(), "must be from 1 to 1,000,000")
+            }
             Strategy::Halving { factor, .. } if factor < 2 => {
                 bad("factor", factor.to_string(), "must be at least 2")
             }
@@ -402,9 +412,10 @@ where
                 }
             }
         };
-        std::thread::scope(|scope| {
+        // In the caller's pool, as everything else.
+        rayon::scope(|scope| {
             for _ in 1..self.search.parallel.min(trials.len()) {
-                scope.spawn(work);
+                scope.spawn(|_| work());
             }
             work();
         });

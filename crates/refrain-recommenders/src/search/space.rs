@@ -154,6 +154,15 @@ impl Space {
         Ok(())
     }
 
+    /// The values in the order of the settings.
+    pub(super) fn ordered(&self, values: &[(String, Value)]) -> Vec<(String, Value)> {
+        let of = |name: &String| values.iter().find(|(other, _)| other == name).cloned();
+        self.ranges
+            .iter()
+            .filter_map(|(name, _)| of(name))
+            .collect()
+    }
+
     /// Whether these are values of all settings, each of its kind; they may lie outside the range.
     pub(super) fn check_values(&self, values: &[(String, Value)]) -> Result<()> {
         let bad = |value, expected| {
@@ -181,11 +190,13 @@ impl Space {
                 );
             }
         }
-        match values
-            .iter()
-            .find(|(name, _)| self.ranges.iter().all(|(other, _)| other != name))
-        {
+        let known = |name: &String| self.ranges.iter().any(|(other, _)| other == name);
+        match values.iter().find(|(name, _)| !known(name)) {
             Some((name, _)) => bad(name.clone(), "must name settings of the space"),
+            None if values.len() > self.ranges.len() => bad(
+                format!("{} values", values.len()),
+                "must name each setting once",
+            ),
             None => Ok(()),
         }
     }

@@ -122,6 +122,26 @@ fn known_settings_are_tried_first() {
 }
 
 #[test]
+fn the_best_is_fitted_in_full_though_time_ran_out() {
+    let shares = Mutex::new(Vec::new());
+    let search = Search {
+        strategy: Strategy::Halving {
+            factor: 2,
+            start: 0.25,
+            resource: Resource::Work,
+        },
+        seconds: Some(0.0),
+        ..search()
+    };
+    let found = search.fit(&blocks_log(), |trial, log| {
+        shares.lock().unwrap().push(trial.share);
+        fit(trial, log)
+    });
+    assert!(found.unwrap().1.stopped);
+    assert_eq!(*shares.lock().unwrap(), [0.25, 1.0]);
+}
+
+#[test]
 fn a_grid_larger_than_the_budget_is_sampled_without_repeats() {
     let search = Search {
         strategy: Strategy::Grid { steps: 30 },

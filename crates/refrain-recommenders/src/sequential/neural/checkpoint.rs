@@ -49,6 +49,7 @@ pub(super) fn fingerprint<'a>(
     }
     if let Some(features) = features {
         for item in 0..items as u32 {
+            add(features.pairs(item).count() as u32);
             for (feature, value) in features.pairs(item) {
                 add(feature);
                 add(value.to_bits());
@@ -56,6 +57,19 @@ pub(super) fn fingerprint<'a>(
         }
     }
     hash
+}
+
+/// Whether there is a checkpoint. Its folder has to be there at once, not after the first epoch; an empty
+/// file is what is left of a writer that was stopped at its start.
+pub(super) fn is_there(path: &Path) -> Result<bool> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
+        let found = std::fs::metadata(folder);
+        found.map_err(|error| refrain_core::Error::io(folder, error))?;
+    }
+    Ok(std::fs::metadata(path).is_ok_and(|file| file.len() > 0))
 }
 
 fn text(path: &Path, settings: &Settings) -> Result<String> {

@@ -1,6 +1,8 @@
 //! The loop: pieces of the histories in a new order each epoch, a step each batch, the held-out last
 //! items after each epoch, the best weights kept.
 
+use std::borrow::Cow;
+
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
@@ -14,7 +16,7 @@ use super::engine::{Batch, Engine};
 use super::model::{Network, NextItemModel, Settings};
 use super::objective::{Draws, NONE};
 use super::table::{Adam, Table, normal};
-use super::training::Training;
+use super::training::{NextItemLoss, Training};
 use crate::neighbours::sparse::Csr;
 use crate::{Error, Memory, Result, Sequences};
 
@@ -84,16 +86,25 @@ pub(super) fn fit(
         });
     }
     let items = memory.n_items();
+    // Without times none is the last: one by chance is held out.
+    let mut source: Vec<Cow<'_, [u32]>> = sequences.iter().map(Cow::Borrowed).collect();
+    if !log.has_times() {
+        for (user, items) in (0u64..).zip(&mut source) {
+            let draw = &mut rng::stream(training.seed ^ ORDER, !user);
+            items.to_mut().shuffle(draw);
+        }
+    }
     // Every third event at the earliest can be held out: two have to be left.
     let held = |sequence: &[u32]| training.validate && sequence.len() > 2;
-    let histories: Vec<&[u32]> = sequences
+    let source: Vec<&[u32]> = source.iter().map(AsRef::as_ref).collect();
+    let histories: Vec<&[u32]> = source
         .iter()
         .map(|items| match (held(items), items.split_last()) {
             (true, Some((_, before))) => before,
             _ => items,
         })
         .collect();
-    let cases: Vec<&[u32]> = sequences.iter().filter(|items| held(items)).collect();
+    let cases: Vec<&[u32]> = source.iter().copied().filter(|items| held(items)).collect();
     let every = cases.len().div_ceil(MOST_VALIDATED).max(1);
     let cases: Vec<&[u32]> = cases.into_iter().step_by(every).collect();
 
@@ -102,7 +113,12 @@ pub(super) fn fit(
         users[item as usize] += 1;
     }
     let loss = training.loss.resolved(items);
-    let draws = Draws::new(&users, training.negative_power);
+    let power = match loss {
+        // What stands in a batch is drawn by how often it occurs.
+        NextItemLoss::InBatchSoftmax => 1.0,
+        _ => training.negative_power,
+    };
+    let draws = Draws::new(&users, power);
     let rows = items + usize::from(plan.reading.asks_at_end());
     let mut vectors = normal(rows * plan.width, DEVIATION, training.seed, u64::MAX);
     let mut table = match plan.reading {
@@ -140,11 +156,18 @@ pub(super) fn fit(
             asks_at_end: plan.reading.asks_at_end(),
         })
     };
+    let diverged = |iteration| Error::Diverged {
+        model: plan.name,
+        iteration,
+        reason: "a weight is not finite; lower training.learning_rate".to_string(),
+    };
     let stage = monitor.start(plan.name, Some(training.epochs as u64));
     let mut best: Option<(f64, Network)> = None;
     let mut run = Run::default();
     let path = training.checkpoint.as_deref();
-    if let Some(path) = path.filter(|path| path.exists()) {
+    if let Some(path) = path
+        && checkpoint::is_there(path)?
+    {
         let like = network(&engine)?;
         (run, best) = checkpoint::read(path, &settings, data, &mut engine, like)?;
         stage.advance(run.epoch as u64, format_args!("from the checkpoint"))?;
@@ -157,7 +180,10 @@ pub(super) fn fit(
         let mask = items as u32;
         for batch in batches(&plan, &histories, mask, epoch as u64, &mut run.number) {
             run.step += 1;
-            let candidates = draws.candidates(loss, seed, run.step);
+            let candidates = match loss {
+                NextItemLoss::InBatchSoftmax => draws.in_batch(&batch.targets),
+                _ => draws.candidates(loss, seed, run.step),
+            };
             let adam = Adam {
                 rate: training.learning_rate,
                 step: run.step,
@@ -177,6 +203,9 @@ pub(super) fn fit(
         let mut message = format!("loss {:.4}", sum / f64::from(steps.max(1)));
         if !cases.is_empty() {
             let network = network(&engine)?;
+            if !network.is_finite() {
+                return Err(diverged(epoch));
+            }
             let found = validate(&network, &cases);
             message += &format!(" · validation NDCG@10 {found:.4}");
             run.stale += 1;
@@ -196,11 +225,7 @@ pub(super) fn fit(
         None => network(&engine)?,
     };
     if !network.is_finite() {
-        return Err(Error::Diverged {
-            model: plan.name,
-            iteration: training.epochs,
-            reason: "a weight is not finite; lower training.learning_rate".to_string(),
-        });
+        return Err(diverged(run.epoch));
     }
     Ok(NextItemModel::new(
         settings, memory, sequences, network, encoder,

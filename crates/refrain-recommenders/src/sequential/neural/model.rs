@@ -68,7 +68,9 @@ impl Network {
 
     /// The part of a history that is looked at.
     fn window<'h>(&self, history: &'h [u32]) -> &'h [u32] {
-        let most = self.context - usize::from(self.asks_at_end);
+        // The row at the end takes a place, but for a mean, which has none.
+        let place = self.asks_at_end && !matches!(self.body, Body::Mean(_));
+        let most = self.context - usize::from(place);
         history
             .get(history.len().saturating_sub(most)..)
             .unwrap_or_default()
@@ -100,6 +102,15 @@ impl Network {
         out
     }
 
+    /// The mean of the items' vectors.
+    fn mean(&self) -> Vec<f32> {
+        let mut mean = vec![0.0; self.width];
+        for row in self.vectors.chunks_exact(self.width).take(self.items) {
+            kernels::axpy(1.0 / self.items.max(1) as f32, row, &mut mean);
+        }
+        mean
+    }
+
     /// Adds vectors of new items.
     fn append(&mut self, rows: &[f32]) {
         let end = self.items * self.width;
@@ -120,7 +131,7 @@ impl Network {
 /// A score is the inner product of the item's vector with the one the history leads to. With a softmax
 /// loss scores are logarithms of chances up to a constant of the history: they compare within a
 /// history, not across users. Someone without a history gets the logarithm of each item's share of the
-/// users. Only the last `context` items of a history count.
+/// events, one added to each item's. Only the last `context` items of a history count.
 ///
 /// Explanations leave one item out: its contribution is the score less the score without it, and what
 /// is left stands as a constant, so that the parts add up. Contributions of items that stand in for
@@ -168,7 +179,8 @@ impl NextItemModel {
     }
 
     /// Adds the items that are not there yet, from their features; they are recommended from now on.
-    /// Nothing else changes. Returns how many were new.
+    /// Nothing else changes; an item that came by an `update` is there already, so features come first.
+    /// Returns how many were new.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the model was not fitted on features of items,
@@ -190,7 +202,11 @@ impl NextItemModel {
                 Some(row) => encoded.row(row),
                 None => (&[][..], &[][..]),
             };
-            let mut sum = vec![0.0; width];
+            // Of whom nothing is known, the mean is said.
+            let mut sum = match columns.is_empty() {
+                true => network.mean(),
+                false => vec![0.0; width],
+            };
             for (&feature, &value) in columns.iter().zip(values) {
                 let at = feature as usize * width;
                 if let Some(row) = network.features.get(at..at + width) {
@@ -382,19 +398,13 @@ impl Recommender for NextItemModel {
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let memory = self.memory.extended(events)?;
         let sequences = match self.settings {
-            Settings::TwoTower(_) => Sequences::with_or_without_times(&memory.to_log()?)?,
+            Settings::TwoTower(_) if !events.has_times() => {
+                Sequences::with_or_without_times(&memory.to_log()?)?
+            }
             _ => self.sequences.extended(&memory, events)?,
         };
         let mut network = self.network.clone();
-        let mut mean = vec![0.0; network.width];
-        for row in network
-            .vectors
-            .chunks_exact(network.width)
-            .take(network.items)
-        {
-            kernels::axpy(1.0 / network.items.max(1) as f32, row, &mut mean);
-        }
-        network.append(&mean.repeat(memory.n_items() - network.items));
+        network.append(&network.mean().repeat(memory.n_items() - network.items));
         *self = self.changed(memory, sequences, network);
         Ok(Change::Approximate)
     }

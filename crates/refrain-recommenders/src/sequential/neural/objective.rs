@@ -68,6 +68,20 @@ impl Draws {
             })
             .collect();
         drawn.sort_unstable();
+        self.count(&drawn)
+    }
+
+    /// The targets of a batch.
+    pub(super) fn in_batch(&self, targets: &[u32]) -> Candidates {
+        let targets = targets.iter().copied().filter(|&target| target != NONE);
+        let mut drawn: Vec<u32> = targets.collect();
+        drawn.sort_unstable();
+        self.count(&drawn)
+    }
+
+    fn count(&self, drawn: &[u32]) -> Candidates {
+        let (n, draws) = (self.sums.len(), drawn.len());
+        let total = self.sums.last().copied().unwrap_or_default();
         let mut candidates = Candidates {
             items: Vec::new(),
             bias: Vec::new(),

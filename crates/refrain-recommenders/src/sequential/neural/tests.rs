@@ -166,6 +166,7 @@ fn kernels_and_tensor_programs_agree() {
             negatives: 9,
             calibration: 0.75,
         },
+        NextItemLoss::InBatchSoftmax,
     ];
     let draws = Draws::new(&[1; 12], 0.0);
     for plan in plans() {
@@ -190,7 +191,10 @@ fn kernels_and_tensor_programs_agree() {
                         let number = step * 10 + u64::from(s);
                         batch.sequences.push(Rows::rows(length as usize, number));
                     }
-                    let candidates = draws.candidates(loss, 1, step);
+                    let candidates = match loss {
+                        NextItemLoss::InBatchSoftmax => draws.in_batch(&batch.targets),
+                        _ => draws.candidates(loss, 1, step),
+                    };
                     let dropout = Some(Dropout { rate: 0.2, seed: 2 });
                     let adam = Adam { rate: 1e-3, step };
                     out.push(engine.step(&batch, &candidates, dropout, adam).unwrap() as f32);
@@ -395,6 +399,12 @@ fn a_resumed_run_is_the_unbroken_one() {
         Settings::TwoTower(s) => s.fit_with(&log, None, &cpu(), monitor),
         Settings::Bert4Rec(s) => s.fit_with(&log, &cpu(), monitor),
     };
+    let nowhere = Training {
+        checkpoint: Some(folder.path().join("no/such.refrain")),
+        ..training.clone()
+    };
+    let error = fit(settings(nowhere)[0].clone(), &Monitor::silent()).unwrap_err();
+    assert!(error.to_string().contains("no"), "{error}");
     for (kind, unbroken) in settings(training.clone()).into_iter().enumerate() {
         let path = folder.path().join(format!("{kind}.refrain"));
         let saving = Training {
@@ -402,6 +412,7 @@ fn a_resumed_run_is_the_unbroken_one() {
             ..training.clone()
         };
         let saved = settings(saving.clone())[kind].clone();
+        std::fs::write(&path, "").unwrap(); // as a writer leaves it that was stopped at once
         let token = CancelToken::new();
         let stop = token.clone();
         let monitor = Monitor::new(move |event: &Event<'_>| {
@@ -489,6 +500,58 @@ fn recurrent_units_by_hand() {
 
 crate::conformance!(two_tower, personal, |log| small_tower().fit(log, &cpu()));
 
+crate::conformance!(two_tower_in_batch, personal, |log| {
+    let loss = NextItemLoss::InBatchSoftmax;
+    let tower = small_tower();
+    let training = Training {
+        loss,
+        ..tower.training.clone()
+    };
+    TwoTower { training, ..tower }.fit(log, &cpu())
+});
+
+/// Without times the item that validation holds out is one by chance, not always the last number's.
+#[test]
+fn two_towers_learn_every_item_without_times() {
+    use crate::Recommender;
+    let timed = blocks_log();
+    let mut builder = Interactions::builder().ids(timed.shared_users(), timed.shared_items());
+    for event in timed.iter() {
+        let id = timed.items().name(event.item).unwrap();
+        let user = timed.users().name(event.user).unwrap();
+        builder.push(user, id, event.weight, None).unwrap();
+    }
+    let log = builder.build().unwrap();
+    let tower = small_tower();
+    let training = Training {
+        validate: true,
+        ..tower.training.clone()
+    };
+    let model = TwoTower { training, ..tower }.fit(&log, &cpu()).unwrap();
+    let near = model.similar_items("i29", 5).unwrap();
+    let alike = near
+        .iter()
+        .filter(|r| r.item[1..].parse::<usize>().unwrap() % 3 == 2);
+    assert!(alike.count() >= 4, "{near:?}");
+}
+
+#[test]
+fn a_context_of_one_reads_one_item() {
+    use crate::Recommender;
+    let config = TwoTower {
+        context: 1,
+        training: quick(5),
+        ..small_tower()
+    };
+    let model = config.fit(&blocks_log(), &cpu()).unwrap();
+    let scores = |item: u32| {
+        let mut scores = vec![0.0; 30];
+        model.score_history(&[(item, 1.0)], &mut scores).unwrap();
+        scores
+    };
+    assert_ne!(scores(0), scores(1));
+}
+
 fn small_tower() -> TwoTower {
     TwoTower {
         width: 16,
@@ -552,6 +615,13 @@ fn new_items_are_recommended_by_their_features() {
         let number: usize = best[0].item[1..].parse().unwrap();
         assert_eq!(number % 3, u % 3, "u{u}");
     }
+    let strangers = ItemFeatures::builder()
+        .category("kind", [("x", "y")])
+        .unwrap()
+        .build()
+        .unwrap();
+    let error = tower.fit_features(&log, &strangers, &cpu()).unwrap_err();
+    assert!(error.to_string().contains("no item of the log"), "{error}");
     let mut plain = small_tower().fit(&log, &cpu()).unwrap();
     assert!(matches!(
         plain.add_items(&later),

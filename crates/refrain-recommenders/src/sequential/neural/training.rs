@@ -24,8 +24,12 @@ pub enum NextItemLoss {
         /// How many are drawn a step, for all its targets.
         negatives: usize,
     },
+    /// The cross-entropy against the other targets of the batch, each corrected by the logarithm of how
+    /// often it occurs (Yi et al., *Sampling-bias-corrected neural modeling*, 2019). Nothing is drawn, so
+    /// items that nobody had are never pushed down.
+    InBatchSoftmax,
     /// Generalised binary cross-entropy (Petrov and Macdonald, *gSASRec*, 2023): `−β log σ(s⁺) − Σ
-    /// log(1 − σ(s⁻))`, with β below 1 so that sampling does not make the model overconfident. A
+    /// log(1 − σ(s⁻))` over logits shifted to the odds of chance, with β below 1 so that sampling does not make the model overconfident. A
     /// negative counts what it would if all items were drawn alike, as in the paper.
     Gbce {
         /// How many negatives are drawn a step, for all its targets.
@@ -51,7 +55,7 @@ impl NextItemLoss {
             Self::SampledSoftmax { negatives } | Self::Gbce { negatives, .. } => {
                 Some(negatives.min(items))
             }
-            Self::Auto | Self::Softmax => None,
+            Self::Auto | Self::Softmax | Self::InBatchSoftmax => None,
         }
     }
 }
@@ -77,7 +81,8 @@ pub struct Training {
     /// The seed of first values, batches, negatives and dropout.
     pub seed: u64,
     /// A file written after each epoch. If it is there already, training goes on from it as if it had
-    /// not stopped; one of other settings or data is refused.
+    /// not stopped; one of other settings or data is refused. A member of a blend or a trial of a search
+    /// is fitted on several logs: give it no checkpoint, or one a log.
     #[serde(skip)]
     pub checkpoint: Option<PathBuf>,
 }

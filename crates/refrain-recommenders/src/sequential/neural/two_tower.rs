@@ -31,9 +31,9 @@ use super::body::Body;
 use super::fit::{self, Plan, Reading};
 use super::model::{NextItemModel, Settings};
 use super::pool::Pool;
-use crate::Result;
 use crate::neighbours::sparse::Csr;
 use crate::sequential::check;
+use crate::{Error, Result};
 
 pub(super) const NAME: &str = "two towers";
 
@@ -50,8 +50,8 @@ pub struct TwoTower {
     pub dropout: f32,
     /// How often an item is seen by its features alone while training.
     pub cold: f32,
-    /// How features become numbers.
-    #[serde(skip)]
+    /// How features become numbers; the default in a loaded model's settings.
+    #[serde(skip)] // the fitted encoder is stored, which says it all
     pub encoding: FeatureEncoding,
     /// How it learns.
     pub training: Training,
@@ -112,7 +112,14 @@ impl TwoTower {
         let features = match features {
             None => None,
             Some(features) => {
-                let (rows, _) = features.join(&log.shared_items())?;
+                let (rows, joined) = features.join(&log.shared_items())?;
+                if joined.matched == 0 {
+                    let reason = "no item of the log has features; are the ids the same?";
+                    return Err(Error::Data {
+                        model: NAME,
+                        reason: reason.to_string(),
+                    });
+                }
                 let encoder = self.encoding.fit(&rows)?;
                 let encoded = encoder.encode(&rows)?;
                 let mut csr = Csr::with_width(encoded.names.len());
