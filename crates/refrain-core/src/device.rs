@@ -48,9 +48,7 @@ pub fn device(name: &str) -> Result<Device> {
             Device::wgpu(burn::tensor::DeviceKind::DefaultDevice)
         }),
         #[cfg(feature = "cuda")]
-        "cuda" => available(&lower, burn::tensor::DeviceType::Cuda, || {
-            Device::cuda(burn::tensor::DeviceKind::DefaultDevice)
-        }),
+        "cuda" => available(&lower, burn::tensor::DeviceType::Cuda, || Device::cuda(0)),
         other => match KNOWN.iter().find(|(known, _)| *known == other) {
             Some((_, feature)) => Err(Error::MissingFeature {
                 device: lower,
@@ -72,9 +70,14 @@ fn available(
     if Device::enumerate(kind).is_empty() {
         return Err(Error::DeviceUnavailable {
             device: name.to_string(),
-            reason: "no adapter was found; install a driver (on Linux without a GPU, \
-                     Mesa's software Vulkan: mesa-vulkan-drivers)"
-                .to_string(),
+            reason: match name {
+                "cuda" => "no NVIDIA GPU was found; install its driver and the CUDA libraries",
+                _ => {
+                    "no adapter was found; install a driver (on Linux without a GPU, Mesa's \
+                     software Vulkan: mesa-vulkan-drivers)"
+                }
+            }
+            .to_string(),
         });
     }
     Ok(open())

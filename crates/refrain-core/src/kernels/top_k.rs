@@ -170,8 +170,10 @@ pub fn top_k(scores: &[f32], k: usize) -> Vec<Scored> {
 
 /// Queries scored together against one block of rows.
 const QUERIES: usize = 8 * TILE;
-/// Rows in a block: with its scores it stays in the second-level cache.
-const ROWS: usize = 1024;
+/// Floats in a block of rows: with its scores it stays in a second-level cache of 512 kB.
+const BLOCK_FLOATS: usize = 1 << 16;
+/// The fewest and the most rows in a block.
+const ROWS: (usize, usize) = (64, 1024);
 
 /// For each query the best `k` rows by inner product, best first, in parallel.
 ///
@@ -188,7 +190,8 @@ pub fn top_k_products(
         return Vec::new();
     }
     let packed = PackedRows::new(rows, dim);
-    let block = ROWS.next_multiple_of(packed.width());
+    let block = (BLOCK_FLOATS / dim).clamp(ROWS.0, ROWS.1);
+    let block = block.next_multiple_of(packed.width());
     queries
         .par_chunks(QUERIES * dim)
         .enumerate()
