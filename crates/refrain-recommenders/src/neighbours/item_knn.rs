@@ -111,7 +111,8 @@ impl ItemConfig for ItemKnn {
     fn learn(&self, memory: &Memory, monitor: &Monitor) -> Result<Weights> {
         let stage = monitor.start(Self::NAME, Some(memory.n_items() as u64));
         let items = strengths(memory, self.weighting).transpose();
-        let space = Space::new(items, self.weighting, self.similarity, self.shrinkage);
+        let (weighting, similarity) = (self.weighting, self.similarity);
+        let space = Space::new(Self::NAME, items, weighting, similarity, self.shrinkage)?;
         Ok(Weights::sparse(space.nearest_all(self.neighbours, &stage)?))
     }
 }
@@ -225,6 +226,60 @@ mod tests {
         assert!((similar[0].score - 2.0 / 3.0).abs() < 1e-6, "{similar:?}");
         let why = model.explain("a", "y").unwrap();
         assert_eq!(why.reasons[0].reason, Reason::Item("x".into()));
+    }
+
+    #[test]
+    fn weights_too_large_to_square_are_refused() {
+        let log = [("a", "x", 1e20), ("a", "y", 1e20), ("b", "x", -1.0)];
+        let log = Interactions::from_events(log).unwrap();
+        for similarity in [
+            Similarity::COSINE,
+            Similarity::Pearson,
+            Similarity::AdjustedCosine,
+        ] {
+            let raw = ItemKnn {
+                weighting: Weighting::Raw,
+                similarity,
+                ..ItemKnn::default()
+            };
+            // Centred weights that are alike are 0.
+            match raw.fit(&log) {
+                Err(error) => assert_eq!(
+                    error.to_string(),
+                    "item-kNN cannot be fitted: its weights are too large"
+                ),
+                Ok(_) => assert_ne!(similarity, Similarity::COSINE),
+            }
+        }
+        let jaccard = ItemKnn {
+            weighting: Weighting::Raw,
+            similarity: Similarity::Jaccard,
+            ..ItemKnn::default()
+        };
+        let similar = jaccard.fit(&log).unwrap().similar_items("x", 1).unwrap();
+        assert_eq!(similar[0].score, 1.0);
+    }
+
+    /// Asking for more neighbours than there can be, in the model or in a list, keeps them all.
+    #[test]
+    fn all_neighbours_can_be_kept() {
+        let log = crate::conformance::blocks_log();
+        let with = |neighbours| {
+            let config = ItemKnn {
+                neighbours,
+                ..ItemKnn::default()
+            };
+            config.fit(&log).unwrap()
+        };
+        let (all, enough) = (with(usize::MAX), with(log.n_items()));
+        for u in 0..36 {
+            let user = format!("u{u}");
+            let lists = (
+                all.recommend(&user, usize::MAX),
+                enough.recommend(&user, 30),
+            );
+            assert_eq!(lists.0.unwrap(), lists.1.unwrap());
+        }
     }
 
     #[test]
