@@ -127,27 +127,33 @@ impl Memory {
     /// # Errors
     /// [`Error::Index`] for an unknown item, [`Error::Weight`] for a weight that is not finite.
     pub fn tidy(&self, history: &[(u32, f32)]) -> Result<(Vec<u32>, Vec<f32>)> {
-        let mut sorted = history.to_vec();
-        sorted.sort_by_key(|&(item, _)| item);
-        let mut items: Vec<u32> = Vec::with_capacity(sorted.len());
-        let mut weights: Vec<f32> = Vec::with_capacity(sorted.len());
-        for (item, weight) in sorted {
+        self.tidy_by(history, ADD)
+    }
+
+    /// As [`tidy`](Self::tidy), for ratings: of an item's duplicates the last one counts.
+    ///
+    /// # Errors
+    /// As [`tidy`](Self::tidy).
+    pub fn tidy_ratings(&self, history: &[(u32, f32)]) -> Result<(Vec<u32>, Vec<f32>)> {
+        self.tidy_by(history, REPLACE)
+    }
+
+    fn tidy_by(&self, history: &[(u32, f32)], again: Again) -> Result<(Vec<u32>, Vec<f32>)> {
+        let check = |&(item, weight): &(u32, f32)| {
             self.check_item(item)?;
-            match weights.last_mut() {
-                Some(last) if items.last() == Some(&item) => *last += weight,
-                _ => {
-                    items.push(item);
-                    weights.push(weight);
-                }
-            }
-            if let Some(&weight) = weights.last().filter(|w| !w.is_finite()) {
-                return Err(Error::Weight {
+            match weight.is_finite() {
+                true => Ok(()),
+                false => Err(Error::Weight {
                     item: self.item_name(item),
                     weight,
-                });
+                }),
             }
-        }
-        Ok((items, weights))
+        };
+        history.iter().try_for_each(check)?;
+        let mut sorted = history.to_vec();
+        merge(&mut sorted, again);
+        sorted.iter().try_for_each(check)?;
+        Ok(sorted.into_iter().unzip())
     }
 
     /// The history of a user or of someone else, tidy, with its items and weights apart.
@@ -162,6 +168,17 @@ impl Memory {
                 Ok((items.to_vec(), weights.to_vec()))
             }
             Who::History(history) => self.tidy(history),
+        }
+    }
+
+    /// As [`history_of`](Self::history_of), for ratings: of an item's duplicates the last one counts.
+    ///
+    /// # Errors
+    /// As [`history_of`](Self::history_of).
+    pub fn ratings_of(&self, who: Who<'_>) -> Result<(Vec<u32>, Vec<f32>)> {
+        match who {
+            Who::User(_) => self.history_of(who),
+            Who::History(history) => self.tidy_ratings(history),
         }
     }
 
@@ -211,6 +228,19 @@ impl Memory {
     /// # Errors
     /// [`Error::Core`] for too many ids, [`Error::Weight`] for a sum that is not finite.
     pub fn extended(&self, log: &Interactions) -> Result<Self> {
+        self.extended_by(log, ADD)
+    }
+
+    /// With these ratings too: as [`extended`](Self::extended), but the rating of a pair that was there
+    /// takes the place of the old one.
+    ///
+    /// # Errors
+    /// As [`extended`](Self::extended).
+    pub fn rated_again(&self, log: &Interactions) -> Result<Self> {
+        self.extended_by(log, REPLACE)
+    }
+
+    fn extended_by(&self, log: &Interactions, again: Again) -> Result<Self> {
         let (mut users, mut items) = (self.users().clone(), self.items().clone());
         let numbers = |ids: &mut IdMap, new: &IdMap| -> Result<Vec<u32>> {
             Ok(new
@@ -233,13 +263,13 @@ impl Memory {
         let mut rows = Rows::with_capacity(self.n_events() + log.len());
         for (user, more) in (0u32..).zip(&mut new) {
             let (items, weights) = self.history(user);
+            let mut row: Vec<(u32, f32)> =
+                items.iter().copied().zip(weights.iter().copied()).collect();
             if !more.is_empty() {
-                more.extend(items.iter().copied().zip(weights.iter().copied()));
-                more.sort_by_key(|&(item, _)| item);
-                rows.push(more.iter().copied());
-            } else {
-                rows.push(items.iter().copied().zip(weights.iter().copied()));
+                row.append(more);
+                merge(&mut row, again);
             }
+            rows.push(row.into_iter());
         }
         if let Some(at) = rows.weights.iter().position(|w| !w.is_finite()) {
             let item = rows.history.get(at).copied().unwrap_or_default();
@@ -381,6 +411,36 @@ impl Memory {
     }
 }
 
+/// The weight of an item that comes again, from what it was and what it is now.
+type Again = fn(f32, f32) -> f32;
+const ADD: Again = |old, new| old + new;
+const REPLACE: Again = |_, new| new;
+
+/// Makes items ascend and each come once; those that come again do so in their order.
+fn merge(events: &mut Vec<(u32, f32)>, again: Again) {
+    events.sort_by_key(|&(item, _)| item);
+    events.dedup_by(|new, old| {
+        let same = new.0 == old.0;
+        if same {
+            old.1 = again(old.1, new.1);
+        }
+        same
+    });
+}
+
+/// A tensor of a model file whose values are all finite.
+pub(crate) fn finite(file: &ModelFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(values),
+        false => Err(refrain_core::Error::ModelFile {
+            origin: file.origin().to_string(),
+            reason: format!("{name} has a value that is not finite"),
+        }
+        .into()),
+    }
+}
+
 /// Histories as they are gathered.
 struct Rows {
     ends: Vec<u64>,
@@ -397,18 +457,11 @@ impl Rows {
         }
     }
 
-    /// Adds a user's ascending events; equal items add up.
+    /// Adds a user's events, their items ascending.
     fn push(&mut self, events: impl Iterator<Item = (u32, f32)>) {
-        let start = self.history.len();
         for (item, weight) in events {
-            let again = self.history.len() > start && self.history.last() == Some(&item);
-            match self.weights.last_mut() {
-                Some(last) if again => *last += weight,
-                _ => {
-                    self.history.push(item);
-                    self.weights.push(weight);
-                }
-            }
+            self.history.push(item);
+            self.weights.push(weight);
         }
         self.ends.push(self.history.len() as u64);
     }
@@ -467,6 +520,21 @@ mod tests {
             memory.tidy(&[(0, f32::MAX), (0, f32::MAX)]),
             Err(Error::Weight { .. })
         ));
+    }
+
+    #[test]
+    fn the_last_rating_counts() {
+        let memory = memory();
+        let tidy = memory.tidy_ratings(&[(1, 1.0), (0, 2.0), (1, 0.5)]);
+        assert_eq!(tidy.unwrap(), (vec![0, 1], vec![2.0, 0.5]));
+        let gone = memory.tidy_ratings(&[(0, f32::NAN), (0, 1.0)]);
+        assert!(matches!(gone, Err(Error::Weight { .. })));
+        let again = [("b", "y", 0.5), ("b", "z", 4.0), ("c", "x", 5.0)];
+        let again = Interactions::from_events(again).unwrap();
+        let memory = memory.rated_again(&again).unwrap();
+        assert_eq!(memory.history(0), (&[0][..], &[1.0][..]));
+        assert_eq!(memory.history(1), (&[0, 1, 2][..], &[2.0, 0.5, 4.0][..]));
+        assert_eq!(memory.history(2), (&[0][..], &[5.0][..]));
     }
 
     #[test]

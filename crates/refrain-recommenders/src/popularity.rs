@@ -4,7 +4,8 @@
 //! score(j) = Σ over events on j of 2^(−age / half_life)        age counts back from the newest event
 //! ```
 //!
-//! Without a half-life every event counts 1: the number of users who had the item.
+//! Without a half-life every event counts 1: the number of users who had the item. Events with weights
+//! at or below zero, dislikes, do not count.
 //!
 //! **When.** The baseline that every other model has to beat, and the answer for people about whom
 //! nothing is known. With a half-life: what is popular *now*.
@@ -15,6 +16,7 @@ use refrain_core::{ModelFile, ModelWriter};
 use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
+use crate::memory::finite;
 use crate::neighbours::weighting::decay;
 use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
@@ -40,7 +42,9 @@ impl Popularity {
         if let Some(half_life) = self.half_life {
             let mut sums = vec![0.0f64; log.n_items()];
             for (event, worth) in log.iter().zip(decay(NAME, log, half_life)?) {
-                if let Some(sum) = sums.get_mut(event.item as usize) {
+                if event.weight > 0.0
+                    && let Some(sum) = sums.get_mut(event.item as usize)
+                {
                     *sum += f64::from(worth);
                 }
             }
@@ -63,8 +67,11 @@ impl PopularityModel {
     fn count(memory: Memory, config: Popularity) -> Self {
         let mut users = vec![0u32; memory.n_items()];
         for user in 0..memory.n_users() as u32 {
-            for &item in memory.history(user).0 {
-                if let Some(count) = users.get_mut(item as usize) {
+            let (items, weights) = memory.history(user);
+            for (&item, &weight) in items.iter().zip(weights) {
+                if weight > 0.0
+                    && let Some(count) = users.get_mut(item as usize)
+                {
                     *count += 1;
                 }
             }
@@ -99,13 +106,11 @@ impl PopularityModel {
         let users = file
             .u32("users_per_item")?
             .expect_shape("users_per_item", &[n])?;
-        let scores = file.f32("scores")?.expect_shape("scores", &[n])?;
-        let (users, scores) = (users.data.into_owned(), scores.data.into_owned());
         Ok(Box::new(Self {
             config: file.config()?,
             memory,
-            users,
-            scores,
+            users: users.data.into_owned(),
+            scores: finite(file, "scores", &[n])?,
         }))
     }
 
@@ -216,6 +221,39 @@ mod tests {
         assert!(best[1].score < 1e-4);
         let why = recent.explain("c", "new").unwrap();
         assert_eq!(why.reasons[0].reason.to_string(), "chosen by 2 users");
+    }
+
+    #[test]
+    fn dislikes_do_not_count() {
+        let mut builder = Interactions::builder();
+        for (user, item, weight) in [
+            ("a", "liked", 0.5),
+            ("a", "disliked", -1.0),
+            ("b", "disliked", -2.0),
+            ("c", "disliked", 1.0),
+            ("c", "neither", 0.0),
+        ] {
+            builder.push(user, item, weight, Some(7)).unwrap();
+        }
+        let log = builder.build().unwrap();
+        for half_life in [None, Some(5.0)] {
+            let model = Popularity { half_life }.fit(&log).unwrap();
+            let best = model.recommend_for(&[], 3).unwrap();
+            let best: Vec<(&str, f32)> = best.iter().map(|r| (r.item.as_str(), r.score)).collect();
+            assert_eq!(best, [("liked", 1.0), ("disliked", 1.0), ("neither", 0.0)]);
+            let why = model.explain("a", "disliked").unwrap();
+            assert_eq!(why.reasons[0].reason, Reason::Popularity { users: 1 });
+        }
+    }
+
+    #[test]
+    fn a_file_whose_scores_are_no_numbers_is_refused() {
+        let mut model = Popularity::default().fit(&timed()).unwrap();
+        model.scores[0] = f32::INFINITY;
+        let file = ModelFile::from_bytes(model.to_file().unwrap().to_bytes().unwrap()).unwrap();
+        let error = PopularityModel::read(&file).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Core(_)), "{error}");
+        assert!(error.to_string().contains("scores"), "{error}");
     }
 
     #[test]

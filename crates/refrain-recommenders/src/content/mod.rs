@@ -26,10 +26,11 @@ use refrain_core::{IdMap, ModelFile, ModelWriter, Monitor};
 use refrain_data::{FeatureEncoding, Interactions, ItemFeatures, NumericEncoding};
 use serde::{Deserialize, Serialize};
 
+use crate::memory::finite;
 use crate::neighbours::Weighting;
 use crate::neighbours::sparse::Csr;
 use crate::neighbours::weighting::strengths_of;
-use crate::{Contribution, Error, Memory, Reason, Recommender, Result, Who};
+use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.content";
 const NAME: &str = "content";
@@ -164,6 +165,11 @@ impl ContentBased {
 ///
 /// With given weights a score is the cosine of user and item, from −1 to 1, and compares across
 /// users; with learned weights it is a weighted cosine.
+///
+/// `update`, `forget_user` and `forget_item` change what is remembered, at the cost of copying it;
+/// encoding and weights stay. With given weights it is exact to forget a user, or to learn of events on
+/// items that are there; everything else is approximate. An item that an `update` brings has no
+/// features: it scores 0 until the model is fitted again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContentBasedModel {
     config: ContentBased,
@@ -209,11 +215,7 @@ impl ContentBasedModel {
         file.expect(KIND, 1)?;
         let (memory, names) = (Memory::read(file)?, file.ids("features")?);
         let vectors = Csr::read(file, "vectors", memory.n_items(), names.len())?;
-        let theta = file
-            .f32("theta")?
-            .expect_shape("theta", &[names.len()])?
-            .data
-            .into_owned();
+        let theta = finite(file, "theta", &[names.len()])?;
         Ok(Box::new(Self {
             config: file.config()?,
             memory,
@@ -221,6 +223,14 @@ impl ContentBasedModel {
             vectors,
             theta,
         }))
+    }
+
+    /// What a change is that leaves all items: exact, unless the weights were learned from the log.
+    fn change(&self) -> Change {
+        match self.config.weights {
+            FeatureWeights::Given => Change::Exact,
+            FeatureWeights::Learned { .. } => Change::Approximate,
+        }
     }
 
     /// θ_f · p_uf / |p_u| for each feature.
@@ -300,6 +310,36 @@ impl Recommender for ContentBasedModel {
             .collect())
     }
 
+    /// Their histories change; new items have no features, and weights stay.
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        let memory = self.memory.extended(events)?;
+        let new = memory.n_items() - self.memory.n_items();
+        (0..new).for_each(|_| self.vectors.push_row([]));
+        self.memory = memory;
+        Ok(match new {
+            0 => self.change(),
+            _ => Change::Approximate,
+        })
+    }
+
+    /// The user's history is gone; what weights learned from it stays.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        self.memory = self.memory.without_user(self.memory.user(user)?)?;
+        Ok(self.change())
+    }
+
+    /// The item's features are gone; what encoding and weights learned from it stays.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        let item = self.memory.item(item)?;
+        self.memory = self.memory.without_item(item)?;
+        let mut vectors = Csr::with_width(self.names.len());
+        for other in (0..self.vectors.n_rows() as u32).filter(|&other| other != item) {
+            vectors.push_row(self.vectors.pairs(other));
+        }
+        self.vectors = vectors;
+        Ok(Change::Approximate)
+    }
+
     fn to_file(&self) -> Result<ModelWriter<'_>> {
         let writer = self
             .memory
@@ -368,6 +408,46 @@ mod tests {
         let best = model.recommend("u0", 1).unwrap();
         let why = model.explain("u0", &best[0].item).unwrap();
         assert_eq!(why.reasons[0].reason.to_string(), "for its block=a");
+    }
+
+    #[test]
+    fn changes_are_exact_with_given_weights() {
+        let given = ContentBased {
+            weights: FeatureWeights::Given,
+            ..ContentBased::default()
+        };
+        let log = crate::conformance::blocks_log();
+        let mut model = given.fit(&log, &features()).unwrap();
+        let events = [("u3", "i1", 2.0), ("new", "i5", 1.0)];
+        let events = Interactions::from_events(events).unwrap();
+        assert_eq!(model.update(&events).unwrap(), Change::Exact);
+        assert_eq!(model.forget_user("u7").unwrap(), Change::Exact);
+        let left = model.memory().to_log().unwrap();
+        assert_eq!(model, given.fit(&left, &features()).unwrap());
+        // An item without features, and one less: the others score as before.
+        let before = model.recommend("u4", 30).unwrap();
+        let bare = Interactions::from_events([("new", "bare", 1.0)]).unwrap();
+        assert_eq!(model.update(&bare).unwrap(), Change::Approximate);
+        assert_eq!(model.forget_item("i0").unwrap(), Change::Approximate);
+        let unseen = model.recommend("u4", 30).unwrap();
+        let left = before.iter().filter(|r| r.item != "i0");
+        assert!(left.eq(unseen.iter().filter(|r| r.item != "bare")));
+        let bare = unseen.iter().find(|r| r.item == "bare").unwrap();
+        assert_eq!(bare.score, 0.0);
+
+        let mut learned = ContentBased::default().fit(&log, &features()).unwrap();
+        assert_eq!(learned.forget_user("u7").unwrap(), Change::Approximate);
+    }
+
+    #[test]
+    fn a_file_whose_weights_are_no_numbers_is_refused() {
+        let log = crate::conformance::blocks_log();
+        let mut model = ContentBased::default().fit(&log, &features()).unwrap();
+        model.theta[1] = f32::NAN;
+        let file = ModelFile::from_bytes(model.to_file().unwrap().to_bytes().unwrap()).unwrap();
+        let error = ContentBasedModel::read(&file).map(drop).unwrap_err();
+        assert!(matches!(error, Error::Core(_)), "{error}");
+        assert!(error.to_string().contains("theta"), "{error}");
     }
 
     #[test]

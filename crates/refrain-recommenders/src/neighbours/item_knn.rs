@@ -111,7 +111,8 @@ impl ItemConfig for ItemKnn {
     fn learn(&self, memory: &Memory, monitor: &Monitor) -> Result<Weights> {
         let stage = monitor.start(Self::NAME, Some(memory.n_items() as u64));
         let items = strengths(memory, self.weighting).transpose();
-        let space = Space::new(items, self.weighting, self.similarity, self.shrinkage);
+        let (weighting, similarity) = (self.weighting, self.similarity);
+        let space = Space::new(Self::NAME, items, weighting, similarity, self.shrinkage)?;
         Ok(Weights::sparse(space.nearest_all(self.neighbours, &stage)?))
     }
 }
@@ -225,6 +226,61 @@ mod tests {
         assert!((similar[0].score - 2.0 / 3.0).abs() < 1e-6, "{similar:?}");
         let why = model.explain("a", "y").unwrap();
         assert_eq!(why.reasons[0].reason, Reason::Item("x".into()));
+    }
+
+    #[test]
+    fn weights_too_large_to_square_are_refused() {
+        let log = Interactions::from_events([
+            ("a", "x", 1e20),
+            ("a", "y", 3e20),
+            ("b", "x", 3e20),
+            ("b", "y", 1e20),
+        ])
+        .unwrap();
+        for similarity in [
+            Similarity::COSINE,
+            Similarity::Pearson,
+            Similarity::AdjustedCosine,
+        ] {
+            let raw = ItemKnn {
+                weighting: Weighting::Raw,
+                similarity,
+                ..ItemKnn::default()
+            };
+            assert_eq!(
+                raw.fit(&log).unwrap_err().to_string(),
+                "item-kNN cannot be fitted: its weights are too large"
+            );
+        }
+        let jaccard = ItemKnn {
+            weighting: Weighting::Raw,
+            similarity: Similarity::Jaccard,
+            ..ItemKnn::default()
+        };
+        let similar = jaccard.fit(&log).unwrap().similar_items("x", 1).unwrap();
+        assert_eq!(similar[0].score, 1.0);
+    }
+
+    /// Asking for more neighbours than there can be, in the model or in a list, keeps them all.
+    #[test]
+    fn all_neighbours_can_be_kept() {
+        let log = crate::conformance::blocks_log();
+        let with = |neighbours| {
+            let config = ItemKnn {
+                neighbours,
+                ..ItemKnn::default()
+            };
+            config.fit(&log).unwrap()
+        };
+        let (all, enough) = (with(usize::MAX), with(log.n_items()));
+        for u in 0..36 {
+            let user = format!("u{u}");
+            let lists = (
+                all.recommend(&user, usize::MAX),
+                enough.recommend(&user, 30),
+            );
+            assert_eq!(lists.0.unwrap(), lists.1.unwrap());
+        }
     }
 
     #[test]

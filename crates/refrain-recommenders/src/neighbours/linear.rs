@@ -189,10 +189,12 @@ impl<C: ItemConfig> ItemModel<C> {
 
     pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
         file.expect(C::KIND, 1)?;
+        let config: C = file.config()?;
+        config.check()?;
         let memory = Memory::read(file)?;
         let weights = Weights::read(file, memory.n_items())?;
         Ok(Box::new(Self {
-            config: file.config::<C>()?,
+            config,
             memory,
             weights,
         }))
@@ -339,5 +341,29 @@ pub(crate) fn check_neighbours(model: &'static str, neighbours: usize) -> Result
             expected: "must be at least 1",
         }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ease, ItemKnn};
+
+    #[test]
+    fn a_file_with_settings_out_of_range_is_refused() {
+        let log = crate::conformance::blocks_log();
+        fn field<C: ItemConfig>(model: &ItemModel<C>) -> &'static str {
+            let bytes = model.to_file().unwrap().to_bytes().unwrap();
+            match ItemModel::<C>::read(&ModelFile::from_bytes(bytes).unwrap()).map(drop) {
+                Err(Error::Config { field, .. }) => field,
+                other => panic!("{other:?}"),
+            }
+        }
+        let mut knn = ItemKnn::default().fit(&log).unwrap();
+        knn.config.neighbours = 0;
+        assert_eq!(field(&knn), "neighbours");
+        let mut ease = Ease::default().fit(&log).unwrap();
+        ease.config.lambda = -1.0;
+        assert_eq!(field(&ease), "lambda");
     }
 }

@@ -256,7 +256,7 @@ impl Best {
     fn push(&mut self, index: u32, score: f32) {
         if score.is_finite() {
             self.kept.push(Scored { index, score });
-            if self.kept.len() >= 2 * self.k.max(16) {
+            if self.kept.len() >= self.k.max(16).saturating_mul(2) {
                 self.halve();
             }
         }

@@ -79,12 +79,16 @@ pub(crate) struct Space {
 
 impl Space {
     /// From documents whose values are strengths.
+    ///
+    /// # Errors
+    /// [`Error::Data`], for the model of this name, when values are too large to square.
     pub(crate) fn new(
+        model: &'static str,
         mut rows: Csr,
         weighting: Weighting,
         similarity: Similarity,
         shrinkage: f32,
-    ) -> Self {
+    ) -> Result<Self> {
         let terms = Terms::learn(&rows, weighting);
         rows.map_rows(|columns, values| terms.weigh(columns, values));
         let means = match similarity {
@@ -95,6 +99,10 @@ impl Space {
         let squares: Vec<f32> = (0..rows.n_rows() as u32)
             .map(|r| square(rows.row(r).1))
             .collect();
+        if squares.iter().any(|s| !s.is_finite()) {
+            let reason = "its weights are too large".to_string();
+            return Err(Error::Data { model, reason });
+        }
         let scale = match similarity {
             Similarity::Jaccard => Scale::union(squares, shrinkage),
             _ => {
@@ -104,14 +112,14 @@ impl Space {
             }
         };
         let turned = Turned::new(rows.transpose());
-        Self {
+        Ok(Self {
             similarity,
             terms,
             means,
             rows,
             turned,
             scale,
-        }
+        })
     }
 
     /// Documents × terms, as vectors.
@@ -199,7 +207,7 @@ mod tests {
         rows.push_row([(0, 4.0), (1, 2.0)]);
         rows.push_row([(0, 1.0), (2, 5.0)]);
         let stage = Monitor::silent().start("test", None);
-        let space = Space::new(rows, Weighting::Raw, similarity, shrinkage);
+        let space = Space::new("test", rows, Weighting::Raw, similarity, shrinkage).unwrap();
         let all = space.nearest_all(3, &stage).unwrap();
         // A document that arrives with the same terms is as near to the others as the one there.
         let mut sums = Sums::new(3);
@@ -249,7 +257,7 @@ mod tests {
         }
         let stage = Monitor::silent().start("test", None);
         for similarity in [Similarity::Pearson, Similarity::AdjustedCosine] {
-            let space = Space::new(rows.clone(), Weighting::Log, similarity, 0.0);
+            let space = Space::new("test", rows.clone(), Weighting::Log, similarity, 0.0).unwrap();
             assert_eq!(space.nearest_all(3, &stage).unwrap().len(), 0);
         }
     }

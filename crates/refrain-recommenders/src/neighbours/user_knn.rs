@@ -71,7 +71,8 @@ impl UserKnn {
     /// Finds each user's neighbours.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a setting out of range.
+    /// [`Error::Config`](crate::Error::Config) for a setting out of range,
+    /// [`Error::Data`](crate::Error::Data) for weights too large to square.
     pub fn fit(&self, log: &Interactions) -> Result<UserKnnModel> {
         self.fit_with(log, &Monitor::silent())
     }
@@ -103,9 +104,9 @@ impl UserKnn {
     }
 
     /// Users as vectors, kept so that someone unseen can be compared with them.
-    fn space(&self, memory: &Memory) -> Space {
+    fn space(&self, memory: &Memory) -> Result<Space> {
         let users = strengths(memory, self.weighting);
-        Space::new(users, self.weighting, self.similarity, self.shrinkage)
+        Space::new(NAME, users, self.weighting, self.similarity, self.shrinkage)
     }
 }
 
@@ -127,7 +128,7 @@ pub struct UserKnnModel {
 impl UserKnnModel {
     fn learn(config: &UserKnn, memory: Memory, monitor: &Monitor) -> Result<Self> {
         let stage = monitor.start(NAME, Some(memory.n_users() as u64));
-        let space = config.space(&memory);
+        let space = config.space(&memory)?;
         let nearest = space.nearest_all(config.neighbours, &stage)?;
         Ok(Self {
             config: config.clone(),
@@ -145,11 +146,12 @@ impl UserKnnModel {
 
     pub(crate) fn read(file: &ModelFile) -> Result<Box<dyn Recommender>> {
         file.expect(KIND, 1)?;
-        let memory = Memory::read(file)?;
         let config: UserKnn = file.config()?;
+        config.check()?;
+        let memory = Memory::read(file)?;
         let n = memory.n_users();
         let nearest = Csr::read(file, "nearest", n, n)?;
-        let space = config.space(&memory);
+        let space = config.space(&memory)?;
         Ok(Box::new(Self {
             config,
             memory,
@@ -335,6 +337,35 @@ mod tests {
         }
         .fit(log)
     });
+
+    #[test]
+    fn a_file_with_settings_out_of_range_is_refused() {
+        let mut model = UserKnn::default()
+            .fit(&crate::conformance::blocks_log())
+            .unwrap();
+        model.config.amplification = -1.0;
+        let bytes = model.to_file().unwrap().to_bytes().unwrap();
+        let file = ModelFile::from_bytes(bytes).unwrap();
+        let error = UserKnnModel::read(&file).map(drop).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "user-kNN: amplification is -1, must be above 0"
+        );
+    }
+
+    #[test]
+    fn weights_too_large_to_square_are_refused() {
+        let log = Interactions::from_events([("a", "x", 1e20), ("b", "x", 1e20)]).unwrap();
+        let raw = UserKnn {
+            weighting: Weighting::Raw,
+            ..UserKnn::default()
+        };
+        assert_eq!(
+            raw.fit(&log).unwrap_err().to_string(),
+            "user-kNN cannot be fitted: its weights are too large"
+        );
+        assert!(UserKnn::default().fit(&log).is_ok());
+    }
 
     #[test]
     fn the_like_minded_vote() {

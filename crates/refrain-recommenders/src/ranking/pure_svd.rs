@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fold::row;
 use super::model::{best_products, check_users, cosines, finite};
-use crate::{Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
+use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.pure_svd";
 const NAME: &str = "PureSVD";
@@ -78,7 +78,7 @@ impl PureSvd {
     ///
     /// # Errors
     /// [`Error::Config`] for a setting out of range, [`Error::Data`] for a log without a weight other
-    /// than 0 or with weights too large to square.
+    /// than 0 or with weights too large, or all of them too small, to square.
     pub fn fit(&self, log: &Interactions) -> Result<PureSvdModel> {
         self.fit_with(log, &Monitor::silent())
     }
@@ -89,10 +89,6 @@ impl PureSvd {
     /// As [`fit`](Self::fit), and [`Error::Core`] when cancelled.
     pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<PureSvdModel> {
         self.check()?;
-        let refuse = |reason: &str| Error::Data {
-            model: NAME,
-            reason: reason.to_string(),
-        };
         if log.iter().all(|event| event.weight == 0.0) {
             return Err(refuse("no event of the log has a weight other than 0"));
         }
@@ -105,6 +101,10 @@ impl PureSvd {
             block = orthonormal(block, width).ok_or_else(|| refuse("its weights are too large"))?;
             let users = times(log.n_users(), &block, width, |user| log.user_items(user));
             block = times(log.n_items(), &users, width, |item| log.item_users(item));
+            // Of zeros any directions would do.
+            if block.iter().all(|&x| x == 0.0) {
+                return Err(refuse("its weights are too small"));
+            }
             stage.advance(1, "")?;
         }
         block = orthonormal(block, width).ok_or_else(|| refuse("its weights are too large"))?;
@@ -123,6 +123,9 @@ impl PureSvd {
         // Directions that the log does not have are noise.
         order.retain(|&at| eigen.eigenvalues[at] > largest * 1e-9);
         let kept = order.len();
+        if kept == 0 {
+            return Err(refuse("its weights are too small"));
+        }
         let mut items = vec![0.0f32; log.n_items() * kept];
         for (to, from) in items.chunks_exact_mut(kept).zip(block.chunks_exact(width)) {
             for (to, &at) in to.iter_mut().zip(&order) {
@@ -139,7 +142,7 @@ impl PureSvd {
             .map(|&at| eigen.eigenvalues[at].max(0.0).sqrt() as f32)
             .collect();
         let memory = Memory::new(log);
-        Ok(PureSvdModel::new(self.clone(), memory, singular, items))
+        PureSvdModel::new(self.clone(), memory, singular, items)
     }
 
     fn check(&self) -> Result<()> {
@@ -154,6 +157,13 @@ impl PureSvd {
             }
         }
         Ok(())
+    }
+}
+
+fn refuse(reason: &str) -> Error {
+    Error::Data {
+        model: NAME,
+        reason: reason.to_string(),
     }
 }
 
@@ -185,6 +195,9 @@ fn orthonormal(block: Vec<f32>, width: usize) -> Option<Vec<f32>> {
 }
 
 /// Fitted PureSVD. A score estimates the matrix's number for the pair, so scores compare across users.
+///
+/// `update`, `forget_user` and `forget_item` keep V for the items that stay and multiply anew, R V; all
+/// three are approximate. An item that an `update` brings scores 0 until the model is fitted again.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PureSvdModel {
     config: PureSvd,
@@ -197,16 +210,25 @@ pub struct PureSvdModel {
 }
 
 impl PureSvdModel {
-    fn new(config: PureSvd, memory: Memory, singular: Vec<f32>, items: Vec<f32>) -> Self {
+    fn new(config: PureSvd, memory: Memory, singular: Vec<f32>, items: Vec<f32>) -> Result<Self> {
         let width = singular.len();
         let users = times(memory.n_users(), &items, width, |user| memory.history(user));
-        Self {
+        if users.iter().any(|x| !x.is_finite()) {
+            return Err(refuse("its weights are too large"));
+        }
+        Ok(Self {
             config,
             memory,
             singular,
             items,
             users,
-        }
+        })
+    }
+
+    /// Other histories and rows of V.
+    fn change(&mut self, memory: Memory, items: Vec<f32>) -> Result<Change> {
+        *self = Self::new(self.config.clone(), memory, self.singular.clone(), items)?;
+        Ok(Change::Approximate)
     }
 
     /// The settings it was fitted with.
@@ -255,7 +277,7 @@ impl PureSvdModel {
             }
             .into());
         }
-        Ok(Box::new(Self::new(config, memory, singular, items)))
+        Ok(Box::new(Self::new(config, memory, singular, items)?))
     }
 }
 
@@ -312,6 +334,29 @@ impl Recommender for PureSvdModel {
             Contribution::new(Reason::Item(self.memory.item_name(had)), part)
         };
         Ok(items.iter().zip(&weights).map(part).collect())
+    }
+
+    /// The users' vectors follow their new events; V stays, and new items are not in it.
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        let memory = self.memory.extended(events)?;
+        let mut items = self.items.clone();
+        items.resize(memory.n_items() * self.width(), 0.0);
+        self.change(memory, items)
+    }
+
+    /// The user's vector is gone; what V learned from it stays.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        let memory = self.memory.without_user(self.memory.user(user)?)?;
+        self.change(memory, self.items.clone())
+    }
+
+    /// The item's row is gone, from the users' vectors too; what else V learned from it stays.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        let item = self.memory.item(item)?;
+        let memory = self.memory.without_item(item)?;
+        let mut items = self.items.clone();
+        items.drain(item as usize * self.width()..(item as usize + 1) * self.width());
+        self.change(memory, items)
     }
 
     fn to_file(&self) -> Result<ModelWriter<'_>> {
@@ -387,6 +432,48 @@ mod tests {
     }
 
     #[test]
+    fn users_follow_what_changes() {
+        let log = crate::conformance::blocks_log();
+        let small = PureSvd {
+            factors: 3,
+            ..PureSvd::default()
+        };
+        let mut model = small.fit(&log).unwrap();
+        let events = [("u3", "i1", 2.0), ("new", "i5", 1.0), ("new", "inew", 9.0)];
+        let events = Interactions::from_events(events).unwrap();
+        let before = model.clone();
+        assert_eq!(model.update(&events).unwrap(), Change::Approximate);
+        assert_eq!(model.item_factors("i9"), before.item_factors("i9"));
+        assert_eq!(model.user_factors("u9"), before.user_factors("u9"));
+        // What is new counts as in a history that is given, and inew, of which V knows nothing, not.
+        assert_eq!(
+            model.user_factors("new").unwrap(),
+            before.item_factors("i5").unwrap()
+        );
+        let (old, added) = (before.user_factors("u3"), before.item_factors("i1"));
+        let sum = old
+            .unwrap()
+            .iter()
+            .zip(added.unwrap())
+            .map(|(r, v)| r + 2.0 * v);
+        for (got, expected) in model.user_factors("u3").unwrap().iter().zip(sum) {
+            assert!((got - expected).abs() < 1e-5, "{got} {expected}");
+        }
+        // Without the events that came, all is as it was.
+        model.forget_user("new").unwrap();
+        model.forget_item("inew").unwrap();
+        model.forget_user("u3").unwrap();
+        let mut expected = before;
+        expected.forget_user("u3").unwrap();
+        assert_eq!(model, expected);
+        // The first row of Vᵀ has one sign, so that this overflows, and nothing has changed.
+        let huge = (0..30).map(|i| ("u1", format!("i{i}"), f32::MAX));
+        let error = model.update(&Interactions::from_events(huge).unwrap());
+        assert!(matches!(error, Err(Error::Data { .. })), "{error:?}");
+        assert_eq!(model, expected);
+    }
+
+    #[test]
     fn bad_settings_and_logs_are_refused() {
         let log = crate::conformance::blocks_log();
         for config in [
@@ -407,7 +494,8 @@ mod tests {
         let empty = Interactions::from_events::<&str, &str>([]).unwrap();
         let zero = Interactions::from_events([("a", "x", 0.0)]).unwrap();
         let huge = Interactions::from_events([("a", "x", f32::MAX), ("b", "x", f32::MAX)]).unwrap();
-        for log in [empty, zero, huge] {
+        let tiny = Interactions::from_events([("a", "x", 1e-25), ("b", "y", 1e-25)]).unwrap();
+        for log in [empty, zero, huge, tiny] {
             assert!(matches!(
                 PureSvd::default().fit(&log),
                 Err(Error::Data { .. })

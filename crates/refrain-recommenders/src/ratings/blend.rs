@@ -26,7 +26,8 @@ use refrain_data::{Interactions, split};
 use serde::{Deserialize, Serialize};
 
 use super::{READERS, RatingPredictor, RatingScale};
-use crate::{Contribution, Error, Memory, Reason, Recommender, Result, Who};
+use crate::load::Reader;
+use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.rating_blend";
 const NAME: &str = "rating blend";
@@ -208,6 +209,30 @@ impl Member {
         let ratings = self.model.ratings();
         ratings.ok_or_else(|| self.model.unsupported("predict ratings"))
     }
+
+    /// A copy whose model is `change`d.
+    fn changed(&self, change: impl Fn(&mut dyn Recommender) -> Result<Change>) -> Result<Self> {
+        let file = ModelFile::from_bytes(self.model.to_file()?.to_bytes()?)?;
+        let read = reader(file.kind()).ok_or_else(|| {
+            self.model
+                .unsupported("be changed in a blend: fit that again")
+        })?;
+        let mut model = read(&file)?;
+        change(&mut *model)?;
+        Ok(Self {
+            name: self.name.clone(),
+            model: model.into(),
+            weight: self.weight,
+        })
+    }
+}
+
+/// Who reads a member of this kind. Not a blend again: nothing here is read without end.
+fn reader(kind: &str) -> Option<Reader> {
+    let known = READERS.iter().find(|(known, _)| *known == kind);
+    known
+        .filter(|(kind, _)| *kind != KIND)
+        .map(|&(_, read)| read)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -219,6 +244,9 @@ struct Header {
 
 /// A fitted blend of rating models. A score is a predicted rating, not yet clamped, and compares
 /// across users. Members that were told another scale widen the blend's.
+///
+/// `update`, `forget_user` and `forget_item` change every member and leave the weights, so they are
+/// approximate. A member of a kind that is not of this crate cannot be changed.
 pub struct RatingBlendModel {
     constant: f32,
     members: Vec<Member>,
@@ -309,6 +337,16 @@ impl RatingBlendModel {
         self.constant
     }
 
+    /// Changes copies of all members, so that after an error none has changed.
+    fn change(
+        &mut self,
+        change: impl Fn(&mut dyn Recommender) -> Result<Change>,
+    ) -> Result<Change> {
+        let members = self.members.iter().map(|member| member.changed(&change));
+        *self = Self::of(self.constant, members.collect::<Result<_>>()?)?;
+        Ok(Change::Approximate)
+    }
+
     fn fill(&self, who: Who<'_>, out: &mut [f32]) -> Result<()> {
         self.memory.check_scores(out)?;
         out.fill(self.constant);
@@ -337,10 +375,7 @@ impl RatingBlendModel {
         for (at, (name, &weight)) in header.names.into_iter().zip(&header.weights).enumerate() {
             let bytes = file.u8(&format!("member.{at}"))?.data.into_owned();
             let inner = ModelFile::from_bytes(bytes)?;
-            // Not a blend again: nothing here is read without end.
-            let known = READERS.iter().find(|(kind, _)| *kind == inner.kind());
-            let (_, read) = known
-                .filter(|(kind, _)| *kind != KIND)
+            let read = reader(inner.kind())
                 .ok_or_else(|| broken(format!("{:?} cannot be a member", inner.kind())))?;
             let model = read(&inner)?.into();
             members.push(Member {
@@ -441,6 +476,23 @@ impl Recommender for RatingBlendModel {
     fn ratings(&self) -> Option<&dyn RatingPredictor> {
         Some(self)
     }
+
+    /// Every member learns; the weights stay.
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        self.change(|model| model.update(events))
+    }
+
+    /// Every member forgets; the weights stay.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        self.memory.user(user)?;
+        self.change(|model| model.forget_user(user))
+    }
+
+    /// Every member forgets; the weights stay.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        self.memory.item(item)?;
+        self.change(|model| model.forget_item(item))
+    }
 }
 
 pub(super) const READER: (&str, crate::load::Reader) = (KIND, RatingBlendModel::read);
@@ -491,6 +543,57 @@ mod tests {
         assert!((equal[0] - 0.5).abs() < 1e-3 && (equal[1] - 0.5).abs() < 1e-3);
         let (_, twins) = regress(&[a.clone(), a.clone()], &a, 1.0).unwrap();
         assert!((twins[0] - twins[1]).abs() < 1e-6 && (twins[0] - 0.5).abs() < 1e-3);
+    }
+
+    #[test]
+    fn members_change_and_weights_stay() {
+        let (log, _) = tastes();
+        let mut model = blend().fit(&log).unwrap();
+        let weights: Vec<f32> = model.weights().iter().map(|w| w.1).collect();
+        let constant = model.constant();
+        let again = [("u0", "i0", 1.0), ("u0", "inew", 5.0), ("unew", "i0", 2.0)];
+        let again = Interactions::from_events(again).unwrap();
+        assert_eq!(model.update(&again).unwrap(), Change::Approximate);
+        model.forget_user("u9").unwrap();
+        model.forget_item("i9").unwrap();
+        // All its members change exactly: they are what a fit on what is left gives.
+        let left = model.memory().to_log().unwrap();
+        let members: [Arc<dyn RatingPredictor>; 3] = [
+            Arc::new(Baseline::default().fit(&left).unwrap()),
+            Arc::new(SlopeOne::default().fit(&left).unwrap()),
+            Arc::new(KnnBaseline::default().fit(&left).unwrap()),
+        ];
+        for (user, item) in [("u0", "i3"), ("unew", "i2"), ("u7", "inew")] {
+            let sum = members.iter().zip(&weights).map(|(member, weight)| {
+                let who = Who::User(left.users().get(user).unwrap());
+                weight * member.rating(who, left.items().get(item)).unwrap()
+            });
+            let expected = constant + sum.sum::<f32>();
+            let who = Who::User(model.users().get(user).unwrap());
+            let got = model.rating(who, model.items().get(item)).unwrap();
+            assert!(
+                (got - expected).abs() < 1e-4,
+                "{user} {item}: {got} {expected}"
+            );
+        }
+        let unknown = model.forget_item("i9").unwrap_err();
+        assert!(matches!(unknown, Error::UnknownItem { .. }), "{unknown}");
+    }
+
+    #[test]
+    fn a_member_that_cannot_change_leaves_all_as_they_were() {
+        let (log, _) = tastes();
+        let inner = RatingBlend::default().member("baseline", |log| Baseline::default().fit(log));
+        let mut model = RatingBlend::default()
+            .member("baseline", |log| Baseline::default().fit(log))
+            .member("a blend", move |log| inner.fit(log))
+            .fit(&log)
+            .unwrap();
+        let before = model.predict("u0", "i3").unwrap();
+        let error = model.forget_user("u5").unwrap_err();
+        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+        assert_eq!(model.predict("u0", "i3").unwrap(), before);
+        assert!(model.users().get("u5").is_some());
     }
 
     #[test]

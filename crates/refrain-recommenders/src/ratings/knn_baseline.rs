@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::linear::{Linear, damaged};
 use super::{Baseline, RatingPredictor, RatingScale};
 use crate::neighbours::sparse::Csr;
-use crate::{Contribution, Error, Memory, Reason, Recommender, Result, Who};
+use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.knn_baseline";
 const NAME: &str = "kNN baseline";
@@ -94,8 +94,12 @@ impl KnnBaseline {
     /// # Errors
     /// As [`fit`](Self::fit), and [`Error::Core`] when cancelled.
     pub fn fit_with(&self, log: &Interactions, monitor: &Monitor) -> Result<KnnBaselineModel> {
+        self.learn(Memory::new(log), monitor)
+    }
+
+    fn learn(&self, memory: Memory, monitor: &Monitor) -> Result<KnnBaselineModel> {
         self.check()?;
-        let baseline = self.baseline.train(Memory::new(log), monitor)?.core;
+        let baseline = self.baseline.train(memory, monitor)?.core;
         let mut model = KnnBaselineModel::new(self.clone(), baseline);
         if self.by == Neighbours::Items {
             model.similar = model.compare_items(monitor)?;
@@ -172,6 +176,9 @@ impl Sums {
 
 /// Fitted neighbours over a baseline. A score is a predicted rating, not yet clamped, and compares
 /// across users.
+///
+/// `update`, `forget_user` and `forget_item` learn again from the ratings it remembers: exact, at the
+/// cost of a fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KnnBaselineModel {
     config: KnnBaseline,
@@ -214,6 +221,11 @@ impl KnnBaselineModel {
         &self.config
     }
 
+    fn learn_again(&mut self, memory: Memory) -> Result<Change> {
+        *self = self.config.learn(memory, &Monitor::silent())?;
+        Ok(Change::Exact)
+    }
+
     fn compare_items(&self, monitor: &Monitor) -> Result<Csr> {
         let n = self.by_item.n_rows();
         let by_user = self.by_item.transpose();
@@ -246,7 +258,7 @@ impl KnnBaselineModel {
 
     fn person(&self, who: Who<'_>) -> Result<Person> {
         let memory = &self.baseline.memory;
-        let (rated, ratings) = memory.history_of(who)?;
+        let (rated, ratings) = memory.ratings_of(who)?;
         let own = self.baseline.rating(who, None)?;
         let residual = |(&i, &r): (&u32, &f32)| r - own - self.baseline.items.bias(i);
         let residuals: Vec<f32> = rated.iter().zip(&ratings).map(residual).collect();
@@ -442,6 +454,23 @@ impl Recommender for KnnBaselineModel {
 
     fn ratings(&self) -> Option<&dyn RatingPredictor> {
         Some(self)
+    }
+
+    /// Exact, at the cost of a fit.
+    fn update(&mut self, events: &Interactions) -> Result<Change> {
+        self.learn_again(self.memory().rated_again(events)?)
+    }
+
+    /// Exact, at the cost of a fit.
+    fn forget_user(&mut self, user: &str) -> Result<Change> {
+        let memory = self.memory();
+        self.learn_again(memory.without_user(memory.user(user)?)?)
+    }
+
+    /// Exact, at the cost of a fit.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        let memory = self.memory();
+        self.learn_again(memory.without_item(memory.item(item)?)?)
     }
 }
 

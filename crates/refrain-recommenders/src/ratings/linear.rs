@@ -13,6 +13,7 @@ use refrain_data::Interactions;
 
 use super::RatingScale;
 use super::ridge::{Ridge, Side};
+use crate::memory::finite;
 use crate::neighbours::sparse::Csr;
 use crate::{Change, Contribution, Error, Memory, Reason, Result, Who};
 
@@ -156,7 +157,7 @@ impl Linear {
                 })
             }
             Who::History(history) => {
-                let (rated, ratings) = self.memory.tidy(history)?;
+                let (rated, ratings) = self.memory.tidy_ratings(history)?;
                 self.person(&rated, &ratings)
             }
         }
@@ -216,7 +217,7 @@ impl Linear {
 
     pub(super) fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
         self.memory.check_item(item)?;
-        let (rated, ratings) = self.memory.history_of(who)?;
+        let (rated, ratings) = self.memory.ratings_of(who)?;
         let person = self.of(who)?;
         let mut all = vec![
             Contribution::new(Reason::Constant("the average rating"), self.mean),
@@ -251,10 +252,11 @@ impl Linear {
         Ok(all)
     }
 
-    /// Learns the touched items from everyone who rated them, then all users.
+    /// Learns the touched items from everyone who rated them, then all users; of two ratings for one
+    /// item the last counts.
     pub(super) fn update(&mut self, events: &Interactions) -> Result<Change> {
         let mut next = self.clone();
-        next.memory = self.memory.extended(events)?;
+        next.memory = self.memory.rated_again(events)?;
         let (users, items) = (next.memory.n_users(), next.memory.n_items());
         next.users.grow(users);
         next.items.grow(items);
@@ -379,18 +381,6 @@ fn typical(side: &Side) -> Vec<f32> {
     sum
 }
 
-/// A tensor whose values are all finite.
-pub(super) fn finite(file: &ModelFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(values),
-        false => Err(damaged(
-            file,
-            format!("{name} has a value that is not finite"),
-        )),
-    }
-}
-
 pub(super) fn damaged(file: &ModelFile, reason: String) -> Error {
     refrain_core::Error::ModelFile {
         origin: file.origin().to_string(),
@@ -480,7 +470,7 @@ macro_rules! linear_model {
     };
     (@exact) => {
         fn update(&mut self, events: &refrain_data::Interactions) -> $crate::Result<$crate::Change> {
-            self.refit(self.core.memory.extended(events)?)
+            self.refit(self.core.memory.rated_again(events)?)
         }
 
         fn forget_user(&mut self, user: &str) -> $crate::Result<$crate::Change> {

@@ -20,6 +20,9 @@
 //! items held, so someone new with the same ratings as a user gets that user's predictions, and every
 //! prediction is explained by the ratings it came from.
 //!
+//! **Rated again.** The last rating counts, in an `update` and in a history that is given. In a log
+//! [`Duplicates`](refrain_data::Duplicates) says what counts: `Last` suits ratings.
+//!
 //! **Unseen.** An unknown person is one without a history: the item's mean tendency is left. An
 //! unknown item leaves the person's. Neither leaves the average rating. No prediction is NaN.
 

@@ -341,7 +341,7 @@ impl RatingPredictor for SlopeOneModel {
     }
 
     fn rating(&self, who: Who<'_>, item: Option<u32>) -> Result<f32> {
-        let (rated, ratings) = self.memory.history_of(who)?;
+        let (rated, ratings) = self.memory.ratings_of(who)?;
         let Some(known) = item else {
             return Ok(self.fallback(&ratings, None).1);
         };
@@ -374,7 +374,7 @@ impl Recommender for SlopeOneModel {
     }
 
     fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()> {
-        let (rated, ratings) = self.memory.tidy(history)?;
+        let (rated, ratings) = self.memory.tidy_ratings(history)?;
         self.fill(&rated, &ratings, out)
     }
 
@@ -386,7 +386,7 @@ impl Recommender for SlopeOneModel {
     /// What each rating of the history makes of this item, in its share.
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
         self.memory.check_item(item)?;
-        let (rated, ratings) = self.memory.history_of(who)?;
+        let (rated, ratings) = self.memory.ratings_of(who)?;
         let parts: Vec<(u32, f64, f64)> = self.parts(&rated, &ratings, item).collect();
         let below: f64 = parts.iter().map(|(_, count, _)| count).sum();
         if parts.is_empty() {
@@ -413,7 +413,7 @@ impl Recommender for SlopeOneModel {
     }
 
     fn update(&mut self, events: &Interactions) -> Result<Change> {
-        let memory = self.memory.extended(events)?;
+        let memory = self.memory.rated_again(events)?;
         let users = events
             .users()
             .iter()

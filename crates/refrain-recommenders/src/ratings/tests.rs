@@ -71,6 +71,54 @@ pub(crate) fn never_nan(model: &dyn RatingPredictor) {
     assert!(model.predict_for(&[("i0", f32::NAN)], "i1").is_err());
 }
 
+/// u0 rates i0 anew: 5 where there was 4.
+fn rated_again<M: Recommender>(fit: impl Fn(&Interactions) -> crate::Result<M>) -> (M, M) {
+    let (log, _) = tastes();
+    let with = |rating: f32| {
+        let ids = |ids: &refrain_core::IdMap, at| ids.name(at).unwrap().to_string();
+        let named =
+            |e: refrain_data::Event| (ids(log.users(), e.user), ids(log.items(), e.item), e.weight);
+        let events = log.iter().map(named);
+        let kept = events.filter(|(user, item, _)| (user.as_str(), item.as_str()) != ("u0", "i0"));
+        let own = ("u0".to_string(), "i0".to_string(), rating);
+        Interactions::from_events(std::iter::once(own).chain(kept)).unwrap()
+    };
+    let mut model = fit(&with(4.0)).unwrap();
+    model
+        .update(&Interactions::from_events([("u0", "i0", 5.0)]).unwrap())
+        .unwrap();
+    (model, fit(&with(5.0)).unwrap())
+}
+
+#[test]
+fn the_last_rating_counts() {
+    let (model, expected) = rated_again(|log| Baseline::default().fit(log));
+    assert_eq!(model, expected);
+    let (model, expected) = rated_again(|log| SlopeOne::default().fit(log));
+    assert_eq!(model, expected);
+    let (model, expected) = rated_again(|log| KnnBaseline::default().fit(log));
+    assert_eq!(model, expected);
+    let (model, expected) = rated_again(|log| ExplicitAls::default().fit(log));
+    assert_eq!(model.memory(), expected.memory());
+    assert_eq!(model.scale(), RatingScale { min: 1.0, max: 5.0 });
+    let (model, _) = rated_again(|log| {
+        RatingBlend::default()
+            .member("baseline", |log| Baseline::default().fit(log))
+            .member("factors", |log| BiasedMf::default().fit(log))
+            .fit(log)
+    });
+    assert_eq!(model.scale(), RatingScale { min: 1.0, max: 5.0 });
+    assert_eq!(model.memory(), expected.memory());
+    // In a history that is given too.
+    for model in [&model as &dyn RatingPredictor, &expected] {
+        let once = model
+            .predict_for(&[("i2", 1.0), ("i0", 5.0)], "i4")
+            .unwrap();
+        let twice = [("i0", 4.0), ("i2", 1.0), ("i0", 5.0)];
+        assert_eq!(model.predict_for(&twice, "i4").unwrap(), once);
+    }
+}
+
 #[test]
 fn errors_by_hand() {
     let log = [("a", "x", 4.0), ("b", "x", 4.0), ("b", "y", 4.0)];

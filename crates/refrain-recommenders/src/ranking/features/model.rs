@@ -10,6 +10,7 @@ use refrain_data::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::super::engine::Positives;
 use super::super::fold::{Ridge, centre, row};
 use super::super::model::{finite, liked, likes, mean};
 use super::train::{Settings, Side, Trainer};
@@ -153,8 +154,8 @@ fn encoded(encoder: &FeatureEncoder, features: &Features, weight: f32) -> Result
 /// average user's scores.
 ///
 /// [`add_items`](Self::add_items) and [`add_users`](Self::add_users) place those who have features but
-/// no history. `update` solves for the users anew and leaves the embeddings; `forget_user` drops a
-/// row; both are approximate.
+/// no history. `update` solves for the users anew and leaves the embeddings and the average user;
+/// `forget_user` drops a row, `forget_item` a row and its embedding; all three are approximate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FeatureModel {
     config: FeatureConfig,
@@ -178,6 +179,7 @@ pub struct FeatureModel {
     items: Vec<f32>,
     /// users × width
     users: Vec<f32>,
+    /// The mean of the users at fit, as their histories alone have them.
     average: Vec<f32>,
     losses: Vec<f64>,
 }
@@ -197,7 +199,10 @@ impl FeatureModel {
             items.sum(item, settings.pairs, out);
         }
         let centre = centre(&mut table, width);
+        let histories = liked(&memory);
+        let busy = |user: usize| !histories.of(user).is_empty();
         let learned: f64 = (0..memory.n_users() as u32)
+            .filter(|&user| busy(user as usize))
             .map(|user| {
                 let mut sum = vec![0.0; width];
                 users.sum(user, false, &mut sum);
@@ -221,9 +226,11 @@ impl FeatureModel {
             memory,
             losses,
         };
-        new.solve()?;
+        // What features say is told from the average user, so that user is found without them.
+        let plain = new.half_step(&histories, &[])?;
+        new.average = mean(&plain, width, busy);
         // The half step's users are shorter than those of the gradients; features follow.
-        let solved = new.users.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+        let solved = plain.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
         let shrink = (solved / learned).sqrt() as f32;
         let first = of_users.rows.n_rows() * width;
         new.user_embeddings = users.table.get(first..).unwrap_or_default().to_vec();
@@ -240,26 +247,29 @@ impl FeatureModel {
         self.config.settings().factors + 1
     }
 
-    /// Solves for the users.
+    /// Solves for the users. The average user stays: it is in what they start from.
     fn solve(&mut self) -> Result<()> {
         let histories = liked(&self.memory);
         let n = histories.users();
         let starts: Vec<Option<Vec<f32>>> = (0..n as u32).map(|user| self.start(user)).collect();
-        let users = self.ridge.vectors(
-            &self.items,
-            n,
-            |user| histories.of(user),
-            |user| starts.get(user).and_then(Option::as_deref),
-        );
-        self.users = users.ok_or_else(|| self.overflow())?;
-        let busy = |user: usize| !histories.of(user).is_empty();
-        self.average = mean(&self.users, self.width(), busy);
+        self.users = self.half_step(&histories, &starts)?;
         for (user, to) in self.users.chunks_exact_mut(self.average.len()).enumerate() {
-            if !busy(user) && starts.get(user).is_none_or(Option::is_none) {
+            if histories.of(user).is_empty() && starts.get(user).is_none_or(Option::is_none) {
                 to.copy_from_slice(&self.average);
             }
         }
         Ok(())
+    }
+
+    /// The users by their histories, near where they start; 0 for those with neither.
+    fn half_step(&self, histories: &Positives, starts: &[Option<Vec<f32>>]) -> Result<Vec<f32>> {
+        let users = self.ridge.vectors(
+            &self.items,
+            histories.users(),
+            |user| histories.of(user),
+            |user| starts.get(user).and_then(Option::as_deref),
+        );
+        users.ok_or_else(|| self.overflow())
     }
 
     /// What a user's features say, if there are any: on top of the average user.
@@ -267,10 +277,7 @@ impl FeatureModel {
         if self.of_users.row(user).0.is_empty() {
             return None;
         }
-        let mut sum = match self.average.is_empty() {
-            true => vec![0.0; self.width()],
-            false => self.average.clone(),
-        };
+        let mut sum = self.average.clone();
         for (feature, x) in self.of_users.pairs(user) {
             kernels::axpy(
                 x,
@@ -394,6 +401,27 @@ impl FeatureModel {
             self.users.extend(vector);
         }
         Ok(self.memory.n_users() - before)
+    }
+
+    /// Drops an item's row and, if it was there at fit, its embedding.
+    fn drop_item(&mut self, item: u32) {
+        let width = self.width();
+        let own = (item as usize) < self.fitted;
+        let mut rows = Csr::with_width(self.of_items.width() - usize::from(own));
+        for other in (0..self.of_items.n_rows() as u32).filter(|&other| other != item) {
+            let pairs = self.of_items.pairs(other);
+            let pairs = pairs.filter(|&(column, _)| !own || column != item);
+            rows.push_row(pairs.map(|(c, x)| (c - u32::from(own && c > item), x)));
+        }
+        self.of_items = rows;
+        let places = item as usize * width..(item as usize + 1) * width;
+        self.items.drain(places.clone());
+        if own {
+            self.item_embeddings.drain(places);
+            self.fitted -= 1;
+            let fitted = self.items.get(..self.fitted * width).unwrap_or_default();
+            self.ridge = Ridge::new(fitted, width);
+        }
     }
 
     /// Vectors for the items from number `from` on.

@@ -192,6 +192,126 @@ fn learns_of_new_events_and_forgets() {
     assert_eq!(model.recommend("u5", 4).unwrap(), u5);
 }
 
+/// Every user's scores.
+fn scores(model: &FeatureModel) -> Vec<f32> {
+    let n = model.items().len();
+    let mut all = vec![0.0; model.users().len() * n];
+    for (user, out) in (0u32..).zip(all.chunks_exact_mut(n)) {
+        model.score(user, out).unwrap();
+    }
+    all
+}
+
+fn assert_near(got: &[f32], expected: &[f32]) {
+    assert_eq!(got.len(), expected.len());
+    let far = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-4 * b.abs().max(1.0);
+    assert!(!got.iter().zip(expected).any(far), "{got:?} {expected:?}");
+}
+
+#[test]
+fn updates_that_bring_nothing_change_nothing() {
+    let (log, tunes, people) = world();
+    let mut model = LightFm::default()
+        .fit(&log, Some(&tunes), Some(&people))
+        .unwrap();
+    let before = scores(&model);
+    let nothing = Interactions::from_events::<&str, &str>([]).unwrap();
+    let first = log.iter().next().unwrap();
+    let user = log.users().name(first.user).unwrap();
+    let item = log.items().name(first.item).unwrap();
+    let again = Interactions::from_events([(user, item, 1.0)]).unwrap();
+    for _ in 0..20 {
+        model.update(&nothing).unwrap();
+        model.update(&again).unwrap();
+        assert_eq!(scores(&model), before);
+    }
+}
+
+/// The average user is the mean of what histories alone say, and stays so; whoever has features but
+/// no history starts from there, at `fit` as later.
+#[test]
+fn features_are_told_from_the_plain_average() {
+    let (log, tunes, people) = world();
+    // Of an odd and an even number, who like nothing.
+    let dislikes = [("u34", "i0", -1.0), ("u35", "i0", -1.0)];
+    let idle = Interactions::from_events(dislikes).unwrap();
+    let mut events: Vec<(String, String, f32)> = Vec::new();
+    for log in [&log, &idle] {
+        let name = |ids: &refrain_core::IdMap, at| ids.name(at).unwrap().to_string();
+        let named = |e: refrain_data::Event| {
+            (
+                name(log.users(), e.user),
+                name(log.items(), e.item),
+                e.weight,
+            )
+        };
+        events.extend(log.iter().map(named));
+    }
+    let log = Interactions::from_events(events).unwrap();
+    let mut model = LightFm::default()
+        .fit(&log, Some(&tunes), Some(&people))
+        .unwrap();
+
+    let width = model.fold_in(&[]).unwrap().len();
+    let mut mean = vec![0.0; width];
+    for user in (0..30).map(|u| log.users().get(&format!("u{u}")).unwrap()) {
+        let (items, weights) = log.user_items(user);
+        let history: Vec<_> = items.iter().copied().zip(weights.iter().copied()).collect();
+        let vector = model.fold_in(&history).unwrap();
+        refrain_core::kernels::axpy(1.0 / 30.0, &vector, &mut mean);
+    }
+    assert_near(&model.fold_in(&[]).unwrap(), &mean);
+
+    model.add_users(&people).unwrap();
+    for (early, late) in [("u34", "u32"), ("u35", "u33")] {
+        let (early, late) = (model.user_factors(early), model.user_factors(late));
+        assert_near(late.unwrap(), early.unwrap());
+    }
+    let average = model.fold_in(&[]).unwrap();
+    let more = [("u1", "i3", 1.0), ("u1", "i5", 1.0), ("u2", "i1", 1.0)];
+    let more = Interactions::from_events(more).unwrap();
+    model.update(&more).unwrap();
+    assert_eq!(model.fold_in(&[]).unwrap(), average);
+}
+
+#[test]
+fn forgets_items_old_and_new() {
+    let (log, tunes, people) = world();
+    let mut model = LightFm::default()
+        .fit(&log, Some(&tunes), Some(&people))
+        .unwrap();
+    model.add_items(&tunes).unwrap();
+    // i27 came after `fit` and is in nobody's history: only its column of the scores goes.
+    let n = model.items().len();
+    let gone = model.items().get("i27").unwrap() as usize;
+    let (before, i28) = (scores(&model), model.item_factors("i28").unwrap().to_vec());
+    assert_eq!(model.forget_item("i27").unwrap(), Change::Approximate);
+    let left = (0..before.len()).filter(|at| at % n != gone);
+    let left: Vec<f32> = left.map(|at| before[at]).collect();
+    assert_eq!(scores(&model), left);
+    // i4 was there at `fit`: the others keep their vectors and reasons, and the file its order.
+    model.forget_item("i4").unwrap();
+    assert!(matches!(
+        model.explain("u0", "i4"),
+        Err(Error::UnknownItem { .. })
+    ));
+    assert_eq!(model.item_factors("i28").unwrap(), i28);
+    for item in ["i0", "i6", "i23", "i28"] {
+        let why = model.explain("u0", item).unwrap();
+        assert!((why.total() - f64::from(why.score)).abs() < 1e-4, "{why}");
+    }
+    let bytes = model.to_file().unwrap().to_bytes().unwrap();
+    let file = refrain_core::ModelFile::from_bytes(bytes).unwrap();
+    let mut loaded = crate::from_file(&file).unwrap();
+    let nothing = Interactions::from_events::<&str, &str>([]).unwrap();
+    for user in ["u0", "u5"] {
+        let expected = model.recommend(user, 9).unwrap();
+        assert_eq!(loaded.recommend(user, 9).unwrap(), expected);
+        loaded.update(&nothing).unwrap();
+        assert_eq!(loaded.recommend(user, 9).unwrap(), expected);
+    }
+}
+
 #[test]
 fn bad_settings_and_steps_too_large_are_told() {
     let (log, _, _) = world();

@@ -151,4 +151,16 @@ impl Recommender for FeatureModel {
             .drain(user as usize * width..(user as usize + 1) * width);
         Ok(Change::Approximate)
     }
+
+    /// The item's row and its own embedding are gone and users are solved for without it; what else
+    /// was learned from it stays, in other embeddings and in the average user.
+    fn forget_item(&mut self, item: &str) -> Result<Change> {
+        let item = self.memory.item(item)?;
+        let mut new = self.clone();
+        new.memory = self.memory.without_item(item)?;
+        new.drop_item(item);
+        new.solve()?;
+        *self = new;
+        Ok(Change::Approximate)
+    }
 }
