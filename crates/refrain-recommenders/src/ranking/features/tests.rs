@@ -254,7 +254,7 @@ fn features_are_told_from_the_plain_average() {
 
     let width = model.fold_in(&[]).unwrap().len();
     let mut mean = vec![0.0; width];
-    for user in (0..30).map(|u| log.users().get(&format!("u{u}")).unwrap()) {
+    for user in (0..30).map(|u| log.users().get(format!("u{u}")).unwrap()) {
         let (items, weights) = log.user_items(user);
         let history: Vec<_> = items.iter().copied().zip(weights.iter().copied()).collect();
         let vector = model.fold_in(&history).unwrap();
