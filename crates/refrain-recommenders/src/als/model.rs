@@ -9,6 +9,7 @@ use super::factors::Factors;
 use super::simd::{self, Aligned, Events, padded};
 use super::sweep::solve_alone;
 use super::{Als, NAME, Penalty};
+use crate::memory::finite;
 use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.als";
@@ -219,16 +220,7 @@ impl AlsModel {
         config.check()?;
         let memory = Memory::read(file)?;
         let f = config.width();
-        let finite = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
-            let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
-            match values.iter().all(|value| value.is_finite()) {
-                true => Ok(values),
-                false => Err(damaged(
-                    file,
-                    format!("{name} has a value that is not finite"),
-                )),
-            }
-        };
+        let finite = |name, shape: &[usize]| finite(file, name, shape);
         let users = finite("users", &[memory.n_users(), f])?;
         let items = finite("items", &[memory.n_items(), f])?;
         let mut spectrum = finite("spectrum", &[f])?;

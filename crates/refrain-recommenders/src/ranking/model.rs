@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::{KNOWN, Positives, Settings, Tables, train};
 use super::fold::{Ridge, centre, row};
 use super::{Bpr, KosWarp, LogisticMf, Warp};
+use crate::memory::finite;
 use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.factors";
@@ -105,19 +106,6 @@ pub(super) fn check_users(memory: &Memory, out: &[f32]) -> Result<()> {
             expected: memory.n_users(),
             found: out.len(),
         }),
-    }
-}
-
-/// A tensor without a value that is not finite.
-pub(super) fn finite(file: &ModelFile, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-    let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
-    match values.iter().all(|value| value.is_finite()) {
-        true => Ok(values),
-        false => Err(refrain_core::Error::ModelFile {
-            origin: file.origin().to_string(),
-            reason: format!("{name} has a value that is not finite"),
-        }
-        .into()),
     }
 }
 

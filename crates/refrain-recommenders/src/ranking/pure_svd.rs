@@ -34,7 +34,8 @@ use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
 use super::fold::row;
-use super::model::{best_products, check_users, cosines, finite};
+use super::model::{best_products, check_users, cosines};
+use crate::memory::finite;
 use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.pure_svd";

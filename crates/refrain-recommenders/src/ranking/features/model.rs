@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::engine::Positives;
 use super::super::fold::{Ridge, centre, row};
-use super::super::model::{finite, liked, likes, mean};
+use super::super::model::{liked, likes, mean};
 use super::train::{Settings, Side, Trainer};
 use super::{FactorizationMachine, LightFm};
+use crate::memory::finite;
 use crate::neighbours::sparse::Csr;
 use crate::{Error, Memory, Recommender, Result};
 

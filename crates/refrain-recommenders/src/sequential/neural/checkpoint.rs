@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
 use super::model::{Network, Settings};
+use crate::memory::finite;
 use crate::neighbours::sparse::Csr;
 use crate::{Error, Result};
 
@@ -137,13 +138,7 @@ pub(super) fn read(
     if header.data != data {
         return Err(refuse(path, "a checkpoint of training on other data"));
     }
-    let values = |name: &str, n: usize| -> Result<Vec<f32>> {
-        let values = file.f32(name)?.expect_shape(name, &[n])?.data.into_owned();
-        match values.iter().all(|x| x.is_finite()) {
-            true => Ok(values),
-            false => Err(refuse(path, format!("{name}: a number is not finite"))),
-        }
-    };
+    let values = |name, n| finite(&file, name, &[n]);
     let n = like.weights.len();
     engine.restore([
         values("weights", n)?,

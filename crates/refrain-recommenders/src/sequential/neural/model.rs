@@ -9,6 +9,7 @@ use super::super::{Sequences, ordered};
 use super::body::{Body, BodyTape};
 use super::fit::Plan;
 use super::{Bert4Rec, Gru4Rec, SasRec, TwoTower};
+use crate::memory::finite;
 use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
 const KIND: &str = "recommenders.next_item";
@@ -243,17 +244,7 @@ impl NextItemModel {
         let sequences = Sequences::read(file, &memory)?;
         let items = memory.n_items();
         let rows = items + usize::from(plan.reading.asks_at_end());
-        let read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
-            let values = file.f32(name)?.expect_shape(name, shape)?.data.into_owned();
-            match values.iter().all(|x| x.is_finite()) {
-                true => Ok(values),
-                false => Err(refrain_core::Error::ModelFile {
-                    origin: file.origin().to_string(),
-                    reason: format!("{name}: a number is not finite"),
-                }
-                .into()),
-            }
-        };
+        let read = |name, shape: &[usize]| finite(file, name, shape);
         let network = Network {
             weights: read("weights", &[plan.body.total()])?,
             vectors: read("vectors", &[rows, plan.width])?,
