@@ -166,10 +166,8 @@ fn credits(tour: &mut Tour, data: &listen::Data) {
             command += &format!(" --{name} {}", file.display());
         }
     }
-    for (name, value) in [("listener", &options.listener), ("device", &options.device)] {
-        if let Some(value) = value {
-            command += &format!(" --{name} {value}");
-        }
+    if let Some(listener) = &options.listener {
+        command += &format!(" --listener {listener}");
     }
     if options.quick {
         command += " --quick";
