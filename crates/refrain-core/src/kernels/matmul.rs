@@ -11,9 +11,8 @@ use super::dispatch;
 /// Rows of `A` in one tile.
 pub(super) const TILE: usize = 6;
 
-/// Rows packed for [`matmul_transposed`]; pack once, multiply often.
-#[derive(Debug, Clone)]
-pub struct PackedRows {
+/// Rows packed; pack once, multiply often.
+pub(super) struct PackedRows {
     /// Panel after panel, each `[dim][width]`, padded with zero rows.
     data: Vec<f32>,
     rows: usize,
@@ -35,7 +34,7 @@ impl WithSimd for Width {
 
 impl PackedRows {
     /// Packs row-major `rows`, each of `dim` values; values after the last whole row are ignored.
-    pub fn new(rows: &[f32], dim: usize) -> Self {
+    pub(super) fn new(rows: &[f32], dim: usize) -> Self {
         let width = dispatch(Width);
         let n = rows.len().checked_div(dim).unwrap_or(0);
         let mut data = vec![0.0; n.div_ceil(width) * width * dim];
@@ -56,49 +55,52 @@ impl PackedRows {
     }
 
     /// How many rows were packed.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
+    /// How far apart the rows of [`products`](Self::products) are.
+    pub(super) fn stride(&self) -> usize {
+        self.rows.next_multiple_of(self.width)
     }
 
-    /// Rows in a panel.
-    pub(super) fn width(&self) -> usize {
-        self.width
+    /// `queries · rowsᵀ` into `out`, row-major.
+    pub(super) fn products(&self, queries: &PackedQueries, out: &mut Vec<f32>) {
+        let n = queries.0.len().checked_div(self.dim).unwrap_or(0);
+        out.resize(n * self.stride(), 0.0);
+        dispatch(Multiply {
+            tiles: &queries.0,
+            panels: &self.data,
+            dim: self.dim,
+            out,
+            stride: self.stride(),
+        });
     }
+}
 
-    /// `queries · rows[from..from + n]ᵀ` into `out`, whose rows are `stride` apart. `from` is a
-    /// multiple of the panel width, and `stride` has room for whole panels.
-    pub(super) fn multiply(
-        &self,
-        queries: &[f32],
-        from: usize,
-        n: usize,
-        out: &mut [f32],
-        stride: usize,
-    ) {
-        if self.dim > 0 && n > 0 {
-            let start = from * self.dim;
-            let end = (from + n.next_multiple_of(self.width)) * self.dim;
-            let panels = &self.data[start..end.min(self.data.len())];
-            dispatch(Multiply {
-                queries,
-                panels,
-                dim: self.dim,
-                out,
-                stride,
-            });
-        } else {
-            out.fill(0.0);
+/// Queries as the inner loop reads them: tile after tile, each `[dim][TILE]`, padded with zeros.
+pub(super) struct PackedQueries(Vec<f32>);
+
+impl PackedQueries {
+    /// Packs row-major `queries`, each of `dim` values.
+    pub(super) fn new(queries: &[f32], dim: usize) -> Self {
+        let mut data = vec![0.0; (queries.len() / dim).next_multiple_of(TILE) * dim];
+        for (tile, queries) in data
+            .chunks_exact_mut(TILE * dim)
+            .zip(queries.chunks(TILE * dim))
+        {
+            for (m, query) in queries.chunks_exact(dim).enumerate() {
+                for (step, &value) in tile.chunks_exact_mut(TILE).zip(query) {
+                    step[m] = value;
+                }
+            }
         }
+        Self(data)
     }
 }
 
 struct Multiply<'a> {
-    queries: &'a [f32],
+    tiles: &'a [f32],
     panels: &'a [f32],
     dim: usize,
     out: &'a mut [f32],
@@ -111,60 +113,40 @@ impl WithSimd for Multiply<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let Self {
-            queries,
+            tiles,
             panels,
             dim,
             out,
             stride,
         } = self;
         let width = 2 * S::F32_LANES;
-        let tiles = queries
-            .chunks(TILE * dim)
-            .zip(out.chunks_mut(TILE * stride));
-        for (queries, out) in tiles {
-            for (p, panel) in panels.chunks_exact(width * dim).enumerate() {
-                let out = &mut out[p * width..];
-                // The number of rows is a constant in each arm, so that the sums stay in registers.
-                match queries.len() / dim {
-                    6 => tile::<S, 6>(simd, queries, panel, dim, out, stride),
-                    5 => tile::<S, 5>(simd, queries, panel, dim, out, stride),
-                    4 => tile::<S, 4>(simd, queries, panel, dim, out, stride),
-                    3 => tile::<S, 3>(simd, queries, panel, dim, out, stride),
-                    2 => tile::<S, 2>(simd, queries, panel, dim, out, stride),
-                    1 => tile::<S, 1>(simd, queries, panel, dim, out, stride),
-                    _ => {}
+        // A panel stays in the first-level cache while every tile passes it.
+        for (p, panel) in panels.chunks_exact(width * dim).enumerate() {
+            let tiles = tiles.chunks_exact(TILE * dim);
+            for (tile, out) in tiles.zip(out.chunks_mut(TILE * stride)) {
+                let sums = products(simd, tile, panel);
+                for (sums, row) in sums.iter().zip(out.chunks_mut(stride)) {
+                    let (row, _) = S::as_mut_simd_f32s(&mut row[p * width..(p + 1) * width]);
+                    row.copy_from_slice(sums);
                 }
             }
         }
     }
 }
 
+/// The inner products of a tile's queries with a panel's rows.
 #[inline(always)]
-fn tile<S: Simd, const M: usize>(
-    simd: S,
-    queries: &[f32],
-    panel: &[f32],
-    dim: usize,
-    out: &mut [f32],
-    stride: usize,
-) {
-    let lanes = S::F32_LANES;
-    let mut sums = [[simd.splat_f32s(0.0); 2]; M];
-    let rows: [&[f32]; M] = std::array::from_fn(|m| &queries[m * dim..(m + 1) * dim]);
-    let (steps, _) = S::as_simd_f32s(panel);
-    for (k, b) in steps.chunks_exact(2).enumerate().take(dim) {
-        for m in 0..M {
-            let a = simd.splat_f32s(rows[m][k]);
-            sums[m][0] = simd.mul_add_e_f32s(a, b[0], sums[m][0]);
-            sums[m][1] = simd.mul_add_e_f32s(a, b[1], sums[m][1]);
+fn products<S: Simd>(simd: S, tile: &[f32], panel: &[f32]) -> [[S::f32s; 2]; TILE] {
+    let mut sums = [[simd.splat_f32s(0.0); 2]; TILE];
+    let (panel, _) = pulp::as_arrays::<2, _>(S::as_simd_f32s(panel).0);
+    for (a, b) in pulp::as_arrays::<TILE, _>(tile).0.iter().zip(panel) {
+        for (sums, &a) in sums.iter_mut().zip(a) {
+            let a = simd.splat_f32s(a);
+            sums[0] = simd.mul_add_e_f32s(a, b[0], sums[0]);
+            sums[1] = simd.mul_add_e_f32s(a, b[1], sums[1]);
         }
     }
-    for (m, sums) in sums.iter().enumerate() {
-        let row = &mut out[m * stride..m * stride + 2 * lanes];
-        let (row, _) = S::as_mut_simd_f32s(row);
-        row[0] = sums[0];
-        row[1] = sums[1];
-    }
+    sums
 }
 
 /// Every row of `a` with every row of `b`: `out[i][j] = dot(a[i], b[j])`.
@@ -172,22 +154,18 @@ fn tile<S: Simd, const M: usize>(
 /// `a` is `m × dim`, `b` is `n × dim`, `out` is `m × n`, all row-major; whatever of `out` lies
 /// beyond is left alone. One thread; callers split `a`.
 pub fn matmul_transposed(a: &[f32], b: &[f32], dim: usize, out: &mut [f32]) {
-    let packed = PackedRows::new(b, dim);
-    let n = packed.len();
-    if n == 0 {
+    if dim == 0 || b.len() < dim {
         return;
     }
-    let stride = n.next_multiple_of(packed.width());
-    let mut tile = vec![0.0; TILE * stride];
+    let rows = PackedRows::new(b, dim);
+    let n = rows.len();
+    let mut products = Vec::new();
     for (a, out) in a.chunks(TILE * dim).zip(out.chunks_mut(TILE * n)) {
-        packed.multiply(a, 0, n, &mut tile, stride);
-        for (out, tile) in out
-            .chunks_mut(n)
-            .zip(tile.chunks(stride))
-            .take(a.len() / dim)
-        {
+        rows.products(&PackedQueries::new(a, dim), &mut products);
+        let products = products.chunks_exact(rows.stride()).take(a.len() / dim);
+        for (out, products) in out.chunks_mut(n).zip(products) {
             let len = out.len();
-            out.copy_from_slice(&tile[..len]);
+            out.copy_from_slice(&products[..len]);
         }
     }
 }

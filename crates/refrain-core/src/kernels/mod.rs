@@ -15,7 +15,7 @@ use std::sync::LazyLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
-pub use matmul::{PackedRows, matmul_transposed};
+pub use matmul::matmul_transposed;
 pub use top_k::{Scored, TopK, top_k, top_k_products};
 
 /// The processor's instruction set, found once.

@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::dispatch;
-use super::matmul::{PackedRows, TILE};
+use super::matmul::{PackedQueries, PackedRows, TILE};
 
 /// A row's number and its score.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -168,17 +168,16 @@ pub fn top_k(scores: &[f32], k: usize) -> Vec<Scored> {
     best.into_sorted()
 }
 
-/// Queries scored together against one block of rows.
-const QUERIES: usize = 8 * TILE;
-/// Floats in a block of rows: with its scores it stays in a second-level cache of 512 kB.
-const BLOCK_FLOATS: usize = 1 << 16;
-/// The fewest and the most rows in a block.
-const ROWS: (usize, usize) = (64, 1024);
+/// The most queries scored together: a row is read from memory once for all of them.
+const QUERIES: usize = 32 * TILE;
+/// Rows scored together.
+const ROWS: usize = 64;
 
 /// For each query the best `k` rows by inner product, best first, in parallel.
 ///
 /// `queries` and `rows` are row-major with `dim` values each. `skip(query, row)` excludes a row; it
-/// is asked only for rows good enough to be kept, and the list is shorter where too few remain.
+/// is asked only for rows good enough to be kept, and the list is shorter where too few remain. A
+/// query's list does not depend on the queries beside it, to the last bit.
 pub fn top_k_products(
     queries: &[f32],
     rows: &[f32],
@@ -189,28 +188,72 @@ pub fn top_k_products(
     if dim == 0 {
         return Vec::new();
     }
-    let packed = PackedRows::new(rows, dim);
-    let block = (BLOCK_FLOATS / dim).clamp(ROWS.0, ROWS.1);
-    let block = block.next_multiple_of(packed.width());
+    let n = queries.len() / dim;
+    let none = |n| vec![TopK::new(k.min(rows.len() / dim)); n];
+    let blocks = rows.par_chunks(ROWS * dim).enumerate();
+    if n <= QUERIES / 8 {
+        // The threads share the rows.
+        let packed = PackedQueries::new(queries, dim);
+        let best = blocks
+            .fold(
+                || (none(n), Vec::new()),
+                |(mut best, mut scores), (block, rows)| {
+                    let rows = PackedRows::new(rows, dim);
+                    offer(&mut best, &packed, &rows, block * ROWS, &mut scores, skip);
+                    (best, scores)
+                },
+            )
+            .map(|(best, _)| best)
+            .reduce(
+                || none(n),
+                |mut best, others| {
+                    for (best, other) in best.iter_mut().zip(others) {
+                        for scored in other.heap {
+                            best.push(scored.index, scored.score);
+                        }
+                    }
+                    best
+                },
+            );
+        return best.into_iter().map(TopK::into_sorted).collect();
+    }
+    let blocks: Vec<_> = blocks
+        .map(|(block, rows)| (block * ROWS, PackedRows::new(rows, dim)))
+        .collect();
+    // Every thread has some chunks, so that a slow thread does not hold up the rest.
+    let chunk = n / (4 * rayon::current_num_threads());
+    let chunk = chunk.next_multiple_of(TILE).clamp(TILE, QUERIES);
     queries
-        .par_chunks(QUERIES * dim)
+        .par_chunks(chunk * dim)
         .enumerate()
-        .flat_map_iter(|(chunk, queries)| {
-            let n = queries.len() / dim;
-            let mut best = vec![TopK::new(k.min(packed.len())); n];
-            let mut scores = vec![0.0; n * block];
-            for from in (0..packed.len()).step_by(block) {
-                let len = block.min(packed.len() - from);
-                packed.multiply(&queries[..n * dim], from, len, &mut scores, block);
-                for (q, best) in best.iter_mut().enumerate() {
-                    let query = (chunk * QUERIES + q) as u32;
-                    let scores = &scores[q * block..q * block + len];
-                    push_run(best, scores, from as u32, |row| skip(query, row));
-                }
+        .flat_map_iter(|(at, queries)| {
+            let mut best = none(queries.len() / dim);
+            let packed = PackedQueries::new(queries, dim);
+            let mut scores = Vec::new();
+            for (from, rows) in &blocks {
+                let skip = |query, row| skip((at * chunk) as u32 + query, row);
+                offer(&mut best, &packed, rows, *from, &mut scores, &skip);
             }
             best.into_iter().map(TopK::into_sorted)
         })
         .collect()
+}
+
+/// Offers each query its products with some rows, the first of which is row `from`.
+fn offer(
+    best: &mut [TopK],
+    queries: &PackedQueries,
+    rows: &PackedRows,
+    from: usize,
+    scores: &mut Vec<f32>,
+    skip: &dyn Fn(u32, u32) -> bool,
+) {
+    rows.products(queries, scores);
+    let scores = scores.chunks_exact(rows.stride());
+    for (query, (best, scores)) in (0..).zip(best.iter_mut().zip(scores)) {
+        let scores = &scores[..rows.len()];
+        push_run(best, scores, from as u32, |row| skip(query, row));
+    }
 }
 
 #[cfg(test)]
