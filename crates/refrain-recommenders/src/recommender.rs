@@ -220,23 +220,20 @@ pub trait Recommender: Any + Send + Sync {
         ))
     }
 
-    /// How similar each user is to `user`, in the model's own terms; 0 where nothing is known. `out`
-    /// has one place per user.
+    /// How similar each user is to `user`, in the model's own terms, within [−1, 1]; 0 where nothing
+    /// is known. By default the cosine of their histories. `out` has one place per user.
     ///
     /// # Errors
-    /// [`Error::Index`] for an unknown user, [`Error::Length`] for a wrong slice,
-    /// [`Error::Unsupported`] where the model has no notion of it, as by default.
+    /// [`Error::Index`] for an unknown user, [`Error::Length`] for a wrong slice.
     fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
-        let _ = out;
-        self.memory().check_user(user)?;
-        Err(self.unsupported("compare users"))
+        self.memory().user_similarity(user, out)
     }
 
     /// The `k` users most similar to `user`, who is not among them. Fewer come back where the model
     /// knows fewer: users of similarity 0 are left out.
     ///
     /// # Errors
-    /// [`Error::UnknownUser`], [`Error::Unsupported`].
+    /// [`Error::UnknownUser`].
     fn similar_users(&self, user: &str, k: usize) -> Result<Vec<SimilarUser>> {
         let user = self.memory().user(user)?;
         let mut scores = vec![0.0; self.users().len()];

@@ -158,6 +158,22 @@ pub fn scores(query: &[f32], rows: &[f32], out: &mut [f32]) {
     }
 }
 
+/// The cosine of one query with many rows, laid out as for [`scores`]; 0 where either has no length.
+///
+/// ```
+/// let mut out = [0.0; 2];
+/// refrain_core::kernels::cosines(&[3.0, 4.0], &[6.0, 8.0, 0.0, 0.0], &mut out);
+/// assert_eq!(out, [1.0, 0.0]);
+/// ```
+pub fn cosines(query: &[f32], rows: &[f32], out: &mut [f32]) {
+    scores(query, rows, out);
+    let length = norm(query);
+    for (score, row) in out.iter_mut().zip(rows.chunks_exact(query.len().max(1))) {
+        let lengths = length * norm(row);
+        *score = if lengths > 0.0 { *score / lengths } else { 0.0 };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -10,6 +10,7 @@
 //!
 //! **Cost.** The members' scores and a sort for each. **Determinism.** As the members'.
 
+use std::iter::repeat;
 use std::sync::Arc;
 
 use refrain_core::{ModelFile, ModelWriter};
@@ -183,6 +184,11 @@ impl Recommender for CascadeModel {
             }
         }
         Err(self.unsupported("compare items"))
+    }
+
+    /// By the mean of the members.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.members.user_similarity(repeat(1.0), user, out)
     }
 
     /// The stages got through count 1 each; the place in the stage where an item fell out is divided

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use refrain_core::{ModelFile, ModelWriter};
+use refrain_core::{ModelFile, ModelWriter, kernels};
 
 use super::Mix;
 use super::mix::Level;
@@ -77,6 +77,36 @@ impl Members {
             list.push(Member { model, name });
         }
         Self::new(kind, list)
+    }
+
+    /// The weighted mean of the members' similarities of users; members that cannot compare them, and
+    /// those that do not count, are left out.
+    pub fn user_similarity(
+        &self,
+        weights: impl Iterator<Item = f32>,
+        user: u32,
+        out: &mut [f32],
+    ) -> Result<()> {
+        self.memory.check_user(user)?;
+        self.memory.check_user_scores(out)?;
+        out.fill(0.0);
+        let mut own = vec![0.0; out.len()];
+        let mut total = 0.0;
+        for (member, weight) in self.list.iter().zip(weights) {
+            if weight <= 0.0 {
+                continue;
+            }
+            match member.model.user_similarity(user, &mut own) {
+                Err(Error::Unsupported { .. }) => continue,
+                other => other?,
+            }
+            total += weight;
+            kernels::axpy(weight, &own, out);
+        }
+        if total > 0.0 {
+            kernels::scale(1.0 / total, out);
+        }
+        Ok(())
     }
 
     /// Copies of all members, each changed; exact when each of them is.

@@ -211,6 +211,12 @@ impl Recommender for BlendModel {
         }
     }
 
+    /// The weighted mean of the members'.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        let weights = self.weights.iter().copied();
+        self.members.user_similarity(weights, user, out)
+    }
+
     /// With scores, each member's parts in their share of the sum, and one constant per member for
     /// its average item. With ranks, a member's share is divided among its parts that speak for the
     /// item, by their size.

@@ -225,6 +225,12 @@ impl Recommender for StackModel {
         }
     }
 
+    /// The mean of the members', with the weights of [`similarity`](Recommender::similarity).
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        let weights = self.weights.members.iter().map(|[weight, ..]| *weight);
+        self.members.user_similarity(weights, user, out)
+    }
+
     /// As a weighted blend's and a rank blend's, one after the other.
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {
         self.memory().check_item(item)?;

@@ -8,6 +8,7 @@
 //!
 //! **Cost.** One member's. **Determinism.** As the members'.
 
+use std::iter::repeat;
 use std::sync::Arc;
 
 use refrain_core::kernels::Scored;
@@ -198,6 +199,11 @@ impl Recommender for SwitchModel {
             }
         }
         Err(self.unsupported("compare items"))
+    }
+
+    /// By the mean of the members.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.members.user_similarity(repeat(1.0), user, out)
     }
 
     fn contributions(&self, who: Who<'_>, item: u32) -> Result<Vec<Contribution>> {

@@ -5,7 +5,7 @@
 //! items' vectors less their mean (the bias is one more coordinate) and H the history,
 //!
 //! ```text
-//! (S + Σ_{i ∈ H} z_i z_iᵀ) x = 2 Σ_{i ∈ H} z_i + S x₀     S = Σ_j z_j z_jᵀ + λ,  λ = 2 · mean eigenvalue of Σ z zᵀ
+//! (S + Σ_{i ∈ H} z_i z_iᵀ) x = 2 Σ_{i ∈ H} z_i + S x₀     S = Σ_j z_j z_jᵀ + λ,  λ = 4 · mean eigenvalue of Σ z zᵀ
 //! ```
 //!
 //! which is ALS's half step with confidence 2: what was had should score 1, everything else what x₀
@@ -18,10 +18,10 @@ use rayon::prelude::*;
 
 use crate::als::simd::{self, Aligned, PACK, padded};
 
-/// λ in units of the mean eigenvalue: strong, as a history is short beside a catalogue. Chosen on
-/// MovieLens-100K, seed 42.
-const PENALTY: f32 = 2.0;
-/// α of the history's items.
+/// λ in units of the mean eigenvalue: strong, as a history is short beside a catalogue. The best of
+/// ½, 1, 2, 4, 8 on parts held out of the training events of MovieLens-100K, three splits.
+const PENALTY: f32 = 4.0;
+/// α of the history's items; between ½ and 4 it made no difference there.
 const CONFIDENCE: f32 = 1.0;
 
 /// The part of the half step that all users share.

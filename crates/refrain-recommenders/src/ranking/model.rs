@@ -86,29 +86,6 @@ pub(super) fn mean(rows: &[f32], width: usize, counts: impl Fn(usize) -> bool) -
         .collect()
 }
 
-/// The cosine of a row with each row of the table; 0 where a row is 0.
-pub(super) fn cosines(table: &[f32], own: u32, width: usize, out: &mut [f32]) {
-    let own = row(table, own, width);
-    kernels::scores(own, table, out);
-    let length = kernels::norm(own);
-    for (score, other) in out.iter_mut().zip(table.chunks_exact(width)) {
-        let size = length * kernels::norm(other);
-        *score = if size > 0.0 { *score / size } else { 0.0 };
-    }
-}
-
-/// Refuses a slice that does not have one place per user.
-pub(super) fn check_users(memory: &Memory, out: &[f32]) -> Result<()> {
-    match out.len() == memory.n_users() {
-        true => Ok(()),
-        false => Err(Error::Length {
-            what: "the slice for similarities".to_string(),
-            expected: memory.n_users(),
-            found: out.len(),
-        }),
-    }
-}
-
 /// The best items of many users where a score is the product of two rows, blocked.
 pub(super) fn best_products(
     memory: &Memory,
@@ -363,15 +340,15 @@ impl Recommender for FactorModel {
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
         self.memory.check_scores(out)?;
-        cosines(&self.items, item, self.width(), out);
+        kernels::cosines(row(&self.items, item, self.width()), &self.items, out);
         Ok(())
     }
 
     /// The cosine of the users' vectors.
     fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_user(user)?;
-        check_users(&self.memory, out)?;
-        cosines(&self.users, user, self.width(), out);
+        self.memory.check_user_scores(out)?;
+        kernels::cosines(row(&self.users, user, self.width()), &self.users, out);
         Ok(())
     }
 

@@ -34,7 +34,7 @@ use refrain_data::Interactions;
 use serde::{Deserialize, Serialize};
 
 use super::fold::row;
-use super::model::{best_products, check_users, cosines};
+use super::model::best_products;
 use crate::memory::finite;
 use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 
@@ -313,15 +313,15 @@ impl Recommender for PureSvdModel {
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
         self.memory.check_scores(out)?;
-        cosines(&self.items, item, self.width(), out);
+        kernels::cosines(row(&self.items, item, self.width()), &self.items, out);
         Ok(())
     }
 
     /// The cosine of the users' vectors.
     fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_user(user)?;
-        check_users(&self.memory, out)?;
-        cosines(&self.users, user, self.width(), out);
+        self.memory.check_user_scores(out)?;
+        kernels::cosines(row(&self.users, user, self.width()), &self.users, out);
         Ok(())
     }
 

@@ -322,12 +322,34 @@ impl Recommender for NextItemModel {
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
         self.memory.check_scores(out)?;
-        let own = self.network.vector(item);
-        kernels::scores(own, &self.network.vectors, out);
-        let size = kernels::norm(own);
-        for (other, score) in (0u32..).zip(out) {
-            let sizes = size * kernels::norm(self.network.vector(other));
-            *score = if sizes > 0.0 { *score / sizes } else { 0.0 };
+        kernels::cosines(self.network.vector(item), &self.network.vectors, out);
+        Ok(())
+    }
+
+    /// The cosine of where the users' histories lead, 0 for those without one. Costs a pass of every
+    /// history through the layers.
+    fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
+        self.memory.check_user(user)?;
+        self.memory.check_user_scores(out)?;
+        out.fill(0.0);
+        let own = self.read_history(Who::User(user))?;
+        if own.is_empty() {
+            return Ok(());
+        }
+        let own = self.network.next(&[&own]);
+        let histories = (0..self.memory.n_users() as u32)
+            .map(|user| self.read_history(Who::User(user)))
+            .collect::<Result<Vec<_>>>()?;
+        let asked = histories.iter().filter(|history| !history.is_empty());
+        let next = self
+            .network
+            .next(&asked.map(Vec::as_slice).collect::<Vec<_>>());
+        let mut cosines = vec![0.0; next.len() / self.network.width];
+        kernels::cosines(&own, &next, &mut cosines);
+        let places = out.iter_mut().zip(&histories);
+        let places = places.filter(|(_, history)| !history.is_empty());
+        for ((place, _), cosine) in places.zip(cosines) {
+            *place = cosine;
         }
         Ok(())
     }

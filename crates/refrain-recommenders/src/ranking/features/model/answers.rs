@@ -5,7 +5,7 @@ use refrain_core::kernels::{self, Scored};
 use refrain_data::Interactions;
 
 use super::super::super::fold::row;
-use super::super::super::model::{best_products, check_users, cosines};
+use super::super::super::model::best_products;
 use super::{FeatureModel, KIND};
 use crate::neighbours::sparse::Csr;
 use crate::{Change, Contribution, Memory, Query, Reason, Recommender, Result, Who};
@@ -36,15 +36,15 @@ impl Recommender for FeatureModel {
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
         self.memory.check_scores(out)?;
-        cosines(&self.items, item, self.width(), out);
+        kernels::cosines(row(&self.items, item, self.width()), &self.items, out);
         Ok(())
     }
 
     /// The cosine of the users' vectors.
     fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_user(user)?;
-        check_users(&self.memory, out)?;
-        cosines(&self.users, user, self.width(), out);
+        self.memory.check_user_scores(out)?;
+        kernels::cosines(row(&self.users, user, self.width()), &self.users, out);
         Ok(())
     }
 
