@@ -19,8 +19,8 @@ use refrain::Monitor;
 use refrain::data::datasets::MovieLens;
 use refrain::data::{Interactions, split};
 use refrain::recommenders::{
-    Bert4Rec, Gru4Rec, Markov, Metric, NextItemLoss, Popularity, Recommender, Result, SasRec,
-    Sequences, SessionKnn, Training, evaluate,
+    Bert4Rec, Gru4Rec, Markov, Metric, NextItemLoss, Order, Popularity, Recommender, Result,
+    SasRec, Sequences, SessionKnn, Training, evaluate,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -193,6 +193,48 @@ fn models(arguments: &Arguments) -> std::result::Result<Vec<(String, Fit)>, Box<
             };
             let name = format!("SASRec {width} {layers} {context} {dropout} {batch} {rate}");
             all.push((name, sasrec(config)));
+        }
+        for (width, layers, context, dropout) in [
+            (64, 1, 50, 0.3),
+            (64, 1, 50, 0.5),
+            (128, 1, 50, 0.5),
+            (64, 1, 200, 0.3),
+        ] {
+            let config = Gru4Rec {
+                width,
+                layers,
+                context,
+                dropout,
+                training: training.clone(),
+            };
+            let name = format!("GRU4Rec {width} {layers} {context} {dropout}");
+            let (device, monitor) = (device.clone(), monitor.clone());
+            let fit = move |log: &Interactions| config.fit_with(log, &device, &monitor);
+            all.push((name, boxed(fit)));
+        }
+        for (cloze, dropout, order, patience) in [
+            (0.3, 0.3, Order::Rotary, 20),
+            (0.3, 0.3, Order::Rotary, 60),
+            (0.3, 0.1, Order::Rotary, 60),
+            (0.15, 0.3, Order::Rotary, 60),
+            (0.6, 0.3, Order::Rotary, 60),
+            (0.3, 0.3, Order::Learned, 60),
+        ] {
+            let config = Bert4Rec {
+                dropout,
+                cloze,
+                order,
+                training: Training {
+                    patience: Some(patience),
+                    seed: arguments.seed,
+                    ..Bert4Rec::default().training
+                },
+                ..Bert4Rec::default()
+            };
+            let name = format!("BERT4Rec {cloze} {dropout} {order:?} {patience}");
+            let (device, monitor) = (device.clone(), monitor.clone());
+            let fit = move |log: &Interactions| config.fit_with(log, &device, &monitor);
+            all.push((name, boxed(fit)));
         }
         return Ok(all);
     }

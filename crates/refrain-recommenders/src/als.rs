@@ -59,6 +59,8 @@ mod factors;
 mod model;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod refusal_tests;
 pub(crate) mod simd;
 #[cfg(test)]
 mod simd_tests;

@@ -231,7 +231,7 @@ mod tests {
         centre(&mut items, width);
         let z = DMatrix::from_fn(n, width, |r, c| f64::from(items[r * width + c]));
         let gram = z.transpose() * &z;
-        let lambda = 2.0 * gram.trace() / width as f64;
+        let lambda = f64::from(PENALTY) * gram.trace() / width as f64;
         let shared = gram + DMatrix::identity(width, width) * lambda;
         let ridge = Ridge::new(&items, width);
         let start: Vec<f32> = (0..width).map(|k| k as f32 / 9.0).collect();

@@ -133,7 +133,7 @@ impl Default for LightFm {
             factors: 64,
             loss: RankingLoss::Warp { trials: 20 },
             epochs: 30,
-            learning_rate: 0.05,
+            learning_rate: 0.1,
             regularization: 0.08,
             encoding: buckets(),
             feature_weight: 0.5,

@@ -18,6 +18,8 @@ mod table;
 mod tests;
 mod training;
 mod two_tower;
+#[cfg(test)]
+mod two_tower_tests;
 
 pub use bert4rec::Bert4Rec;
 pub use gru4rec::Gru4Rec;
