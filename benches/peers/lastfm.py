@@ -1,14 +1,16 @@
-"""implicit's side of `lastfm`: its models on the splits that the Rust program wrote.
+"""The peers' side of `lastfm`: implicit and LightFM on the splits that the Rust program wrote.
 
     python benches/peers/lastfm.py FOLDER --threads 2 --trials 20 --seed 42
 
 FOLDER holds train.csv, test.csv and, inside the training part, inner.csv and valid.csv, each with the
 columns user,item,weight (dense numbers; weights are plays), and shape.json with users and items. Needs
-implicit 0.7.3, numpy and scipy. One JSON object per model and line: name, ndcg (at 10), recall (at
+implicit 0.7.3, lightfm-next 1.19.0, numpy and scipy. One JSON object per model and line: name, ndcg (at 10), recall (at
 10), seconds (of fit, or of the whole search), settings.
 
 Each model runs at its defaults, on plays and on ones, and with the best of `trials` random settings by
-NDCG@10 on valid.csv (the two defaults among them), fitted again on train.csv. Full ranking, training items left out.
+NDCG@10 on valid.csv (the two defaults among them), fitted again on train.csv. LightFM learns from who
+played what alone; it has no default number of epochs that is of use, so that 30 of WARP, the loss its
+guide advises, stand for its defaults. Full ranking, training items left out.
 """
 
 import argparse
@@ -33,6 +35,7 @@ def main():
     from implicit.als import AlternatingLeastSquares
     from implicit.bpr import BayesianPersonalizedRanking
     from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
+    from lightfm import LightFM
     from scipy.sparse import csr_matrix
 
     with open(os.path.join(args.folder, "shape.json")) as f:
@@ -76,6 +79,24 @@ def main():
         print(json.dumps({"name": name, "ndcg": float(ndcg), "recall": float(recall),
                           "seconds": seconds, "settings": settings}), flush=True)
 
+    class Light:
+        """LightFM with the methods of implicit's models."""
+
+        def __init__(self, epochs=30, **settings):
+            self.epochs = epochs
+            self.model = LightFM(loss="warp", random_state=42, **settings)
+
+        def fit(self, matrix, show_progress):
+            self.model.fit(matrix.sign().tocoo(), epochs=self.epochs, num_threads=args.threads)
+
+        def recommend(self, users, seen, N, filter_already_liked_items):
+            biases, items = self.model.get_item_representations()
+            _, vectors = self.model.get_user_representations()
+            scores = vectors[users] @ items.T + biases
+            scores[seen.nonzero()] = -np.inf
+            top = np.argsort(-scores, axis=1, kind="stable")[:, :N]
+            return top, np.take_along_axis(scores, top, axis=1)
+
     threads = {"num_threads": args.threads}
     log = lambda rng, low, high: float(np.exp(rng.uniform(np.log(low), np.log(high))))
     models = {
@@ -99,9 +120,16 @@ def main():
             lambda **s: CosineRecommender(**threads, **s),
             lambda rng: {"K": int(log(rng, 10, 500))},
         ),
+        "LightFM": (
+            Light,
+            lambda rng: {"no_components": int(log(rng, 10, 128)), "epochs": int(log(rng, 10, 100)),
+                         "learning_rate": log(rng, 0.01, 0.2), "item_alpha": log(rng, 1e-7, 1e-3),
+                         "user_alpha": log(rng, 1e-7, 1e-3),
+                         "max_sampled": int(log(rng, 5, 50))},
+        ),
     }
     for name, (make, draw) in models.items():
-        for weights in ("plays", "ones"):
+        for weights in ("ones",) if name == "LightFM" else ("plays", "ones"):
             began = time.perf_counter()
             matrix = weighted(train, weights)
             row(f"{name}, {weights}", fit(make(), matrix), matrix, began)

@@ -1,5 +1,5 @@
-//! HetRec Last.fm-2K: our recommenders at their defaults and after a search, beside `implicit` at its
-//! defaults and after as many trials, on the very same split.
+//! HetRec Last.fm-2K: our recommenders at their defaults and after a search, beside `implicit` and LightFM
+//! at their defaults and after as many trials, on the very same split.
 //!
 //! ```text
 //! REFRAIN_DATA=DATA cargo run --release -p refrain-benches --bin lastfm -- --python python3
@@ -22,9 +22,9 @@ use clap::Parser;
 use refrain::data::datasets::LastFm;
 use refrain::data::{Interactions, split};
 use refrain::recommenders::{
-    Als, Blend, BlendModel, Bootstrap, Confidence, ContentBased, ItemKnn, Leaderboard, Metric, Mix,
-    Popularity, Recommender, Regularization, Search, Similarity, Space, StackModel, Trial, UserKnn,
-    Value, Weighting,
+    Als, Blend, BlendModel, Bootstrap, Confidence, ContentBased, ItemKnn, Leaderboard, LightFm,
+    Metric, Mix, Popularity, Recommender, Regularization, Search, Similarity, Space, StackModel,
+    Trial, UserKnn, Value, Weighting,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -103,6 +103,10 @@ fn ours(
     let user_knn = board.run("user-kNN", || UserKnn::default().fit(train))?;
     let item_knn = board.run("item-kNN", || ItemKnn::default().fit(train))?;
     let als = board.run("ALS", || Als::default().fit(train))?;
+    let light = LightFm::default();
+    board.run("LightFM, ids only", || light.fit(train, None, None))?;
+    let tags = Some(&lastfm.artists);
+    board.run("LightFM (tags)", || light.fit(train, tags, None))?;
 
     let began = Instant::now();
     let tuning = Blend::default()
@@ -314,11 +318,13 @@ fn theirs(
     std::fs::remove_dir_all(&folder)?;
     if !output.status.success() {
         let python = python.display();
-        return Err(format!("{python} failed; it needs implicit, numpy, scipy").into());
+        return Err(
+            format!("{python} failed; it needs implicit, lightfm-next, numpy, scipy").into(),
+        );
     }
     println!(
         "{:22}  {:>12}  {:>12}  {:>12}  {:>8}",
-        "implicit 0.7.3", "NDCG@10", "recall@10", "", "fit (s)"
+        "peers", "NDCG@10", "recall@10", "", "fit (s)"
     );
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let row: serde_json::Value = serde_json::from_str(line)?;

@@ -49,6 +49,12 @@ pub enum Error {
         /// How many there were.
         found: usize,
     },
+    /// A vector with a value that is infinite or not a number.
+    #[error("the vector of {word:?} has a value that is not a finite number")]
+    NotFinite {
+        /// Whose vector.
+        word: String,
+    },
     /// Training left the range of numbers.
     #[error(
         "training diverged: the loss is {loss} at step {step} (epoch {epoch}); \
@@ -83,12 +89,12 @@ pub enum Error {
         reason: String,
     },
     /// A file of vectors that cannot be understood.
-    #[error("{origin}, line {line}: {reason}")]
+    #[error("{origin}, {place}: {reason}")]
     Vectors {
         /// The file.
         origin: String,
-        /// The line, counted from 1.
-        line: u64,
+        /// Where in it: a line or a word, counted from 1.
+        place: String,
         /// What is wrong with it.
         reason: String,
     },

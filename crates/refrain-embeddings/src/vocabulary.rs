@@ -41,6 +41,12 @@ impl Vocabulary {
         Ok(Self { ids, counts })
     }
 
+    /// Words that count once each.
+    pub(crate) fn from_ids(ids: IdMap) -> Self {
+        let counts = vec![1; ids.len()];
+        Self { ids, counts }
+    }
+
     /// How many words there are.
     pub fn len(&self) -> usize {
         self.counts.len()

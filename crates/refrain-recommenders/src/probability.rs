@@ -28,6 +28,7 @@ use refrain_core::{ModelFile, ModelWriter, Monitor, rng};
 use refrain_data::{Interactions, split};
 use serde::{Deserialize, Serialize};
 
+use crate::evaluate::liked;
 use crate::load::{duplicate, nested};
 use crate::{Change, Contribution, Error, Memory, Query, Reason, Recommender, Result, Who};
 use curve::{Curve, Judged};
@@ -141,12 +142,8 @@ impl Probabilities {
                 || vec![0.0; train.n_items()],
                 |scores, &user| {
                     model.score(user, scores)?;
-                    Ok(self.judge(
-                        user,
-                        scores,
-                        train.user_items(user).0,
-                        valid.user_items(user).0,
-                    ))
+                    let found: Vec<u32> = liked(valid, user).collect();
+                    Ok(self.judge(user, scores, train.user_items(user).0, &found))
                 },
             )
             .collect::<Result<_>>()?;

@@ -278,7 +278,8 @@ pub trait Recommender: Any + Send + Sync {
         explanation(self.memory(), item, &scores, parts)
     }
 
-    /// Learns from new events, of new users and items too, in less time than a new fit.
+    /// Learns from new events, of new users and items too. What it costs stands on the model's page: a
+    /// step for factors, up to a fit for neighbourhoods.
     ///
     /// Says whether the model is now what `fit` on all events would give. After an error the model
     /// is as before.

@@ -72,7 +72,8 @@ impl Embeddings {
     /// Vectors for the words of `vocabulary`, end to end in its order.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there are not `dim` finite values for each word.
+    /// [`Error::Shape`] when there are not `dim` values for each word, [`Error::NotFinite`] naming the
+    /// first word with a value that is no finite number.
     pub fn new(vocabulary: Vocabulary, dim: usize, vectors: Vec<f32>) -> Result<Self> {
         let expected = vocabulary.len().checked_mul(dim).filter(|_| dim > 0);
         if expected != Some(vectors.len()) {
@@ -80,6 +81,13 @@ impl Embeddings {
                 what: format!("vectors of {} words, {dim} values each", vocabulary.len()),
                 expected: expected.unwrap_or_default(),
                 found: vectors.len(),
+            });
+        }
+        let broken = |vector: &[f32]| vector.iter().any(|value| !value.is_finite());
+        if let Some(at) = vectors.par_chunks(dim).position_first(broken) {
+            let word = vocabulary.word(at as u32).unwrap_or_default();
+            return Err(Error::NotFinite {
+                word: word.to_string(),
             });
         }
         let inverse_norms = vectors.par_chunks(dim).map(inverse_norm).collect();
@@ -425,6 +433,8 @@ mod tests {
         assert_eq!(words.row(10), None);
         assert!(Embeddings::from_vectors([("a", vec![1.0]), ("b", vec![1.0, 2.0])]).is_err());
         assert!(Embeddings::from_vectors([("a", [1.0]), ("a", [2.0])]).is_err());
+        let broken = Embeddings::from_vectors([("a", [1.0]), ("b", [f32::INFINITY])]);
+        assert!(matches!(broken, Err(Error::NotFinite { word }) if word == "b"));
         assert!(Embeddings::from_vectors([("a", [0.0f32; 0])]).is_err());
         let none = Embeddings::from_vectors(Vec::<(&str, Vec<f32>)>::new()).unwrap();
         assert!(none.is_empty() && none.nearest(&[1.0], 3).unwrap().is_empty());

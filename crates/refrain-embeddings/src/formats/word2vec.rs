@@ -1,132 +1,164 @@
-//! The text format of the program word2vec, which gensim, fastText (`.vec`) and others share.
+//! The formats of the program word2vec, which gensim, fastText (`.vec`) and others share.
 //!
-//! A first line with the number of words and their dimension, then a line for each word with its
-//! values, separated by spaces. Quirks: the program itself ends each line with a space, which is
-//! read and not written; counts are not in the file, so every word counts once; the order is that
-//! of the file, which programs write by falling frequency; bytes that are not UTF-8 become
-//! `U+FFFD`, and of words that are equal after that the first is kept.
+//! **Text.** A first line with the number of words and their dimension, then a line for each word
+//! with its values, separated by spaces. **Binary.** The same first line; then each word, a space and
+//! its values as 32-bit floats, little end first.
+//!
+//! Quirks: the program itself ends each line of text with a space, which is read and not written, and
+//! each vector of the binary format with a line break, which gensim does not; both are read, and the
+//! break is written. Counts are not in the file, so every word counts once; the order is that of the
+//! file, which programs write by falling frequency. In the binary format a word ends at its first
+//! space. Bytes that are not UTF-8 become `U+FFFD`, and of words that are equal after that the first
+//! is kept.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufWriter, Write};
 use std::path::Path;
 
 use refrain_core::Error as CoreError;
 
-use crate::{Embeddings, Error, Result, Vocabulary};
+use super::lines::{self, Lines};
+use super::{Gathered, bad, check_word};
+use crate::{Embeddings, Result};
 
 /// Reads a file of text.
 ///
 /// # Errors
-/// [`Error::Vectors`] naming the line.
+/// [`Error::Vectors`](crate::Error::Vectors) naming the line.
 pub fn read_text(path: impl AsRef<Path>) -> Result<Embeddings> {
-    let path = path.as_ref();
-    let file = File::open(path).map_err(|e| CoreError::io(path, e))?;
-    parse_text(
-        BufReader::with_capacity(1 << 20, file),
-        &path.display().to_string(),
-    )
+    let (reader, origin) = lines::open(path.as_ref())?;
+    parse_text(reader, &origin)
 }
 
 /// Reads text; `origin` names it in errors.
 ///
 /// # Errors
 /// As [`read_text`].
-pub fn parse_text(mut reader: impl BufRead, origin: &str) -> Result<Embeddings> {
-    let mut bytes = Vec::new();
-    let mut number = 0u64;
-    let mut next = |bytes: &mut Vec<u8>, number: &mut u64| {
-        bytes.clear();
-        *number += 1;
-        reader
-            .read_until(b'\n', bytes)
-            .map_err(|e| bad(origin, *number, e.to_string()))
-            .map(|n| n > 0)
-    };
-    next(&mut bytes, &mut number)?;
-    let header = String::from_utf8_lossy(&bytes);
-    let mut fields = header.split_ascii_whitespace().map(str::parse::<usize>);
-    let (Some(Ok(count)), Some(Ok(dim)), None) = (fields.next(), fields.next(), fields.next())
-    else {
-        return Err(bad(
-            origin,
-            1,
-            format!("expected two numbers, found {:?}", header.trim_end()),
-        ));
-    };
-    if dim == 0 {
-        return Err(bad(origin, 1, "vectors of length 0".to_string()));
-    }
+pub fn parse_text(reader: impl BufRead, origin: &str) -> Result<Embeddings> {
+    let mut lines = Lines::new(reader, origin);
+    let (count, dim) = header(&mut lines)?;
     // The header is not trusted with memory: both grow with the lines that are there.
-    let (mut names, mut values) = (refrain_core::IdMap::new(), Vec::new());
-    let mut read = 0usize;
-    while read < count {
-        if !next(&mut bytes, &mut number)? {
-            let reason = format!("the file ends after {read} of {count} words");
-            return Err(bad(origin, number, reason));
+    let mut found = Gathered::new();
+    for read in 0..count {
+        if !lines.next()? {
+            return Err(lines.bad(format!("the file ends after {read} of {count} words")));
         }
-        let line = String::from_utf8_lossy(&bytes);
-        let line = line.trim_end_matches(['\n', '\r', ' ']);
-        // Values are taken from the end, because some programs write words with spaces.
-        let mut fields = line.rsplitn(dim + 1, ' ');
-        let start = values.len();
-        for field in fields.by_ref().take(dim) {
-            values.push(field.parse::<f32>().map_err(|_| {
-                bad(
-                    origin,
-                    number,
-                    format!("expected {dim} values, found {field:?} among them"),
-                )
-            })?);
-        }
-        let Some(word) = fields.next().filter(|_| values.len() - start == dim) else {
-            let found = values.len() - start;
-            return Err(bad(
-                origin,
-                number,
-                format!("expected a word and {dim} values, found {found}"),
-            ));
-        };
-        read += 1;
-        let known = names.len();
-        match names.insert(word)? as usize == known {
-            true => values[start..].reverse(),
-            false => values.truncate(start),
-        }
+        lines.take(dim, &mut found)?;
     }
-    let vocabulary = Vocabulary::from_counts(names.iter().map(|name| (name, 1)))?;
-    Embeddings::new(vocabulary, dim, values)
+    found.finish(dim)
+}
+
+/// The numbers of words and of values.
+fn header(lines: &mut Lines<'_, impl BufRead>) -> Result<(usize, usize)> {
+    lines.next()?;
+    let line = lines.line();
+    let mut fields = line.split_ascii_whitespace().map(str::parse::<usize>);
+    match (fields.next(), fields.next(), fields.next()) {
+        (Some(Ok(_)), Some(Ok(0)), None) => Err(lines.bad("vectors of length 0".to_string())),
+        (Some(Ok(count)), Some(Ok(dim)), None) => Ok((count, dim)),
+        _ => Err(lines.bad(format!("expected two numbers, found {line:?}"))),
+    }
 }
 
 /// Writes a file of text.
 ///
 /// # Errors
-/// [`Error::Core`] when it cannot be written; [`Error::Vectors`] when a word holds a line break or
-/// is empty, which the format cannot carry.
+/// [`Error::Core`](crate::Error::Core) when it cannot be written;
+/// [`Error::Vectors`](crate::Error::Vectors) when a word holds a line break or is empty, which the
+/// format cannot carry.
 pub fn write_text(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
-    let path = path.as_ref();
-    let io = |e| Error::Core(CoreError::io(path, e));
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
-    writeln!(out, "{} {}", embeddings.len(), embeddings.dim()).map_err(io)?;
-    for (i, (word, vector)) in embeddings.iter().enumerate() {
-        if word.is_empty() || word.contains(['\n', '\r']) || word.ends_with(' ') {
-            let reason = format!("the word {word:?} does not fit the format");
-            return Err(bad(&path.display().to_string(), i as u64 + 2, reason));
-        }
-        write!(out, "{word}").map_err(io)?;
-        for value in vector {
-            write!(out, " {value}").map_err(io)?;
-        }
-        writeln!(out).map_err(io)?;
-    }
-    out.flush().map_err(io)
+    lines::write(embeddings, path.as_ref(), true)
 }
 
-fn bad(origin: &str, line: u64, reason: String) -> Error {
-    Error::Vectors {
-        origin: origin.to_string(),
-        line,
-        reason,
+/// Reads a binary file.
+///
+/// # Errors
+/// [`Error::Vectors`](crate::Error::Vectors) naming the word by its number.
+pub fn read_binary(path: impl AsRef<Path>) -> Result<Embeddings> {
+    let (reader, origin) = lines::open(path.as_ref())?;
+    parse_binary(reader, &origin)
+}
+
+/// Reads the binary format; `origin` names it in errors.
+///
+/// # Errors
+/// As [`read_binary`].
+pub fn parse_binary(reader: impl BufRead, origin: &str) -> Result<Embeddings> {
+    let mut lines = Lines::new(reader, origin);
+    let (count, dim) = header(&mut lines)?;
+    let mut reader = lines.into_reader();
+    let mut found = Gathered::new();
+    let mut word = Vec::new();
+    let Some(size) = dim.checked_mul(4) else {
+        return Err(bad(origin, "line 1", format!("vectors of {dim} values")));
+    };
+    for at in 1..=count {
+        let bad = |reason: String| bad(origin, format_args!("word {at} of {count}"), reason);
+        let failed = |error: std::io::Error| bad(error.to_string());
+        word.clear();
+        reader.read_until(b' ', &mut word).map_err(failed)?;
+        if word.pop() != Some(b' ') {
+            return Err(bad("the file ends before the word does".to_string()));
+        }
+        let name = match &word[..] {
+            [b'\n', name @ ..] => name,
+            name => name,
+        };
+        let start = found.values.len();
+        let mut left = size;
+        // What is there is read piece by piece, so that a wrong dimension costs no memory.
+        while left > 0 {
+            let buffer = reader.fill_buf().map_err(failed)?;
+            if buffer.len() < 4 && buffer.len() < left {
+                // A value across the edge of the buffer, or the end.
+                let mut value = [0; 4];
+                reader.read_exact(&mut value).map_err(|_| {
+                    bad(format!(
+                        "the file ends in its vector, {left} of {size} bytes before its end"
+                    ))
+                })?;
+                found.values.push(f32::from_le_bytes(value));
+                left -= 4;
+                continue;
+            }
+            let (values, _) = buffer[..buffer.len().min(left)].as_chunks::<4>();
+            found
+                .values
+                .extend(values.iter().map(|&value| f32::from_le_bytes(value)));
+            let read = values.len() * 4;
+            reader.consume(read);
+            left -= read;
+        }
+        found.name(&String::from_utf8_lossy(name), start)?;
     }
+    found.finish(dim)
+}
+
+/// Writes a binary file, with a line break after each vector as the program does.
+///
+/// # Errors
+/// [`Error::Core`](crate::Error::Core) when it cannot be written;
+/// [`Error::Vectors`](crate::Error::Vectors) when a word is empty or holds a space or a line break,
+/// which the format cannot carry.
+pub fn write_binary(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let io = |error| CoreError::io(path, error);
+    let origin = path.display().to_string();
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
+    writeln!(out, "{} {}", embeddings.len(), embeddings.dim()).map_err(io)?;
+    for (at, (word, vector)) in (1..).zip(embeddings.iter()) {
+        check_word(word, &origin, format_args!("word {at}"))?;
+        if word.contains(' ') {
+            let reason = format!("the word {word:?} does not fit the format");
+            return Err(bad(&origin, format_args!("word {at}"), reason));
+        }
+        write!(out, "{word} ").map_err(io)?;
+        for value in vector {
+            out.write_all(&value.to_le_bytes()).map_err(io)?;
+        }
+        out.write_all(b"\n").map_err(io)?;
+    }
+    Ok(out.flush().map_err(io)?)
 }
 
 #[cfg(test)]
@@ -201,7 +233,60 @@ mod tests {
         assert!(write_text(&broken, &path).is_err());
     }
 
+    #[test]
+    fn reads_both_habits_of_binary() {
+        // gensim 4.4.0: KeyedVectors.save_word2vec_format("v.bin", binary=True) of a, (1, -2) and
+        // caf\xc3\xa9, (0.5, 3); then as word2vec.c does, with line breaks.
+        let gensim = b"2 2\na \0\0\x80?\0\0\0\xc0caf\xc3\xa9 \0\0\0?\0\0@@";
+        let original = b"2 2\na \0\0\x80?\0\0\0\xc0\ncaf\xc3\xa9 \0\0\0?\0\0@@\n";
+        for bytes in [&gensim[..], original] {
+            // Buffers of all sizes, so that values lie across their edges.
+            for size in 1..40 {
+                let reader = std::io::BufReader::with_capacity(size, bytes);
+                let words = parse_binary(reader, "memory").unwrap();
+                assert_eq!(words.vector("a"), Some(&[1.0, -2.0][..]));
+                assert_eq!(words.vector("caf\u{e9}"), Some(&[0.5, 3.0][..]));
+            }
+            for end in 0..bytes.len() - 1 {
+                let cut = parse_binary(&bytes[..end], "memory");
+                assert!(cut.is_err(), "{end}");
+            }
+        }
+        let error = parse_binary(&gensim[..20], "memory").unwrap_err();
+        assert!(error.to_string().contains("word 2 of 2"), "{error}");
+        let huge = b"9 4611686018427387905\na 1234";
+        assert!(parse_binary(&huge[..], "memory").is_err());
+    }
+
+    #[test]
+    fn binary_round_trip() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v.bin");
+        let words = Embeddings::from_vectors([("a", [0.1, 1e-40]), ("\u{732b}", [-1e30, 0.3])]);
+        let words = words.unwrap();
+        write_binary(&words, &path).unwrap();
+        let again = read_binary(&path).unwrap();
+        assert_eq!(again.vectors(), words.vectors());
+        assert_eq!(again.vocabulary(), words.vocabulary());
+        let broken = Embeddings::from_vectors([("a b", [1.0])]).unwrap();
+        assert!(write_binary(&broken, &path).is_err());
+    }
+
     proptest! {
+        #[test]
+        fn hostile_binary_never_panics(
+            edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            keep in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = b"2 2\na \0\0\x80?\0\0\0\xc0\nb \0\0\0?\0\0@@\n".to_vec();
+            for (at, value) in edits {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+            bytes.truncate(keep.index(bytes.len() + 1));
+            let _ = parse_binary(&bytes[..], "memory");
+        }
+
         #[test]
         fn hostile_bytes_never_panic(
             edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),

@@ -23,7 +23,7 @@
 mod learn;
 
 use refrain_core::{IdMap, ModelFile, ModelWriter, Monitor};
-use refrain_data::{FeatureEncoding, Interactions, ItemFeatures, NumericEncoding};
+use refrain_data::{FeatureEncoder, FeatureEncoding, Interactions, ItemFeatures, NumericEncoding};
 use serde::{Deserialize, Serialize};
 
 use crate::memory::finite;
@@ -118,20 +118,17 @@ impl ContentBased {
                 reason,
             });
         }
-        let encoded = rows.to_matrix(&self.encoding)?;
+        let encoder = self.encoding.fit(&rows)?;
+        let encoded = encoder.encode(&rows)?;
         let mut names = IdMap::new();
-        for (at, name) in encoded.names.iter().enumerate() {
+        for (at, name) in encoder.names().iter().enumerate() {
             if names.insert(name)? as usize != at {
                 names.insert(format!("{name} (feature {at})"))?;
             }
         }
         let mut vectors = Csr::with_width(names.len());
         for item in 0..log.n_items() as u32 {
-            let (columns, values) = encoded.row(item);
-            let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
-            let pairs = columns.iter().copied().zip(values.iter().copied());
-            let kept = pairs.filter(|&(_, v)| v != 0.0 && v.is_finite());
-            vectors.push_row(kept.map(|(column, value)| (column, value / length)));
+            vectors.push_row(of_length_one(encoded.row(item)));
         }
         let memory = Memory::new(log);
         let theta = match &self.weights {
@@ -154,11 +151,20 @@ impl ContentBased {
         Ok(ContentBasedModel {
             config: self.clone(),
             memory,
+            encoder,
             names,
             vectors,
             theta,
         })
     }
+}
+
+/// The features of an item as a direction.
+fn of_length_one((columns, values): (&[u32], &[f32])) -> impl Iterator<Item = (u32, f32)> {
+    let length = values.iter().map(|v| v * v).sum::<f32>().sqrt();
+    let pairs = columns.iter().copied().zip(values.iter().copied());
+    let kept = pairs.filter(|&(_, v)| v != 0.0 && v.is_finite());
+    kept.map(move |(column, value)| (column, value / length))
 }
 
 /// Fitted content-based model.
@@ -168,12 +174,13 @@ impl ContentBased {
 ///
 /// `update`, `forget_user` and `forget_item` change what is remembered, at the cost of copying it;
 /// encoding and weights stay. With given weights it is exact to forget a user, or to learn of events on
-/// items that are there; everything else is approximate. An item that an `update` brings has no
-/// features: it scores 0 until the model is fitted again.
+/// items that are there; everything else is approximate. New items come with their features by
+/// [`add_items`](Self::add_items); one that an `update` brings has none and scores 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContentBasedModel {
     config: ContentBased,
     memory: Memory,
+    encoder: FeatureEncoder,
     names: IdMap,
     /// Items × features, rows of length 1.
     vectors: Csr,
@@ -184,6 +191,25 @@ impl ContentBasedModel {
     /// The settings it was fitted with.
     pub fn config(&self) -> &ContentBased {
         &self.config
+    }
+
+    /// Adds the items that are not there yet, from their features; they are recommended from now on.
+    /// Nothing else changes; an item that came by an `update` is there already, so features come first.
+    /// Returns how many were new.
+    ///
+    /// # Errors
+    /// [`Error::Interactions`] when the features lack a column that was there.
+    pub fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let rows = self.encoder.encode(features)?;
+        let before = self.memory.n_items();
+        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
+        for id in memory.items().iter().skip(before) {
+            let row = features.ids().get(id).map(|at| rows.row(at));
+            self.vectors
+                .push_row(of_length_one(row.unwrap_or_default()));
+        }
+        self.memory = memory;
+        Ok(self.memory.n_items() - before)
     }
 
     /// The features and how much each matters, the most important first.
@@ -216,9 +242,18 @@ impl ContentBasedModel {
         let (memory, names) = (Memory::read(file)?, file.ids("features")?);
         let vectors = Csr::read(file, "vectors", memory.n_items(), names.len())?;
         let theta = finite(file, "theta", &[names.len()])?;
+        let (config, encoder): (ContentBased, FeatureEncoder) = file.config()?;
+        if encoder.names().len() != names.len() {
+            return Err(refrain_core::Error::ModelFile {
+                origin: file.origin().to_string(),
+                reason: "another number of features than the encoder has".to_string(),
+            }
+            .into());
+        }
         Ok(Box::new(Self {
-            config: file.config()?,
+            config,
             memory,
+            encoder,
             names,
             vectors,
             theta,
@@ -343,7 +378,7 @@ impl Recommender for ContentBasedModel {
     fn to_file(&self) -> Result<ModelWriter<'_>> {
         let writer = self
             .memory
-            .write(ModelWriter::new(KIND, 1).config(&self.config)?)?;
+            .write(ModelWriter::new(KIND, 1).config(&(&self.config, &self.encoder))?)?;
         let writer = self
             .vectors
             .write(writer, "vectors")?
@@ -437,6 +472,36 @@ mod tests {
 
         let mut learned = ContentBased::default().fit(&log, &features()).unwrap();
         assert_eq!(learned.forget_user("u7").unwrap(), Change::Approximate);
+    }
+
+    #[test]
+    fn new_items_are_recommended_by_their_features() {
+        let log = crate::conformance::blocks_log();
+        let mut model = ContentBased::default().fit(&log, &features()).unwrap();
+        // An item like i4 in all, one that was there, and one of which nothing is said.
+        let of = |column: &'static str, value: &str| {
+            ItemFeatures::builder().category(column, [("i90", value), ("i4", value)])
+        };
+        let new = of("side", "even")
+            .unwrap()
+            .category("block", [("i90", "b"), ("i91", "?")]);
+        let new = new.unwrap().numeric("size", [("i90", 6.0)]).unwrap();
+        let new = new.build().unwrap();
+        assert_eq!(model.add_items(&new).unwrap(), 2);
+        assert_eq!(model.add_items(&new).unwrap(), 0);
+        let bytes = model.to_file().unwrap().to_bytes().unwrap();
+        let read = crate::from_file(&ModelFile::from_bytes(bytes).unwrap()).unwrap();
+        for model in [&model as &dyn Recommender, &*read] {
+            let score = |item: &str| model.explain("u4", item).unwrap().score;
+            assert!((score("i90") - score("i4")).abs() < 1e-6);
+            assert_eq!(score("i91"), 0.0);
+        }
+        let lacking = ItemFeatures::builder().numeric("size", [("i92", 6.0)]);
+        let lacking = lacking.unwrap().build().unwrap();
+        assert!(matches!(
+            model.add_items(&lacking),
+            Err(Error::Interactions(_))
+        ));
     }
 
     #[test]

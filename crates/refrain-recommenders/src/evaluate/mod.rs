@@ -22,7 +22,8 @@ const CHUNK: usize = 1024;
 
 /// Measures a model on a test log, all items ranked, each user's training items left out.
 ///
-/// The two logs come from one split, so their numbers mean the same. What each metric means, with its
+/// The two logs come from one split, so their numbers mean the same. There to be found is what a user
+/// has in the test log with a weight above 0: to recommend what was disliked is no success. What each metric means, with its
 /// denominators and ties, stands on the [`metrics`] page.
 ///
 /// ```
@@ -84,6 +85,14 @@ struct Judged {
     list: Vec<u32>,
 }
 
+/// What a user of a log had and did not dislike, ascending.
+pub(crate) fn liked(log: &Interactions, user: u32) -> impl Iterator<Item = u32> + '_ {
+    let (items, weights) = log.user_items(user);
+    let all = items.iter().copied().zip(weights);
+    all.filter(|(_, weight)| **weight > 0.0)
+        .map(|(item, _)| item)
+}
+
 impl<'a> Evaluator<'a> {
     /// Prepares a split.
     ///
@@ -102,10 +111,11 @@ impl<'a> Evaluator<'a> {
         let cases: Vec<Case> = (0..test.n_users() as u32)
             .filter_map(|user| {
                 let seen = train.user_items(user).0;
+                // What was disliked is not to be recommended.
                 let (items, weights) = test.user_items(user);
                 let new = items.iter().copied().zip(weights.iter().copied());
                 let (relevant, weights): (Vec<u32>, Vec<f32>) = new
-                    .filter(|(item, _)| seen.binary_search(item).is_err())
+                    .filter(|&(item, weight)| weight > 0.0 && seen.binary_search(&item).is_err())
                     .unzip();
                 (!relevant.is_empty()).then_some(Case {
                     user,
@@ -115,7 +125,8 @@ impl<'a> Evaluator<'a> {
             })
             .collect();
         if cases.is_empty() {
-            let reason = "no user of the test log has an item they did not have in training".into();
+            let reason =
+                "no user of the test log liked an item they did not have in training".into();
             return Err(Error::Data {
                 model: "evaluation",
                 reason,

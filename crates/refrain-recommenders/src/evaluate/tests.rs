@@ -195,3 +195,25 @@ fn logs_that_do_not_fit_are_refused() {
     let error = Evaluator::new(&train, &train).unwrap_err();
     assert!(matches!(error, Error::Data { .. }));
 }
+
+#[test]
+fn what_was_disliked_is_not_there_to_be_found() {
+    let train = Interactions::from_events([("u", "a", 1.0), ("v", "b", 1.0)]).unwrap();
+    let mut builder = Interactions::builder().ids(train.shared_users(), train.shared_items());
+    builder.push("u", "b", 1.0, None).unwrap();
+    builder.push("v", "a", -1.0, None).unwrap();
+    let test = builder.build().unwrap();
+    let model = Popularity::default().fit(&train).unwrap();
+    let report = evaluate(&model, &train, &test, &[HitRate(1)]).unwrap();
+    assert_eq!(
+        (report.tested(), report.get(HitRate(1))),
+        (&[0][..], Some(1.0))
+    );
+    let mut builder = Interactions::builder().ids(train.shared_users(), train.shared_items());
+    builder.push("v", "a", -1.0, None).unwrap();
+    let only = builder.build().unwrap();
+    assert!(matches!(
+        Evaluator::new(&train, &only),
+        Err(Error::Data { .. })
+    ));
+}

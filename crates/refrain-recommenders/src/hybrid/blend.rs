@@ -16,6 +16,7 @@ use super::stack::{self, StackModel, StackWeights};
 use super::switch::{self, SwitchModel};
 use super::tune::{self, Case};
 use super::{BlendModel, Mix};
+use crate::evaluate::liked;
 use crate::{Error, Recommender, Result};
 
 /// How a member of a [`Blend`] is fitted on a log.
@@ -219,8 +220,9 @@ impl<'a> Blend<'a> {
         }
         let relevant = |user: u32| {
             let seen = train.user_items(user).0;
-            let mut items = valid.user_items(user).0.to_vec();
-            items.retain(|item| seen.binary_search(item).is_err());
+            let items = liked(valid, user);
+            let items = items.filter(|item| seen.binary_search(item).is_err());
+            let items: Vec<u32> = items.collect();
             (!items.is_empty()).then(|| (user, seen.to_vec(), items))
         };
         let users = (0..valid.n_users() as u32)

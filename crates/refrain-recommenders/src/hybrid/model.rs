@@ -12,7 +12,7 @@
 //!
 //! **When.** Almost always: a blend whose weights were fitted on validation data
 //! ([`Blend`](crate::Blend)) is seldom worse than its best member, and content-based members let it
-//! answer for new items. Each explanation names the member a reason came through.
+//! answer for items that nobody had, if the log names them. Each explanation names the member a reason came through.
 //!
 //! **Cost.** The members' scores, plus a sort per member for ranks. The file holds each member whole.
 //!

@@ -57,6 +57,9 @@ pub struct KosWarp {
     pub of: u32,
     /// After so many draws without a violation the event is let go.
     pub trials: u32,
+    /// Where the items that are tried are drawn from. The search is for a hard one already, so that
+    /// [`Negatives::Hardest`] draws like [`Negatives::Uniform`].
+    pub negatives: Negatives,
     /// Standard deviation of the initial factors, times √f.
     pub init_scale: f32,
     /// Of the initial factors and of all draws.
@@ -74,6 +77,7 @@ impl Default for KosWarp {
             k: 5,
             of: 10,
             trials: 20,
+            negatives: Negatives::Uniform,
             init_scale: 0.1,
             seed: 42,
         }
@@ -107,7 +111,7 @@ impl KosWarp {
             learning_rate: self.learning_rate,
             regularization: self.regularization,
             optimizer: self.optimizer,
-            negatives: Negatives::Uniform,
+            negatives: self.negatives,
             objective: Objective::KosWarp {
                 k: self.k,
                 of: self.of,
@@ -128,4 +132,25 @@ mod tests {
         ..KosWarp::default()
     }
     .fit(log));
+
+    #[test]
+    fn negatives_are_drawn_as_asked() {
+        let log = crate::conformance::blocks_log();
+        let vectors = |negatives| {
+            let config = KosWarp {
+                factors: 8,
+                epochs: 3,
+                negatives,
+                ..KosWarp::default()
+            };
+            config.fit(&log).unwrap()
+        };
+        let alike = vectors(Negatives::Uniform);
+        let popular = vectors(Negatives::Popularity { power: 1.0 });
+        assert_ne!(alike.item_factors("i3"), popular.item_factors("i3"));
+        assert_eq!(
+            alike.item_factors("i3"),
+            vectors(Negatives::Hardest { of: 5 }).item_factors("i3")
+        );
+    }
 }

@@ -59,6 +59,9 @@ pub struct Warp {
     pub optimizer: Optimizer,
     /// After so many draws without a violation the event is let go.
     pub trials: u32,
+    /// Where the items that are tried are drawn from. The search is for a hard one already, so that
+    /// [`Negatives::Hardest`] draws like [`Negatives::Uniform`].
+    pub negatives: Negatives,
     /// Standard deviation of the initial factors, times √f.
     pub init_scale: f32,
     /// Of the initial factors and of all draws.
@@ -74,6 +77,7 @@ impl Default for Warp {
             regularization: 0.1,
             optimizer: Optimizer::Sgd,
             trials: 20,
+            negatives: Negatives::Uniform,
             init_scale: 0.1,
             seed: 42,
         }
@@ -107,7 +111,7 @@ impl Warp {
             learning_rate: self.learning_rate,
             regularization: self.regularization,
             optimizer: self.optimizer,
-            negatives: Negatives::Uniform,
+            negatives: self.negatives,
             objective: Objective::Warp {
                 trials: self.trials,
             },
@@ -126,4 +130,25 @@ mod tests {
         ..Warp::default()
     }
     .fit(log));
+
+    #[test]
+    fn negatives_are_drawn_as_asked() {
+        let log = crate::conformance::blocks_log();
+        let vectors = |negatives| {
+            let config = Warp {
+                factors: 8,
+                epochs: 3,
+                negatives,
+                ..Warp::default()
+            };
+            config.fit(&log).unwrap()
+        };
+        let alike = vectors(Negatives::Uniform);
+        let popular = vectors(Negatives::Popularity { power: 1.0 });
+        assert_ne!(alike.item_factors("i3"), popular.item_factors("i3"));
+        assert_eq!(
+            alike.item_factors("i3"),
+            vectors(Negatives::Hardest { of: 5 }).item_factors("i3")
+        );
+    }
 }

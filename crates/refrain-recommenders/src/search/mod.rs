@@ -119,7 +119,8 @@ pub struct Search {
     /// How many trials run at once. Models use all threads already: more than 1 pays for models that
     /// do not, and costs memory.
     pub parallel: usize,
-    /// The file of finished trials, to be able to go on.
+    /// The file of finished trials, to be able to go on. It knows the metric, the data and the settings
+    /// of a trial but not what fits them: each kind of model needs a file of its own.
     pub journal: Option<PathBuf>,
     /// The seed of the split and of the draws.
     pub seed: u64,

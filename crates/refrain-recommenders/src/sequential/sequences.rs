@@ -86,6 +86,12 @@ impl Sequences {
         self.0.ends.len()
     }
 
+    /// Whether the order is that of times; without them a model looks at sets.
+    #[cfg(feature = "sequential")]
+    pub(crate) fn has_times(&self) -> bool {
+        self.0.times.iter().any(|&time| time != 0)
+    }
+
     /// How many events there are.
     pub fn n_events(&self) -> usize {
         self.0.items.len()

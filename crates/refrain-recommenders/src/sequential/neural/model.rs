@@ -411,7 +411,7 @@ impl Recommender for NextItemModel {
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let memory = self.memory.extended(events)?;
         let sequences = match self.settings {
-            Settings::TwoTower(_) if !events.has_times() => {
+            Settings::TwoTower(_) if !events.has_times() && !self.sequences.has_times() => {
                 Sequences::with_or_without_times(&memory.to_log()?)?
             }
             _ => self.sequences.extended(&memory, events)?,

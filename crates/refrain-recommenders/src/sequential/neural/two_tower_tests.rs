@@ -4,6 +4,7 @@ use refrain_data::Interactions;
 
 use super::tests::{cpu, quick};
 use super::*;
+use crate::Error;
 use crate::conformance::blocks_log;
 
 /// Without times the item that validation holds out is one by chance, not always the last number's.
@@ -29,6 +30,22 @@ fn two_towers_learn_every_item_without_times() {
         .iter()
         .filter(|r| r.item[1..].parse::<usize>().unwrap() % 3 == 2);
     assert!(alike.count() >= 4, "{near:?}");
+}
+
+/// A tower that looks at the newest needs to know what is new.
+#[test]
+fn events_without_times_do_not_undo_those_of_the_fit() {
+    use crate::Recommender;
+    let mut model = TwoTower {
+        training: quick(1),
+        ..small_tower()
+    }
+    .fit(&blocks_log(), &cpu())
+    .unwrap();
+    let before = model.sequences().clone();
+    let news = Interactions::from_events([("u1", "i90", 1.0)]).unwrap();
+    assert!(matches!(model.update(&news), Err(Error::Data { .. })));
+    assert_eq!(model.sequences(), &before);
 }
 
 pub(super) fn small_tower() -> TwoTower {
