@@ -87,13 +87,15 @@ impl<'a, R: BufRead> Lines<'a, R> {
 pub(super) fn write(embeddings: &Embeddings, path: &Path, counts: bool) -> Result<()> {
     let io = |error| CoreError::io(path, error);
     let origin = path.display().to_string();
+    // Before the file is there, so that none is left unfinished.
+    for (number, (word, _)) in (1 + usize::from(counts)..).zip(embeddings.iter()) {
+        check_word(word, &origin, format_args!("line {number}"))?;
+    }
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
     if counts {
         writeln!(out, "{} {}", embeddings.len(), embeddings.dim()).map_err(io)?;
     }
-    for (at, (word, vector)) in embeddings.iter().enumerate() {
-        let number = at + 1 + usize::from(counts);
-        check_word(word, &origin, format_args!("line {number}"))?;
+    for (word, vector) in embeddings.iter() {
         write!(out, "{word}").map_err(io)?;
         for value in vector {
             write!(out, " {value}").map_err(io)?;

@@ -144,14 +144,16 @@ pub fn write_binary(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<(
     let path = path.as_ref();
     let io = |error| CoreError::io(path, error);
     let origin = path.display().to_string();
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
-    writeln!(out, "{} {}", embeddings.len(), embeddings.dim()).map_err(io)?;
-    for (at, (word, vector)) in (1..).zip(embeddings.iter()) {
+    for (at, (word, _)) in (1..).zip(embeddings.iter()) {
         check_word(word, &origin, format_args!("word {at}"))?;
         if word.contains(' ') {
             let reason = format!("the word {word:?} does not fit the format");
             return Err(bad(&origin, format_args!("word {at}"), reason));
         }
+    }
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
+    writeln!(out, "{} {}", embeddings.len(), embeddings.dim()).map_err(io)?;
+    for (word, vector) in embeddings.iter() {
         write!(out, "{word} ").map_err(io)?;
         for value in vector {
             out.write_all(&value.to_le_bytes()).map_err(io)?;
@@ -268,8 +270,10 @@ mod tests {
         let again = read_binary(&path).unwrap();
         assert_eq!(again.vectors(), words.vectors());
         assert_eq!(again.vocabulary(), words.vocabulary());
-        let broken = Embeddings::from_vectors([("a b", [1.0])]).unwrap();
+        let broken = Embeddings::from_vectors([("a", [1.0]), ("a b", [1.0])]).unwrap();
+        let path = folder.path().join("none.bin");
         assert!(write_binary(&broken, &path).is_err());
+        assert!(!path.exists());
     }
 
     proptest! {

@@ -1,0 +1,121 @@
+//! Turns vectors of one format into another.
+//!
+//! ```sh
+//! cargo run --release --example convert_vectors -- vectors.bin vectors.refrain
+//! cargo run --release --example convert_vectors -- glove.6B.50d.txt --from glove vectors.npy
+//! ```
+//!
+//! The formats follow from the endings of the names unless they are given: `.txt` and `.vec` are
+//! word2vec's text, `.bin` its binary format, `.npy` a matrix of numpy with its words in a file of the
+//! same name that ends in `.words.txt`, `.refrain` our own, which opens at once whatever its size.
+//! Prints what was read and, as a check, the neighbours of a word.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use refrain::embeddings::Embeddings;
+use refrain::embeddings::formats::{glove, numpy, word2vec};
+
+/// Turn vectors of one format into another
+#[derive(Parser)]
+#[command(version, about)]
+struct Options {
+    /// The file to read
+    from_file: PathBuf,
+    /// The file to write
+    to_file: PathBuf,
+    /// The format to read; by the ending if not given
+    #[arg(long, value_enum)]
+    from: Option<Format>,
+    /// The format to write; by the ending if not given
+    #[arg(long, value_enum)]
+    to: Option<Format>,
+    /// Whose neighbours to print; the first word's if not given
+    #[arg(long)]
+    word: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Format {
+    /// A line of counts, then a word and its values on each line
+    Word2vec,
+    /// The same in bytes
+    Word2vecBinary,
+    /// A word and its values on each line
+    Glove,
+    /// A matrix, and a list of words beside it
+    Numpy,
+    /// Our own
+    Refrain,
+}
+
+impl Format {
+    fn of(path: &Path) -> Result<Self, String> {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("txt" | "vec") => Ok(Self::Word2vec),
+            Some("bin") => Ok(Self::Word2vecBinary),
+            Some("npy") => Ok(Self::Numpy),
+            Some("refrain") => Ok(Self::Refrain),
+            _ => Err(format!(
+                "{}: the ending names no format; say which with --from or --to",
+                path.display()
+            )),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("convert_vectors: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let (source, target) = (&options.from_file, &options.to_file);
+    let from = options.from.map_or_else(|| Format::of(source), Ok)?;
+    let to = options.to.map_or_else(|| Format::of(target), Ok)?;
+    let began = Instant::now();
+    let vectors = match from {
+        Format::Word2vec => word2vec::read_text(source)?,
+        Format::Word2vecBinary => word2vec::read_binary(source)?,
+        Format::Glove => glove::read(source)?,
+        Format::Numpy => numpy::read(source, source.with_extension("words.txt"))?,
+        Format::Refrain => Embeddings::load(source)?,
+    };
+    println!(
+        "{}: {} words, {} values each, read in {:.2} s",
+        source.display(),
+        vectors.len(),
+        vectors.dim(),
+        began.elapsed().as_secs_f64()
+    );
+    let began = Instant::now();
+    match to {
+        Format::Word2vec => word2vec::write_text(&vectors, target)?,
+        Format::Word2vecBinary => word2vec::write_binary(&vectors, target)?,
+        Format::Glove => glove::write(&vectors, target)?,
+        Format::Numpy => numpy::write(&vectors, target, target.with_extension("words.txt"))?,
+        Format::Refrain => vectors.save(target)?,
+    }
+    println!(
+        "{}: written in {:.2} s",
+        target.display(),
+        began.elapsed().as_secs_f64()
+    );
+    let first = vectors.vocabulary().word(0).unwrap_or_default();
+    let word = options.word.as_deref().unwrap_or(first);
+    if !vectors.is_empty() {
+        println!("near {word:?}:");
+        for near in vectors.neighbours(word, 5)? {
+            println!("  {:24} {:.3}", near.word, near.similarity);
+        }
+    }
+    Ok(())
+}
