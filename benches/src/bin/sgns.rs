@@ -22,6 +22,7 @@ use std::process::Command;
 
 use clap::Parser;
 use refrain::Monitor;
+use refrain::embeddings::evaluate::{JudgedPair, Question};
 use refrain::embeddings::{
     Analogy, Corpus, Embeddings, Engine, SkipGram, evaluate, formats::word2vec, tokenize,
 };
@@ -294,54 +295,33 @@ fn processor_seconds() -> f64 {
     ticks().map_or(f64::NAN, |ticks| ticks / 100.0)
 }
 
-/// Two words and the score people gave them.
-type Pair = (String, String, f64);
-
 /// Word pairs with the scores people gave them, and analogies.
 #[derive(Default)]
 struct Judge {
-    similarity: Vec<(&'static str, Vec<Pair>)>,
+    similarity: Vec<(&'static str, Vec<JudgedPair>)>,
     analogies: Vec<[String; 4]>,
 }
 
 impl Judge {
+    /// All in lower case, as the corpus is.
     fn new(data: Option<&Path>) -> Result<Self, Box<dyn Error>> {
         let Some(folder) = data.map(|data| data.join("word-benchmarks")) else {
             return Ok(Self::default());
         };
-        let lines = |name: &str| -> Result<Vec<Vec<String>>, Box<dyn Error>> {
-            let path = folder.join(format!("{name}.csv"));
-            let text = std::fs::read_to_string(&path)
-                .map_err(|e| format!("{}: {e} (from vecto-ai/word-benchmarks)", path.display()))?;
-            let split = |line: &str| line.to_lowercase().split(',').map(str::to_string).collect();
-            Ok(text.lines().skip(1).map(split).collect())
-        };
-        // MEN marks its words by part of speech: sun-n.
-        let word = |word: &str| match word.rsplit_once('-') {
-            Some((stem, "n" | "v" | "j")) => stem.to_string(),
-            _ => word.to_string(),
-        };
+        let missing = |error| format!("{error} (from vecto-ai/word-benchmarks)");
         let mut similarity = Vec::new();
         for name in ["simlex999", "wordsim353-sim", "wordsim353-rel", "men"] {
-            let pairs = lines(name)?
-                .iter()
-                .filter_map(|fields| match fields.as_slice() {
-                    [_, a, b, score, ..] => Some((word(a), word(b), score.parse().ok()?)),
-                    _ => None,
-                })
-                .collect();
-            similarity.push((name, pairs));
+            let file = folder.join(format!("{name}.csv"));
+            let pairs = evaluate::read_pairs(file).map_err(missing)?.into_iter();
+            let lower = pairs.map(|(a, b, score)| (a.to_lowercase(), b.to_lowercase(), score));
+            similarity.push((name, lower.collect()));
         }
-        let analogies = lines("google-analogies")?
-            .into_iter()
-            .filter_map(|fields| match <[String; 6]>::try_from(fields) {
-                Ok([_, _, a, b, c, d]) => Some([a, b, c, d]),
-                Err(_) => None,
-            })
-            .collect();
+        let file = folder.join("google-analogies.csv");
+        let questions = evaluate::read_analogies(file).map_err(missing)?;
+        let lower = |question: Question| question.words.map(|word| word.to_lowercase());
         Ok(Self {
             similarity,
-            analogies,
+            analogies: questions.into_iter().map(lower).collect(),
         })
     }
 
@@ -352,7 +332,7 @@ impl Judge {
             let report = evaluate::word_similarity(words, pairs);
             line += &format!("{name} {:.3} ({})  ", report.spearman, report.pairs);
         }
-        let questions = self.analogies.iter().map(|q| q.each_ref());
+        let questions = self.analogies.iter().map(|words| words.each_ref());
         match evaluate::analogies(words, questions, Analogy::Add) {
             Ok(report) if report.asked > 0 => {
                 line += &format!("analogies {}/{}", report.right, report.asked);

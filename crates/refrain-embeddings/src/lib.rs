@@ -87,7 +87,7 @@
 //! | epochs one by one, checkpoints, resuming | [`SkipGram::start`], [`SkipGramTraining`] |
 //! | neighbours among some words only | [`Embeddings::nearest_where`] |
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
-//! | vectors of other programs | [`formats::word2vec`] |
+//! | vectors of other programs | [`formats`]: word2vec (text, binary), GloVe, numpy |
 //! | how good they are | [`evaluate`] |
 //!
 //! # Two engines, one config

@@ -171,6 +171,44 @@ impl Embeddings {
             .zip(self.vectors().chunks_exact(self.dim))
     }
 
+    /// The first `n` words with their vectors: the most frequent, as they stand in that order.
+    ///
+    /// # Errors
+    /// None in practice: the words were checked before.
+    pub fn most_frequent(&self, n: usize) -> Result<Self> {
+        let kept = self.vocabulary.iter().take(n);
+        let vocabulary = Vocabulary::from_counts(kept)?;
+        let values = vocabulary.len().saturating_mul(self.dim);
+        let vectors = self.vectors().get(..values).unwrap_or_default();
+        Self::new(vocabulary, self.dim, vectors.to_vec())
+    }
+
+    /// The same words in lower case; of those that become equal the most frequent keeps its vector,
+    /// and their counts add up.
+    ///
+    /// # Errors
+    /// None in practice: the words were checked before.
+    pub fn folded(&self) -> Result<Self> {
+        let mut ids = refrain_core::IdMap::new();
+        let (mut counts, mut vectors) = (Vec::<u64>::new(), Vec::new());
+        for ((word, count), vector) in self
+            .vocabulary
+            .iter()
+            .zip(self.vectors().chunks_exact(self.dim))
+        {
+            let at = ids.insert(word.to_lowercase())? as usize;
+            match counts.get_mut(at) {
+                Some(sum) => *sum = sum.saturating_add(count),
+                None => {
+                    counts.push(count);
+                    vectors.extend_from_slice(vector);
+                }
+            }
+        }
+        let vocabulary = Vocabulary::from_counts(ids.iter().zip(counts))?;
+        Self::new(vocabulary, self.dim, vectors)
+    }
+
     /// The cosine of two words.
     ///
     /// # Errors

@@ -1,4 +1,22 @@
 //! How good vectors are, against judgements of people.
+//!
+//! | question | asked by | files |
+//! |---|---|---|
+//! | are words that people find alike near each other? | [`word_similarity`] | [`read_pairs`] |
+//! | *a* is to *b* as *c* is to what? | [`analogies`] | [`read_analogies`] |
+//! | which word does not belong? | [`outliers`] | |
+//! | do clusters find the categories of words? | [`categories`] | |
+//!
+//! Programs differ in what they leave out. gensim's evaluators compare words in upper case and its
+//! analogies look at the 300,000 most frequent words alone: [`Embeddings::folded`] and
+//! [`Embeddings::most_frequent`] give vectors for which these functions count the same, but for words
+//! that stand there in several spellings: gensim lets the vectors of the rarer ones answer analogies.
+
+mod files;
+mod groups;
+
+pub use files::{JudgedPair, Question, parse_analogies, parse_pairs, read_analogies, read_pairs};
+pub use groups::{Categories, Outliers, categories, outliers};
 
 use crate::{Analogy, Embeddings, Result};
 
@@ -111,6 +129,8 @@ pub fn analogies<W: AsRef<str>>(
     Ok(report)
 }
 
+#[cfg(test)]
+mod gensim_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
