@@ -1,5 +1,6 @@
 use std::hash::BuildHasher;
 
+use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::{Error, Result};
@@ -71,6 +72,16 @@ impl IdMap {
         Self::default()
     }
 
+    /// An empty map with room for so many ids of so many bytes in all.
+    pub fn with_capacity(ids: usize, bytes: usize) -> Self {
+        Self {
+            bytes: String::with_capacity(bytes),
+            ends: Vec::with_capacity(ids),
+            table: HashTable::with_capacity(ids),
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+
     /// How many ids there are.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -90,26 +101,25 @@ impl IdMap {
     }
 
     fn insert_str(&mut self, name: &str) -> Result<u32> {
-        let hash = self.hasher.hash_one(name);
-        let (bytes, ends) = (&self.bytes, &self.ends);
-        if let Some(&found) = self
-            .table
-            .find(hash, |&i| slice(bytes, ends, i) == Some(name))
-        {
-            return Ok(found);
-        }
-        let next = u32::try_from(self.ends.len())
+        let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
+        let entry = self.table.entry(
+            hasher.hash_one(name),
+            |&i| slice(bytes, ends, i) == Some(name),
+            |&i| hasher.hash_one(slice(bytes, ends, i).unwrap_or_default()),
+        );
+        let vacant = match entry {
+            Entry::Occupied(found) => return Ok(*found.get()),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let next = u32::try_from(ends.len())
             .ok()
             .filter(|&n| n < u32::MAX)
             .ok_or(Error::TooManyIds {
-                count: self.ends.len().saturating_add(1),
+                count: ends.len().saturating_add(1),
             })?;
+        vacant.insert(next);
         self.bytes.push_str(name);
         self.ends.push(self.bytes.len() as u64);
-        let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
-        self.table.insert_unique(hash, next, |&i| {
-            hasher.hash_one(slice(bytes, ends, i).unwrap_or_default())
-        });
         Ok(next)
     }
 

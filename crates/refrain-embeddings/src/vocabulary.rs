@@ -41,9 +41,9 @@ impl Vocabulary {
         Ok(Self { ids, counts })
     }
 
-    /// Words that count once each.
-    pub(crate) fn from_ids(ids: IdMap) -> Self {
-        let counts = vec![1; ids.len()];
+    /// Words with a count for each.
+    pub(crate) fn from_ids(ids: IdMap, counts: Vec<u64>) -> Self {
+        debug_assert_eq!(ids.len(), counts.len());
         Self { ids, counts }
     }
 

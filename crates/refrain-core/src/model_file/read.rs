@@ -172,7 +172,7 @@ impl ModelFile {
     pub fn ids(&self, name: &str) -> Result<IdMap> {
         let bytes = self.u8(&format!("ids.{name}.bytes"))?;
         let ends = self.u64(&format!("ids.{name}.ends"))?;
-        let mut ids = IdMap::new();
+        let mut ids = IdMap::with_capacity(ends.data.len(), bytes.data.len());
         let mut start = 0usize;
         for (i, &end) in ends.data.iter().enumerate() {
             let text = usize::try_from(end)

@@ -43,7 +43,7 @@ impl Embeddings {
         let ids = file.ids("words")?;
         let shape = [ids.len(), dim];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
-        let vocabulary = Vocabulary::from_counts(ids.iter().zip(counts.data.iter().copied()))?;
+        let vocabulary = Vocabulary::from_ids(ids, counts.data.into_owned());
         let norms = file
             .f32("inverse_norms")?
             .expect_shape("inverse_norms", &shape[..1])?;

@@ -205,7 +205,7 @@ impl Embeddings {
                 }
             }
         }
-        let vocabulary = Vocabulary::from_counts(ids.iter().zip(counts))?;
+        let vocabulary = Vocabulary::from_ids(ids, counts);
         Self::new(vocabulary, self.dim, vectors)
     }
 

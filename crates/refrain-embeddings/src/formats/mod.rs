@@ -41,7 +41,8 @@ impl Gathered {
     }
 
     fn finish(self, dim: usize) -> Result<Embeddings> {
-        let vocabulary = Vocabulary::from_ids(self.names);
+        let counts = vec![1; self.names.len()];
+        let vocabulary = Vocabulary::from_ids(self.names, counts);
         Embeddings::new(vocabulary, dim, self.values)
     }
 }
