@@ -159,6 +159,18 @@ fn compare(
                 None => println!("{factors:>8} {name:>22} {a:>10.4}"),
             }
         }
+        // Whoever multiplies all users with all items does so many operations.
+        let operations = 2.0 * log.n_users() as f64 * log.n_items() as f64 * factors as f64;
+        let rate = |turns: &[Turn]| operations / top(turns) / 1e9;
+        let (a, b) = (rate(&ours), rate(&theirs));
+        match peer {
+            Some(_) => println!(
+                "{factors:>8} {:>22} {a:>10.1} {b:>10.1} {:>7.2}",
+                "GFLOP/s of top 10",
+                a / b
+            ),
+            None => println!("{factors:>8} {:>22} {a:>10.1}", "GFLOP/s of top 10"),
+        }
     }
     Ok(())
 }
