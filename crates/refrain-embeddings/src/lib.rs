@@ -108,7 +108,7 @@ pub mod tokenize;
 mod vocabulary;
 
 pub use corpus::Corpus;
-pub use embeddings::{Analogy, Embeddings, Neighbour};
+pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
 pub use error::{Error, Result};
 pub use skip_gram::{Engine, EpochReport, SkipGram, SkipGramTraining};
 pub use vocabulary::Vocabulary;

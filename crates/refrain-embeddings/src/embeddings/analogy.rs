@@ -10,7 +10,7 @@
 
 use refrain_core::kernels;
 
-use super::{Embeddings, Neighbour, inverse_norm};
+use super::{Embeddings, Neighbour};
 use crate::{Error, Result};
 
 /// How the three similarities of an analogy become one score.
@@ -75,9 +75,9 @@ impl Embeddings {
         }
         let mut given = Vec::new();
         for word in positive.iter().chain(negative) {
-            given.push(self.find(word)?.0);
+            given.push(self.find(word)?);
         }
-        let keep = |index: u32, _: &str| !given.contains(&index);
+        let keep = |index: u32, _: &str| given.iter().all(|found| found.index != Some(index));
         match by {
             Analogy::Add => {
                 let weighted: Vec<(&str, f32)> = positive
@@ -90,12 +90,10 @@ impl Embeddings {
             Analogy::Mul => Ok(self.best_by(k, keep, |rows, inverse, out| {
                 let mut products = vec![0.0; out.len()];
                 out.fill(1.0);
-                for (i, &index) in given.iter().enumerate() {
-                    let vector = self.row(index).unwrap_or_default();
-                    kernels::scores(vector, rows, &mut products);
-                    let scale = inverse_norm(vector);
+                for (i, found) in given.iter().enumerate() {
+                    kernels::scores(&found.vector, rows, &mut products);
                     for ((out, product), inverse) in out.iter_mut().zip(&products).zip(inverse) {
-                        let similarity = 0.5 + 0.5 * product * scale * inverse;
+                        let similarity = 0.5 + 0.5 * product * found.inverse * inverse;
                         match i < positive.len() {
                             true => *out *= similarity,
                             false => *out /= similarity + 1e-3,

@@ -1,16 +1,57 @@
-//! Embeddings as a `*.refrain` file: words, counts, vectors and their lengths.
+//! Embeddings as a `*.refrain` file: words, counts, vectors and their lengths, and the rows of
+//! n-grams if there are any.
 
 use std::borrow::Cow;
+use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
 
 use refrain_core::{Error as CoreError, ModelFile, ModelWriter};
 
-use super::{Embeddings, Vectors};
+use super::{Embeddings, Subwords};
 use crate::{Result, Vocabulary};
 
 const KIND: &str = "embeddings.vectors";
 const VERSION: u32 = 1;
 const VECTORS: &str = "vectors";
+const NGRAMS: &str = "ngrams";
+const LENGTHS: &str = "ngram_lengths";
+
+/// Numbers in memory, or in a mapped file that was checked when it was opened.
+#[derive(Debug, Clone)]
+pub(super) enum Values {
+    Owned(Vec<f32>),
+    Mapped(Arc<ModelFile>, &'static str),
+}
+
+impl Values {
+    /// The numbers of `name` in `file`, left there if they can be.
+    fn open(file: &Arc<ModelFile>, name: &'static str, shape: &[usize]) -> Result<Self> {
+        Ok(match file.f32(name)?.expect_shape(name, shape)?.data {
+            Cow::Owned(values) => Self::Owned(values),
+            Cow::Borrowed(_) => Self::Mapped(Arc::clone(file), name),
+        })
+    }
+}
+
+impl Deref for Values {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Owned(values) => values,
+            Self::Mapped(file, name) => match file.f32(name).map(|array| array.data) {
+                Ok(Cow::Borrowed(values)) => values,
+                _ => &[],
+            },
+        }
+    }
+}
+
+impl PartialEq for Values {
+    fn eq(&self, other: &Self) -> bool {
+        self[..] == other[..]
+    }
+}
 
 impl Embeddings {
     /// Writes the file.
@@ -19,14 +60,19 @@ impl Embeddings {
     /// When it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let shape = [self.len(), self.dim];
-        ModelWriter::new(KIND, VERSION)
+        let mut writer = ModelWriter::new(KIND, VERSION)
             .config(&self.dim)?
             .ids("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
             .f32(VECTORS, &shape, self.vectors())?
-            .f32("inverse_norms", &shape[..1], &self.inverse_norms[..])?
-            .write(path)?;
-        Ok(())
+            .f32("inverse_norms", &shape[..1], &self.inverse_norms[..])?;
+        if let Some(subwords) = &self.subwords {
+            let lengths = [*subwords.lengths().start(), *subwords.lengths().end()];
+            writer = writer
+                .u64(LENGTHS, &[2], lengths.map(|n| n as u64).to_vec())?
+                .f32(NGRAMS, &[subwords.buckets(), self.dim], subwords.values())?;
+        }
+        Ok(writer.write(path)?)
     }
 
     /// Opens a file. The vectors stay in it and are read as they are needed; the words are read now.
@@ -48,36 +94,35 @@ impl Embeddings {
             .f32("inverse_norms")?
             .expect_shape("inverse_norms", &shape[..1])?;
         let inverse_norms = norms.data.into_owned();
-        let vectors = match file.f32(VECTORS)?.expect_shape(VECTORS, &shape)?.data {
-            Cow::Owned(values) => Some(values),
-            Cow::Borrowed(_) => None,
+        let origin = file.origin().to_string();
+        let broken = |reason: &str| CoreError::ModelFile {
+            origin: origin.clone(),
+            reason: reason.to_string(),
         };
         if dim == 0 {
-            let reason = "vectors of length 0".to_string();
-            return Err(CoreError::ModelFile {
-                origin: file.origin().to_string(),
-                reason,
-            }
-            .into());
+            return Err(broken("vectors of length 0").into());
         }
-        let vectors = vectors.map_or_else(|| Vectors::Mapped(file), Vectors::Owned);
+        let file = Arc::new(file);
+        let vectors = Values::open(&file, VECTORS, &shape)?;
+        let subwords = match file.names().any(|name| name == NGRAMS) {
+            false => None,
+            true => {
+                let lengths = file.u64(LENGTHS)?.expect_shape(LENGTHS, &[2])?.data;
+                let length = |i: usize| lengths.get(i).map_or(0, |&n| n as usize);
+                let [buckets, _] = file.f32(NGRAMS)?.shape[..] else {
+                    return Err(broken("ngrams: expected rows and columns").into());
+                };
+                let values = Values::open(&file, NGRAMS, &[buckets, dim])?;
+                Some(Subwords::from_values(length(0)..=length(1), dim, values)?)
+            }
+        };
         Ok(Self {
             vocabulary,
             dim,
             vectors,
             inverse_norms,
+            subwords,
         })
-    }
-}
-
-/// The vectors of a file that was checked when it was opened.
-pub(super) fn mapped(file: &ModelFile) -> &[f32] {
-    match file.f32(VECTORS) {
-        Ok(array) => match array.data {
-            Cow::Borrowed(values) => values,
-            Cow::Owned(_) => &[],
-        },
-        Err(_) => &[],
     }
 }
 
@@ -94,7 +139,7 @@ mod tests {
         let words = Embeddings::new(vocabulary, 2, values).unwrap();
         words.save(&path).unwrap();
         let again = Embeddings::load(&path).unwrap();
-        assert!(matches!(again.vectors, Vectors::Mapped(_)));
+        assert!(matches!(again.vectors, Values::Mapped(..)));
         assert_eq!(again.vocabulary(), words.vocabulary());
         assert_eq!(again.vectors(), words.vectors());
         assert_eq!(
@@ -102,6 +147,15 @@ mod tests {
             words.neighbours("the", 2).unwrap()
         );
         assert_eq!(again.clone().vector("猫"), Some(&[0.0, 0.0][..]));
+        assert_eq!(again.subwords(), None);
+
+        let ngrams = Subwords::new(2..=4, 2, (0..14).map(|i| i as f32).collect()).unwrap();
+        let words = words.with_subwords(ngrams).unwrap();
+        words.save(&path).unwrap();
+        let again = Embeddings::load(&path).unwrap();
+        assert_eq!(again.subwords(), words.subwords());
+        assert_eq!(again.embed("thee"), words.embed("thee"));
+        assert!(words.embed("thee").is_some());
     }
 
     #[test]

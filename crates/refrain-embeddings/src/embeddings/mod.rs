@@ -5,12 +5,17 @@
 
 mod analogy;
 mod file;
+pub(crate) mod subwords;
+
+use std::borrow::Cow;
 
 use rayon::prelude::*;
-use refrain_core::ModelFile;
 use refrain_core::kernels::{self, TopK};
 
 pub use analogy::Analogy;
+pub use subwords::Subwords;
+
+use file::Values;
 
 use crate::{Error, Result, Vocabulary};
 
@@ -34,16 +39,20 @@ use crate::{Error, Result, Vocabulary};
 pub struct Embeddings {
     vocabulary: Vocabulary,
     dim: usize,
-    vectors: Vectors,
+    /// `[words, dim]`.
+    vectors: Values,
     /// `1/|v|` of each vector; 0 for a vector of zeros.
     inverse_norms: Vec<f32>,
+    /// What words outside the vocabulary are made of.
+    subwords: Option<Subwords>,
 }
 
-/// `[words, dim]`, in memory or in a mapped file.
-#[derive(Debug)]
-enum Vectors {
-    Owned(Vec<f32>),
-    Mapped(ModelFile),
+/// A word's vector and `1/|v|`.
+struct Found<'a> {
+    /// Its number, if it stands in the vocabulary.
+    index: Option<u32>,
+    vector: Cow<'a, [f32]>,
+    inverse: f32,
 }
 
 /// A word near another.
@@ -62,8 +71,9 @@ impl Clone for Embeddings {
         Self {
             vocabulary: self.vocabulary.clone(),
             dim: self.dim,
-            vectors: Vectors::Owned(self.vectors().to_vec()),
+            vectors: Values::Owned(self.vectors().to_vec()),
             inverse_norms: self.inverse_norms.clone(),
+            subwords: self.subwords.clone(),
         }
     }
 }
@@ -94,9 +104,31 @@ impl Embeddings {
         Ok(Self {
             vocabulary,
             dim,
-            vectors: Vectors::Owned(vectors),
+            vectors: Values::Owned(vectors),
             inverse_norms,
+            subwords: None,
         })
+    }
+
+    /// The same words, and n-grams of which unknown words are made.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the n-grams' rows differ in length from the words' vectors.
+    pub fn with_subwords(mut self, subwords: Subwords) -> Result<Self> {
+        if subwords.dim() != self.dim {
+            return Err(Error::Shape {
+                what: "rows of n-grams".to_string(),
+                expected: self.dim,
+                found: subwords.dim(),
+            });
+        }
+        self.subwords = Some(subwords);
+        Ok(self)
+    }
+
+    /// The n-grams of which unknown words are made, if there are any.
+    pub fn subwords(&self) -> Option<&Subwords> {
+        self.subwords.as_ref()
     }
 
     /// Words with their vectors; each counts once.
@@ -146,15 +178,21 @@ impl Embeddings {
 
     /// All vectors, `[words, dim]`, in the order of the vocabulary.
     pub fn vectors(&self) -> &[f32] {
-        match &self.vectors {
-            Vectors::Owned(values) => values,
-            Vectors::Mapped(file) => file::mapped(file),
-        }
+        &self.vectors
     }
 
     /// The vector of `word`.
     pub fn vector(&self, word: &str) -> Option<&[f32]> {
         self.row(self.vocabulary.get(word)?)
+    }
+
+    /// The vector of `word`, or of its n-grams if it is unknown and there are
+    /// [subwords](Embeddings::with_subwords). All questions about words ask this.
+    pub fn embed(&self, word: &str) -> Option<Cow<'_, [f32]>> {
+        match self.vector(word) {
+            Some(vector) => Some(Cow::Borrowed(vector)),
+            None => Some(Cow::Owned(self.subwords.as_ref()?.embed(word)?)),
+        }
     }
 
     /// The vector of the word with this number.
@@ -214,8 +252,8 @@ impl Embeddings {
     /// # Errors
     /// [`Error::UnknownWord`].
     pub fn similarity(&self, a: &str, b: &str) -> Result<f32> {
-        let ((a, x), (b, y)) = (self.find(a)?, self.find(b)?);
-        Ok(kernels::dot(x, y) * self.inverse(a) * self.inverse(b))
+        let (a, b) = (self.find(a)?, self.find(b)?);
+        Ok(kernels::dot(&a.vector, &b.vector) * a.inverse * b.inverse)
     }
 
     /// The `k` words nearest to `word`, itself left out, nearest first.
@@ -223,8 +261,8 @@ impl Embeddings {
     /// # Errors
     /// [`Error::UnknownWord`].
     pub fn neighbours(&self, word: &str, k: usize) -> Result<Vec<Neighbour<'_>>> {
-        let (index, vector) = self.find(word)?;
-        self.nearest_where(vector, k, |other, _| other != index)
+        let found = self.find(word)?;
+        self.nearest_where(&found.vector, k, |other, _| Some(other) != found.index)
     }
 
     /// The `k` words nearest to a vector.
@@ -274,8 +312,8 @@ impl Embeddings {
         let mean = self.mean(words)?;
         let mut worst: Option<(f32, &str)> = None;
         for &word in words {
-            let (index, vector) = self.find(word)?;
-            let score = kernels::dot(&mean, vector) * self.inverse(index);
+            let found = self.find(word)?;
+            let score = kernels::dot(&mean, &found.vector) * found.inverse;
             if worst.is_none_or(|(least, _)| score < least) {
                 worst = Some((score, word));
             }
@@ -321,8 +359,8 @@ impl Embeddings {
         }
         let mut sum = vec![0.0; self.dim];
         for &(word, weight) in words {
-            let (index, vector) = self.find(word)?;
-            kernels::axpy(weight * self.inverse(index), vector, &mut sum);
+            let found = self.find(word)?;
+            kernels::axpy(weight * found.inverse, &found.vector, &mut sum);
         }
         kernels::normalize(&mut sum);
         Ok(sum)
@@ -378,12 +416,20 @@ impl Embeddings {
             .collect()
     }
 
-    fn find(&self, word: &str) -> Result<(u32, &[f32])> {
-        let unknown = || Error::UnknownWord {
+    fn find(&self, word: &str) -> Result<Found<'_>> {
+        let index = self.vocabulary.get(word);
+        let vector = self.embed(word).ok_or_else(|| Error::UnknownWord {
             word: word.to_string(),
+        })?;
+        let inverse = match index {
+            Some(index) => self.inverse(index),
+            None => inverse_norm(&vector),
         };
-        let index = self.vocabulary.get(word).ok_or_else(unknown)?;
-        Ok((index, self.row(index).ok_or_else(unknown)?))
+        Ok(Found {
+            index,
+            vector,
+            inverse,
+        })
     }
 
     fn inverse(&self, index: u32) -> f32 {
@@ -476,5 +522,38 @@ mod tests {
         assert!(Embeddings::from_vectors([("a", [0.0f32; 0])]).is_err());
         let none = Embeddings::from_vectors(Vec::<(&str, Vec<f32>)>::new()).unwrap();
         assert!(none.is_empty() && none.nearest(&[1.0], 3).unwrap().is_empty());
+    }
+
+    #[test]
+    fn unknown_words_are_made_of_their_ngrams() {
+        // One row: every word that is not known lies in its direction.
+        let ngrams = Subwords::new(3..=4, 2, vec![3.0, 4.0]).unwrap();
+        let words = [("cat", [0.0, 1.0]), ("dog", [1.0, 0.1])];
+        let words = Embeddings::from_vectors(words).unwrap();
+        assert!(words.neighbours("cats", 2).is_err());
+        let words = words.with_subwords(ngrams).unwrap();
+        assert_eq!(words.embed("cat").unwrap()[..], [0.0, 1.0]);
+        let made = words.embed("cats").unwrap();
+        assert!((made[0] - 3.0).abs() < 1e-6 && (made[1] - 4.0).abs() < 1e-6);
+        assert!((words.similarity("cats", "cat").unwrap() - 0.8).abs() < 1e-6);
+        let near = words.neighbours("cats", 3).unwrap();
+        assert_eq!(
+            near.iter().map(|n| n.word).collect::<Vec<_>>(),
+            ["cat", "dog"]
+        );
+        assert_eq!(
+            words.doesnt_match(&["cat", "kitten", "dog"]).unwrap(),
+            "dog"
+        );
+        let best = words
+            .analogy("cats", "cat", "dogs", 1, Analogy::Mul)
+            .unwrap();
+        assert_eq!(best[0].word, "dog");
+        assert!(
+            words.similarity("cat", "").is_err(),
+            "no n-grams, no vector"
+        );
+        let wide = Subwords::new(3..=4, 3, vec![1.0; 3]).unwrap();
+        assert!(words.with_subwords(wide).is_err());
     }
 }
