@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use refrain::data::{Interactions, split};
-use refrain::embeddings::SkipGram;
+use refrain::embeddings::Word2Vec;
 use refrain::recommenders::{
     Als, Blend, BlendModel, ContentBased, ItemKnn, Leaderboard, Mix, Popularity, Reason,
     Recommender, UserKnn,
@@ -204,14 +204,14 @@ fn indented(text: &str) -> String {
 pub fn neighbours(tour: &mut Tour, data: &Data) -> Result<()> {
     tour.page.section("Neighbours");
     let corpus = listen::corpus(data)?;
-    let config = SkipGram {
+    let config = Word2Vec {
         dim: 48,
         window: 6,
         epochs: if tour.options.quick { 2 } else { 15 },
         min_count: if tour.options.quick { 2 } else { 5 },
         subsample: 0.0,
         seed: tour.options.seed,
-        ..SkipGram::default()
+        ..Word2Vec::default()
     };
     let vectors = match config.fit_on(&corpus, &tour.device, &tour.monitor) {
         Ok(vectors) => vectors,

@@ -24,7 +24,7 @@ use clap::Parser;
 use refrain::Monitor;
 use refrain::embeddings::evaluate::{JudgedPair, Question};
 use refrain::embeddings::{
-    Analogy, Corpus, Embeddings, Engine, SkipGram, evaluate, formats::word2vec, tokenize,
+    Analogy, Corpus, Embeddings, Engine, Word2Vec, evaluate, formats::word2vec, tokenize,
 };
 use serde::Deserialize;
 
@@ -59,13 +59,13 @@ struct Arguments {
     #[arg(long, default_value_t = 0.025)]
     learning_rate: f64,
     /// Tokens between merges of our threads.
-    #[arg(long, default_value_t = SkipGram::default().merge_every)]
+    #[arg(long, default_value_t = Word2Vec::default().merge_every)]
     merge_every: usize,
     /// Also train as tensors, on the device of `REFRAIN_DEVICE`.
     #[arg(long)]
     tensors: bool,
     /// Windows in a step of tensors.
-    #[arg(long, default_value_t = SkipGram::default().batch)]
+    #[arg(long, default_value_t = Word2Vec::default().batch)]
     batch: usize,
 }
 
@@ -176,7 +176,7 @@ fn train(
     engine: Engine,
     judge: &Judge,
 ) -> Result<Row, Box<dyn Error>> {
-    let config = SkipGram {
+    let config = Word2Vec {
         dim: arguments.dim,
         window: arguments.window,
         negatives: arguments.negatives,
@@ -189,7 +189,7 @@ fn train(
         seed,
         threads,
         engine,
-        ..SkipGram::default()
+        ..Word2Vec::default()
     };
     let mut training = config.start(corpus)?.on(&refrain::device_from_env()?)?;
     let (mut words, mut seconds, cpu) = (0.0, 0.0, processor_seconds());

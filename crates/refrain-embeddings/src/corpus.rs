@@ -1,6 +1,6 @@
 //! Where sentences come from. A [`Corpus`] can be read more than once and never has to lie in
 //! memory: training reads it once, and again each epoch when its word numbers would not fit
-//! [`SkipGram::cache_tokens`](crate::SkipGram::cache_tokens).
+//! [`Word2Vec::cache_tokens`](crate::Word2Vec::cache_tokens).
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -172,7 +172,7 @@ impl<'a> Corpus<'a> {
     /// log's times; `None` keeps a user's history in one).
     ///
     /// A log without times gives one sentence a user, in the order of the item numbers: choose a
-    /// [`window`](crate::SkipGram::window) as long as the histories then, so that order does not
+    /// [`window`](crate::Word2Vec::window) as long as the histories then, so that order does not
     /// matter.
     ///
     /// # Errors

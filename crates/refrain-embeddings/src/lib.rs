@@ -1,16 +1,16 @@
 //! Word and item embeddings: train, save, load and query.
 //!
-//! A [`Corpus`] gives sentences of tokens, [`SkipGram`] learns a vector for each word, and
+//! A [`Corpus`] gives sentences of tokens, [`Word2Vec`] learns a vector for each word, and
 //! [`Embeddings`] answer: which words are near, how alike two are, what completes an analogy.
 //!
 //! # Words
 //!
 //! ```
-//! use refrain_embeddings::{Analogy, Corpus, Embeddings, SkipGram, tokenize};
+//! use refrain_embeddings::{Analogy, Corpus, Embeddings, Word2Vec, tokenize};
 //!
 //! let text = refrain_data::bundled::text()?; // Moby-Dick and speeches of presidents
 //! let corpus = Corpus::from_text(text, tokenize::words);
-//! let words = SkipGram { dim: 40, epochs: 2, threads: 1, ..SkipGram::default() }.fit(&corpus)?;
+//! let words = Word2Vec { dim: 40, epochs: 2, threads: 1, ..Word2Vec::default() }.fit(&corpus)?;
 //!
 //! assert!(words.similarity("whale", "sperm")? > words.similarity("whale", "tax")?);
 //! for near in words.neighbours("congress", 5)? {
@@ -33,11 +33,11 @@
 //! within a session says little, and nothing is skipped for being popular.
 //!
 //! ```
-//! use refrain_embeddings::{Corpus, SkipGram};
+//! use refrain_embeddings::{Corpus, Word2Vec};
 //!
 //! let log = refrain_data::bundled::listening_log(1)?; // simulated
 //! let sessions = Corpus::from_interactions(&log, Some(60 * 60))?;
-//! let config = SkipGram { dim: 16, window: 10, epochs: 1, threads: 1, subsample: 0.0, ..SkipGram::default() };
+//! let config = Word2Vec { dim: 16, window: 10, epochs: 1, threads: 1, subsample: 0.0, ..Word2Vec::default() };
 //! let tunes = config.fit(&sessions)?;
 //! let favourite = tunes.vocabulary().word(0).unwrap_or_default();
 //! for near in tunes.neighbours(favourite, 5)? {
@@ -51,11 +51,11 @@
 //! A tokenizer is a closure that is given a line and calls `emit` with each token.
 //!
 //! ```
-//! use refrain_embeddings::{Corpus, SkipGram, tokenize};
+//! use refrain_embeddings::{Corpus, Word2Vec, tokenize};
 //!
 //! let poems = refrain_data::bundled::tang_poems()?;
 //! let text = poems.iter().map(|p| p.lines.concat()).collect::<Vec<_>>().join("\n");
-//! let config = SkipGram { dim: 24, epochs: 3, threads: 1, ..SkipGram::default() };
+//! let config = Word2Vec { dim: 24, epochs: 3, threads: 1, ..Word2Vec::default() };
 //!
 //! let characters = config.fit(&Corpus::from_text(text.as_str(), tokenize::characters))?;
 //! assert!(characters.similarity("東", "西")? > characters.similarity("東", "酒")?);
@@ -82,9 +82,9 @@
 //! | files too large for memory, packed or not | [`Corpus::from_files`] |
 //! | sentences from your own code | [`Corpus::from_sentences`] once, [`Corpus::from_fn`] as a stream |
 //! | listening sessions | [`Corpus::from_interactions`] |
-//! | progress, cancelling | [`SkipGram::fit_with`] |
-//! | a GPU | [`SkipGram::fit_on`] |
-//! | epochs one by one, checkpoints, resuming | [`SkipGram::start`], [`SkipGramTraining`] |
+//! | progress, cancelling | [`Word2Vec::fit_with`] |
+//! | a GPU | [`Word2Vec::fit_on`] |
+//! | epochs one by one, checkpoints, resuming | [`Word2Vec::start`], [`Word2VecTraining`] |
 //! | neighbours among some words only | [`Embeddings::nearest_where`] |
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
 //! | vectors of other programs | [`formats`]: word2vec (text, binary), GloVe, numpy |
@@ -103,12 +103,14 @@ mod embeddings;
 mod error;
 pub mod evaluate;
 pub mod formats;
-mod skip_gram;
 pub mod tokenize;
 mod vocabulary;
+mod word2vec;
 
 pub use corpus::Corpus;
 pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
 pub use error::{Error, Result};
-pub use skip_gram::{Engine, EpochReport, SkipGram, SkipGramTraining};
 pub use vocabulary::Vocabulary;
+pub use word2vec::{
+    Architecture, Engine, EpochReport, Ngrams, Objective, Word2Vec, Word2VecTraining,
+};

@@ -47,6 +47,25 @@ impl Vocabulary {
         Self { ids, counts }
     }
 
+    /// These words and behind them those of `other` that are not among them, which count nothing yet.
+    pub(crate) fn extended(&self, other: &Self) -> Result<Self> {
+        let mut ids = self.ids.clone();
+        for (word, _) in other.iter() {
+            ids.insert(word)?;
+        }
+        let mut counts = self.counts.clone();
+        counts.resize(ids.len(), 0);
+        Ok(Self { ids, counts })
+    }
+
+    /// The same words, that many times more each.
+    pub(crate) fn with_more(mut self, more: &[u64]) -> Self {
+        for (count, more) in self.counts.iter_mut().zip(more) {
+            *count = count.saturating_add(*more);
+        }
+        self
+    }
+
     /// How many words there are.
     pub fn len(&self) -> usize {
         self.counts.len()

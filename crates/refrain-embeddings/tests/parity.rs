@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use refrain_core::Monitor;
-use refrain_embeddings::{Corpus, Engine, SkipGram};
+use refrain_embeddings::{Corpus, Engine, Word2Vec};
 
 #[test]
 fn devices_agree() {
@@ -17,13 +17,13 @@ fn devices_agree() {
             (0..5).map(move |j| list[(i / 2 + j * j) % 3])
         })
     });
-    let config = SkipGram {
+    let config = Word2Vec {
         dim: 12,
         epochs: 3,
         batch: 16,
         engine: Engine::Tensors,
         learning_rate: 0.1,
-        ..SkipGram::default()
+        ..Word2Vec::default()
     };
     let train = |name: &str| {
         let device = refrain_core::device(name).unwrap();

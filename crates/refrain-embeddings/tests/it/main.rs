@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use rand::RngExt;
 use refrain_core::{Event, Monitor, rng};
 use refrain_embeddings::{
-    Analogy, Corpus, Embeddings, Engine, Error, SkipGram, SkipGramTraining, tokenize,
+    Analogy, Corpus, Embeddings, Engine, Error, Word2Vec, Word2VecTraining, tokenize,
 };
 
 /// Sentences whose words all come from one of `blocks` blocks of `size` words.
@@ -38,15 +38,15 @@ fn block_margin(words: &Embeddings, blocks: usize, size: usize) -> (f32, f32) {
     (within / n as f32, between / m as f32)
 }
 
-fn small() -> SkipGram {
-    SkipGram {
+fn small() -> Word2Vec {
+    Word2Vec {
         dim: 20,
         epochs: 10,
         subsample: 0.0,
         seed: 7,
         threads: 2,
         merge_every: 500,
-        ..SkipGram::default()
+        ..Word2Vec::default()
     }
 }
 
@@ -60,7 +60,7 @@ fn planted_blocks_are_found_by_every_engine() {
         (5, Engine::Kernels),
         (1, Engine::Tensors),
     ] {
-        let config = SkipGram {
+        let config = Word2Vec {
             threads,
             engine,
             ..small()
@@ -95,13 +95,13 @@ fn analogies_on_a_grid() {
         ]
     });
     let corpus = Corpus::from_sentences(sentences).unwrap();
-    let config = SkipGram {
+    let config = Word2Vec {
         dim: 32,
         epochs: 12,
         threads: 1,
         subsample: 0.0,
         window: 2,
-        ..SkipGram::default()
+        ..Word2Vec::default()
     };
     let words = config.fit(&corpus).unwrap();
     let cell = |r: usize, c: usize| format!("r{r}c{c}");
@@ -132,7 +132,7 @@ fn resuming_gives_the_same_bits_as_never_stopping() {
         (3, 1 << 20, Engine::Auto),
         (1, 1 << 20, Engine::Tensors),
     ] {
-        let config = SkipGram {
+        let config = Word2Vec {
             learning_rate: 0.1 / 3.0,
             epochs: 4,
             threads,
@@ -153,21 +153,21 @@ fn resuming_gives_the_same_bits_as_never_stopping() {
         let mut losses = vec![training.epoch(&corpus, &monitor).unwrap().loss];
         while !training.is_finished() {
             training.save(&path).unwrap();
-            training = SkipGramTraining::load(&path).unwrap().on(&device).unwrap();
+            training = Word2VecTraining::load(&path).unwrap().on(&device).unwrap();
             losses.push(training.epoch(&corpus, &monitor).unwrap().loss);
         }
         assert_eq!(training.losses(), losses);
         assert!(losses.last() < losses.first(), "{losses:?}");
         assert_eq!(training.finish().unwrap().vectors(), unbroken.vectors());
     }
-    let streamed = SkipGram {
+    let streamed = Word2Vec {
         cache_tokens: 0,
         ..small()
     }
     .fit(&corpus)
     .unwrap();
     assert_eq!(streamed.vectors(), small().fit(&corpus).unwrap().vectors());
-    let other = SkipGram { seed: 8, ..small() }.fit(&corpus).unwrap();
+    let other = Word2Vec { seed: 8, ..small() }.fit(&corpus).unwrap();
     assert_ne!(other.vectors(), streamed.vectors());
 }
 
@@ -216,67 +216,67 @@ fn progress_cancel_and_what_follows() {
 #[test]
 fn bad_input_is_a_typed_error() {
     let corpus = Corpus::from_text("a b a b a b a b a b a b", tokenize::whitespace);
-    let fit = |config: SkipGram| config.fit(&corpus).map(|_| ()).unwrap_err().to_string();
+    let fit = |config: Word2Vec| config.fit(&corpus).map(|_| ()).unwrap_err().to_string();
     for (config, field) in [
-        (SkipGram { dim: 0, ..small() }, "dim is 0"),
+        (Word2Vec { dim: 0, ..small() }, "dim is 0"),
         (
-            SkipGram {
+            Word2Vec {
                 window: 0,
                 ..small()
             },
             "window is 0",
         ),
         (
-            SkipGram {
+            Word2Vec {
                 negatives: 0,
                 ..small()
             },
             "negatives is 0",
         ),
         (
-            SkipGram {
+            Word2Vec {
                 epochs: 0,
                 ..small()
             },
             "epochs is 0",
         ),
         (
-            SkipGram {
+            Word2Vec {
                 threads: 5000,
                 ..small()
             },
             "threads is 5000",
         ),
         (
-            SkipGram {
+            Word2Vec {
                 learning_rate: f64::NAN,
                 ..small()
             },
             "learning_rate is NaN",
         ),
         (
-            SkipGram {
+            Word2Vec {
                 learning_rate: 0.0,
                 ..small()
             },
             "learning_rate is 0",
         ),
         (
-            SkipGram {
+            Word2Vec {
                 subsample: -1.0,
                 ..small()
             },
             "subsample is -1",
         ),
         (
-            SkipGram {
+            Word2Vec {
                 power: f64::INFINITY,
                 ..small()
             },
             "power is inf",
         ),
         (
-            SkipGram {
+            Word2Vec {
                 min_count: 100,
                 ..small()
             },
@@ -286,7 +286,7 @@ fn bad_input_is_a_typed_error() {
         let error = fit(config);
         assert!(error.contains(field), "{error}");
     }
-    let error = fit(SkipGram {
+    let error = fit(Word2Vec {
         learning_rate: 1e30,
         threads: 1,
         ..small()
@@ -307,7 +307,7 @@ fn bad_input_is_a_typed_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.refrain");
     training.save(&path).unwrap();
-    let mut training = SkipGramTraining::load(&path).unwrap();
+    let mut training = Word2VecTraining::load(&path).unwrap();
     let shorter = Corpus::from_text("a b a b", tokenize::whitespace);
     let error = training.epoch(&shorter, &Monitor::silent()).unwrap_err();
     assert!(
@@ -320,7 +320,7 @@ fn bad_input_is_a_typed_error() {
         ),
         "{error}"
     );
-    assert!(SkipGramTraining::load("/no/such.refrain").is_err());
+    assert!(Word2VecTraining::load("/no/such.refrain").is_err());
     // One word alone has no context, and no negative but itself.
     let alone = Corpus::from_text("a\na\na\na\na\na", tokenize::whitespace);
     assert_eq!(small().fit(&alone).unwrap().len(), 1);

@@ -21,7 +21,8 @@
 use rayon::prelude::*;
 
 use super::kernel::Rows;
-use super::worker::{Begun, Loss, Plan, Table, Worker};
+use super::windows::{Loss, Plan};
+use super::worker::{Begun, Table, Worker};
 
 /// The table itself, when there is one thread.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ impl<'a> Direct<'a> {
 
 impl Table for Direct<'_> {
     #[inline(always)]
-    fn row(&mut self, word: u32) -> usize {
-        word as usize * self.stride
+    fn row(&mut self, row: u32) -> usize {
+        row as usize * self.stride
     }
     #[inline(always)]
     fn values(&mut self) -> &mut [f32] {
@@ -204,16 +205,14 @@ impl Shards {
         pieces: Vec<Begun<'_>>,
     ) -> Loss {
         let (alone, stride) = (threads == 1, inputs.stride());
-        let count = if alone {
-            0
-        } else {
-            inputs.as_slice().len() / stride
+        let overlay = |rows: &Rows| {
+            let count = rows.as_slice().len() / stride;
+            Overlay::new(if alone { 0 } else { count }, stride)
         };
-        let overlay = || Overlay::new(count, stride);
         self.0.resize_with(threads, || Shard {
             worker: Worker::default(),
-            inputs: overlay(),
-            outputs: overlay(),
+            inputs: overlay(inputs),
+            outputs: overlay(outputs),
         });
         for shard in &mut self.0 {
             shard.worker.loss = Loss::default();

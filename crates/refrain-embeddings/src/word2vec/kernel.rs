@@ -1,18 +1,22 @@
-//! One window of skip-gram with negative sampling, as two small matrix products.
+//! One window of text, as two small matrix products.
 //!
-//! A window has `B` input rows (the context words) and `M` output rows (the centre word and the
-//! negatives, which all contexts share). With `X` the inputs `[B, D]` and `Y` the outputs `[M, D]`,
+//! A window has `B` input rows and `M` output rows, each with a label. With `X` the inputs `[B, D]`
+//! and `Y` the outputs `[M, D]`,
 //!
 //! ```text
 //! G  = η · w ⊙ (label − σ(X Yᵀ))        [B, M]
 //! X += G Y       Y += Gᵀ X               both from the old X and Y
 //! ```
 //!
-//! which is one step of gradient descent on `−Σ w log σ(±x·y)`. A word that stands twice in the
-//! window is one row with weight two, so that rows never alias and the step is exactly that of the
-//! sum. Sharing the negatives makes the arithmetic a matrix product (Ji, Satish, Li and Dubey,
-//! *Parallelizing Word2Vec in Shared and Distributed Memory*, 2016): rows are read once a window
-//! instead of once a pair, and every load feeds several multiplications.
+//! which is one step of gradient descent on the cross-entropy `Σ w (log(1 + eˣʸ) − label·x·y)`. A
+//! word that stands twice in the window is one row with weight two and the mean of its labels, so
+//! that rows never alias and the step is exactly that of the sum. Sharing the negatives makes the
+//! arithmetic a matrix product (Ji, Satish, Li and Dubey, *Parallelizing Word2Vec in Shared and
+//! Distributed Memory*, 2016): rows are read once a window instead of once a pair, and every load
+//! feeds several multiplications.
+//!
+//! Where one input is made of several rows, as the mean of the contexts or of a word's n-grams, that
+//! mean is the only row of `X`, and its change is added to each row it is made of.
 //!
 //! Cost: `6·B·M·D` floating-point operations and `B + M` rows read and written.
 
@@ -21,7 +25,7 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::worker::softplus;
+use super::windows::Window;
 
 /// Floats a row is padded to: one cache line, and a multiple of every vector width.
 pub(super) const LINE: usize = 16;
@@ -59,15 +63,21 @@ impl Rows {
     /// Rows from `count × dim` values end to end.
     pub(super) fn from_dense(values: &[f32], dim: usize) -> Self {
         let mut rows = Self::zeros(values.len() / dim.max(1), dim);
-        let stride = rows.stride;
-        for (row, value) in rows
+        rows.copy(0, values, dim);
+        rows
+    }
+
+    /// Copies rows that lie end to end in `values` to the rows from `first` on.
+    pub(super) fn copy(&mut self, first: usize, values: &[f32], dim: usize) {
+        let stride = self.stride;
+        for (row, value) in self
             .as_mut_slice()
             .chunks_exact_mut(stride)
+            .skip(first)
             .zip(values.chunks(dim))
         {
             row[..value.len()].copy_from_slice(value);
         }
-        rows
     }
 
     /// The values without their padding.
@@ -107,23 +117,6 @@ pub(super) fn stride(dim: usize) -> usize {
     dim.div_ceil(LINE) * LINE
 }
 
-/// Which rows a window touches, each once, and how often each stands in it.
-#[derive(Debug, Default)]
-pub(super) struct Window {
-    /// Where each input row begins in its table, in floats.
-    pub(super) inputs: Vec<usize>,
-    pub(super) input_weights: Vec<f32>,
-    /// Where each output row begins; the first is the centre word's, the others are negatives.
-    pub(super) outputs: Vec<usize>,
-    pub(super) output_weights: Vec<f32>,
-    /// `x·y` of the last step, `[B, M]`.
-    logits: Vec<f32>,
-    /// `G` of the last step, `[B, M]`, padded to whole lines.
-    g: Vec<f32>,
-    /// The old inputs, needed when there are more outputs than one block.
-    old: Vec<f32>,
-}
-
 /// A step on two tables, with learning rate `rate`; rows are `stride` floats long.
 ///
 /// It is run by [`Simd::vectorize`], so that everything in it is compiled for the processor's
@@ -149,11 +142,50 @@ impl WithSimd for Step<'_> {
             stride,
             rate,
         } = self;
-        window.step(simd, inputs, outputs, stride, rate);
+        match window.components.is_empty() {
+            true => window.step(simd, inputs, outputs, stride, rate),
+            false => window.composed(simd, inputs, outputs, stride, rate),
+        }
     }
 }
 
 impl Window {
+    /// A step whose one input is the mean of the components' rows.
+    #[inline(always)]
+    fn composed<S: Simd>(
+        &mut self,
+        simd: S,
+        inputs: &mut [f32],
+        outputs: &mut [f32],
+        stride: usize,
+        rate: f32,
+    ) {
+        let mut hidden = std::mem::take(&mut self.hidden);
+        hidden.clear();
+        hidden.resize(2 * stride, 0.0);
+        let (mean, new) = hidden.split_at_mut(stride);
+        for &at in &self.components {
+            for (sum, value) in mean.iter_mut().zip(&inputs[at..at + stride]) {
+                *sum += value;
+            }
+        }
+        let scale = 1.0 / self.components.len() as f32;
+        for (value, new) in mean.iter_mut().zip(new.iter_mut()) {
+            *value *= scale;
+            *new = *value;
+        }
+        self.step(simd, new, outputs, stride, rate);
+        for (new, old) in new.iter_mut().zip(mean.iter()) {
+            *new -= old;
+        }
+        for &at in &self.components {
+            for (value, change) in inputs[at..at + stride].iter_mut().zip(new.iter()) {
+                *value += change;
+            }
+        }
+        self.hidden = hidden;
+    }
+
     #[inline(always)]
     fn step<S: Simd>(
         &mut self,
@@ -167,7 +199,7 @@ impl Window {
         let (x, _) = S::as_mut_simd_f32s(inputs);
         let (y, _) = S::as_mut_simd_f32s(outputs);
         let vectors = stride / lanes;
-        let (b, m) = (self.inputs.len(), self.outputs.len());
+        let (b, m) = (self.at_inputs.len(), self.at_outputs.len());
         let padded = (b * m).div_ceil(LINE) * LINE;
         self.logits.clear();
         self.logits.resize(padded, 0.0);
@@ -187,8 +219,8 @@ impl Window {
         sigmoid_into(simd, &self.logits, &mut self.g);
         for (row, &weight) in self.g.chunks_exact_mut(m.max(1)).zip(&self.input_weights) {
             let scale = rate * weight;
-            for (j, (g, &w)) in row.iter_mut().zip(&self.output_weights).enumerate() {
-                let label = if j == 0 { 1.0 } else { 0.0 };
+            let targets = self.output_weights.iter().zip(&self.labels);
+            for (g, (&w, &label)) in row.iter_mut().zip(targets) {
                 *g = scale * w * (label - *g);
             }
         }
@@ -200,7 +232,7 @@ impl Window {
             let flat: &[S::f32s] = x;
             self.old.resize(b * values, 0.0);
             let (old, _) = S::as_mut_simd_f32s(&mut self.old);
-            for (to, &from) in old.chunks_exact_mut(vectors).zip(&self.inputs) {
+            for (to, &from) in old.chunks_exact_mut(vectors).zip(&self.at_inputs) {
                 to.copy_from_slice(&flat[from / lanes..from / lanes + vectors]);
             }
         }
@@ -228,18 +260,18 @@ impl Window {
         lanes: usize,
         first: usize,
     ) {
-        let m = self.outputs.len();
+        let m = self.at_outputs.len();
         let mut outs: [&[S::f32s]; N] = [&[]; N];
         for j in 0..N {
-            let at = self.outputs[first + j] / lanes;
+            let at = self.at_outputs[first + j] / lanes;
             outs[j] = &y[at..at + vectors];
         }
         let zero = simd.splat_f32s(0.0);
         let mut i = 0;
-        while i + 1 < self.inputs.len() {
-            let at = self.inputs[i] / lanes;
+        while i + 1 < self.at_inputs.len() {
+            let at = self.at_inputs[i] / lanes;
             let x0 = &x[at..at + vectors];
-            let at = self.inputs[i + 1] / lanes;
+            let at = self.at_inputs[i + 1] / lanes;
             let x1 = &x[at..at + vectors];
             let mut s0 = [zero; N];
             let mut s1 = [zero; N];
@@ -256,8 +288,8 @@ impl Window {
             }
             i += 2;
         }
-        if i < self.inputs.len() {
-            let at = self.inputs[i] / lanes;
+        if i < self.at_inputs.len() {
+            let at = self.at_inputs[i] / lanes;
             let x0 = &x[at..at + vectors];
             let mut s0 = [zero; N];
             for v in 0..vectors {
@@ -284,12 +316,12 @@ impl Window {
         lanes: usize,
         first: usize,
     ) {
-        let m = self.outputs.len();
+        let m = self.at_outputs.len();
         let (old, _) = S::as_simd_f32s(&self.old);
         let blocks = m > BLOCK;
         let mut at = [0; N];
         for j in 0..N {
-            at[j] = self.outputs[first + j] / lanes;
+            at[j] = self.at_outputs[first + j] / lanes;
         }
         for v in 0..vectors {
             let mut out = [simd.splat_f32s(0.0); N];
@@ -297,7 +329,7 @@ impl Window {
                 out[j] = y[at[j] + v];
             }
             let mut sum = out;
-            for (i, &from) in self.inputs.iter().enumerate() {
+            for (i, &from) in self.at_inputs.iter().enumerate() {
                 let value = &mut x[from / lanes + v];
                 let mut new = *value;
                 let input = if blocks { old[i * vectors + v] } else { new };
@@ -313,24 +345,6 @@ impl Window {
                 y[at[j] + v] = sum[j];
             }
         }
-    }
-
-    /// The loss of the last step before its update, and how many pairs it sums over.
-    pub(super) fn loss(&self) -> (f64, f64) {
-        let m = self.outputs.len().max(1);
-        let (mut loss, mut pairs) = (0.0, 0.0);
-        for (row, &weight) in self.logits.chunks(m).zip(&self.input_weights) {
-            pairs += f64::from(weight);
-            for (j, (&logit, &w)) in row.iter().zip(&self.output_weights).enumerate() {
-                let signed = if j == 0 {
-                    -f64::from(logit)
-                } else {
-                    f64::from(logit)
-                };
-                loss += f64::from(weight) * f64::from(w) * softplus(signed);
-            }
-        }
-        (loss, pairs)
     }
 }
 
@@ -373,42 +387,42 @@ fn sigmoid_into<S: Simd>(simd: S, values: &[f32], out: &mut [f32]) {
 }
 
 #[cfg(test)]
-/// The same step, slowly, in f64: rows are `dim` long, and rows named twice are stepped twice.
+/// One target of a slow step: the rows whose mean is the input, the output's row, and its label.
+pub(super) type Pair = (Vec<usize>, usize, f64);
+
+#[cfg(test)]
+/// The same step, slowly, in f64: rows are `dim` long, each pair steps for itself from the old rows.
 ///
 /// Returns the loss before the step, `−Σ log σ(±x·y)`.
 pub(super) fn window_reference(
     inputs: &mut [f64],
     outputs: &mut [f64],
     dim: usize,
-    contexts: &[usize],
-    centre: usize,
-    negatives: &[usize],
+    pairs: &[Pair],
     rate: f64,
 ) -> f64 {
     let (old_x, old_y) = (inputs.to_vec(), outputs.to_vec());
     let mut loss = 0.0;
-    let targets = std::iter::once((centre, 1.0)).chain(
-        negatives
-            .iter()
-            .filter(|&&n| n != centre)
-            .map(|&n| (n, 0.0)),
-    );
-    for (output, label) in targets {
-        for &context in contexts {
-            let x = &old_x[context * dim..(context + 1) * dim];
-            let y = &old_y[output * dim..(output + 1) * dim];
-            let logit: f64 = x.iter().zip(y).map(|(a, b)| a * b).sum();
-            let probability = 1.0 / (1.0 + (-logit).exp());
-            loss -= if label == 1.0 {
-                probability.ln()
-            } else {
-                (1.0 - probability).ln()
-            };
-            let g = rate * (label - probability);
+    for (components, output, label) in pairs {
+        let mut x = vec![0.0; dim];
+        for component in components {
             for d in 0..dim {
-                inputs[context * dim + d] += g * y[d];
-                outputs[output * dim + d] += g * x[d];
+                x[d] += old_x[component * dim + d] / components.len() as f64;
             }
+        }
+        let y = &old_y[output * dim..(output + 1) * dim];
+        let logit: f64 = x.iter().zip(y).map(|(a, b)| a * b).sum();
+        let probability = 1.0 / (1.0 + (-logit).exp());
+        loss -= match *label == 1.0 {
+            true => probability.ln(),
+            false => (1.0 - probability).ln(),
+        };
+        let g = rate * (label - probability);
+        for d in 0..dim {
+            for component in components {
+                inputs[component * dim + d] += g * y[d];
+            }
+            outputs[output * dim + d] += g * x[d];
         }
     }
     loss

@@ -6,37 +6,40 @@ use std::time::Instant;
 use rand::RngExt;
 use rayon::prelude::*;
 use refrain_core::rng::stream;
-use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage, is_cpu};
+use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage, is_cpu, kernels};
 
 use super::chunks::Encoded;
 use super::kernel::Rows;
+use super::ngrams::NgramRows;
+use super::paths::Paths;
 use super::sampling::{Negatives, keep_chances};
 use super::shards::Shards;
 use super::tensors::Tensors;
-use super::worker::{Begun, Loss, Plan};
-use super::{Engine, SkipGram};
+use super::windows::{Loss, Plan, Targets};
+use super::worker::Begun;
+use super::{Engine, Objective, Word2Vec};
 use crate::vocabulary::{END, Vocabulary};
-use crate::{Corpus, Embeddings, Error, Result};
+use crate::{Corpus, Embeddings, Error, Result, Subwords};
 
-const KIND: &str = "embeddings.skip_gram_training";
+const KIND: &str = "embeddings.word2vec_training";
 const VERSION: u32 = 1;
 
-/// Skip-gram between epochs: run the next one, look at the vectors so far, save, resume.
+/// Word2Vec between epochs: run the next one, look at the vectors so far, save, resume.
 ///
 /// ```
 /// use refrain_core::Monitor;
-/// use refrain_embeddings::{Corpus, SkipGram, SkipGramTraining};
+/// use refrain_embeddings::{Corpus, Word2Vec, Word2VecTraining};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("checkpoint.refrain");
 /// let corpus = Corpus::from_fn(|| (0..200).map(|i| ["a", "b", if i % 2 == 0 { "c" } else { "d" }]));
-/// let config = SkipGram { dim: 8, epochs: 3, threads: 1, ..SkipGram::default() };
+/// let config = Word2Vec { dim: 8, epochs: 3, threads: 1, ..Word2Vec::default() };
 ///
 /// let mut training = config.start(&corpus)?;
 /// training.epoch(&corpus, &Monitor::silent())?;
 /// training.save(&path)?;
 ///
 /// // another day
-/// let mut training = SkipGramTraining::load(&path)?;
+/// let mut training = Word2VecTraining::load(&path)?;
 /// while !training.is_finished() {
 ///     let report = training.epoch(&corpus, &Monitor::silent())?;
 ///     println!("epoch {}: loss {:.3}", report.epoch, report.loss);
@@ -45,9 +48,11 @@ const VERSION: u32 = 1;
 /// # Ok::<(), refrain_embeddings::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct SkipGramTraining {
-    config: SkipGram,
+pub struct Word2VecTraining {
+    config: Word2Vec,
     vocabulary: Vocabulary,
+    /// Tokens of the vocabulary in the corpus that is trained on.
+    tokens: u64,
     plan: Plan,
     tables: Tables,
     /// The corpus in numbers; read again after a resume.
@@ -84,37 +89,42 @@ pub struct EpochReport {
     pub tokens_per_second: f64,
 }
 
-impl SkipGramTraining {
-    pub(super) fn new(mut config: SkipGram, corpus: &Corpus<'_>) -> Result<Self> {
+impl Word2VecTraining {
+    pub(super) fn new(mut config: Word2Vec, corpus: &Corpus<'_>) -> Result<Self> {
         config.threads = config.resolved_threads();
         let (vocabulary, encoded) = Encoded::count(corpus, config.min_count, config.cache_tokens)?;
-        let inputs = first_vectors(config.seed, vocabulary.len(), config.dim);
+        let inputs = first_vectors(&config, config.rows(vocabulary.len()));
         let outputs = Rows::zeros(vocabulary.len(), config.dim);
-        Ok(Self::assemble(
-            config,
-            vocabulary,
-            inputs,
-            outputs,
-            Some(encoded),
-            Vec::new(),
-        ))
+        let tokens = vocabulary.tokens();
+        let mut training = Self::assemble(config, vocabulary, tokens, inputs, outputs);
+        training.encoded = Some(encoded);
+        Ok(training)
     }
 
     fn assemble(
-        config: SkipGram,
+        config: Word2Vec,
         vocabulary: Vocabulary,
+        tokens: u64,
         inputs: Rows,
         outputs: Rows,
-        encoded: Option<Encoded>,
-        losses: Vec<f64>,
     ) -> Self {
+        let counts = vocabulary.counts();
         let plan = Plan {
-            negatives: Negatives::new(vocabulary.counts(), config.power),
-            keep: keep_chances(vocabulary.counts(), config.subsample),
+            architecture: config.architecture,
+            targets: match config.objective {
+                Objective::NegativeSampling => {
+                    Targets::Negatives(Negatives::new(counts, config.power), config.negatives)
+                }
+                Objective::HierarchicalSoftmax => Targets::Paths(Paths::new(counts)),
+            },
+            ngrams: config
+                .ngrams
+                .as_ref()
+                .map(|ngrams| NgramRows::new(&vocabulary, ngrams)),
+            keep: keep_chances(counts, config.subsample),
             window: config.window,
-            negatives_per_window: config.negatives,
             learning_rate: config.learning_rate,
-            total: vocabulary.tokens().saturating_mul(config.epochs as u64),
+            total: tokens.saturating_mul(config.epochs as u64),
         };
         let tables = Tables::Rows {
             inputs,
@@ -124,15 +134,77 @@ impl SkipGramTraining {
         Self {
             config,
             vocabulary,
+            tokens,
             plan,
             tables,
-            encoded,
-            losses,
+            encoded: None,
+            losses: Vec::new(),
             interrupted: false,
         }
     }
 
-    /// Moves training to `device`; the engine follows [`SkipGram::engine`]. A checkpoint of one
+    /// Goes on with another corpus for `epochs` more epochs, from the vectors so far, with the
+    /// learning rate back at its first value. Words of the new corpus that occur
+    /// [`Word2Vec::min_count`] times in it are added behind those that are known, and counts add up.
+    /// A [device](Word2VecTraining::on) other than the CPU is to be chosen again.
+    ///
+    /// With hierarchical softmax the tree is built anew, and the vectors of its turns begin at zero.
+    ///
+    /// ```
+    /// use refrain_core::Monitor;
+    /// use refrain_embeddings::{Corpus, Word2Vec};
+    /// let first = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "blue"]));
+    /// let second = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "violet"]));
+    /// let mut training = Word2Vec { dim: 8, threads: 1, ..Word2Vec::default() }.start(&first)?;
+    /// while !training.is_finished() {
+    ///     training.epoch(&first, &Monitor::silent())?;
+    /// }
+    /// let mut training = training.extend(&second, 2)?;
+    /// while !training.is_finished() {
+    ///     training.epoch(&second, &Monitor::silent())?;
+    /// }
+    /// assert!(training.finish()?.vector("violet").is_some());
+    /// # Ok::<(), refrain_embeddings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Word2Vec::start`], and [`Error::Interrupted`].
+    pub fn extend(self, corpus: &Corpus<'_>, epochs: usize) -> Result<Self> {
+        self.check_whole()?;
+        let mut config = self.config.clone();
+        config.epochs = epochs;
+        config.validate()?;
+        let found = match Vocabulary::build(corpus, config.min_count) {
+            // Known words may be rarer than that in the new corpus.
+            Err(Error::EmptyVocabulary { .. }) => Vocabulary::default(),
+            found => found?,
+        };
+        let (known, dim) = (self.vocabulary.len(), config.dim);
+        let vocabulary = self.vocabulary.extended(&found)?;
+        let (encoded, seen) = Encoded::encode(corpus, &vocabulary, config.cache_tokens)?;
+        let tokens = seen.iter().sum();
+        if tokens == 0 {
+            return Err(Error::EmptyVocabulary {
+                tokens,
+                min_count: config.min_count,
+            });
+        }
+        let vocabulary = vocabulary.with_more(&seen);
+        let (old_inputs, old_outputs) = self.dense()?;
+        let mut inputs = first_vectors(&config, config.rows(vocabulary.len()));
+        let mut outputs = Rows::zeros(vocabulary.len(), dim);
+        let (words, ngrams) = old_inputs.split_at(known * dim);
+        inputs.copy(0, words, dim);
+        inputs.copy(vocabulary.len(), ngrams, dim);
+        if config.objective == Objective::NegativeSampling {
+            outputs.copy(0, &old_outputs, dim);
+        }
+        let mut training = Self::assemble(config, vocabulary, tokens, inputs, outputs);
+        training.encoded = Some(encoded);
+        Ok(training)
+    }
+
+    /// Moves training to `device`; the engine follows [`Word2Vec::engine`]. A checkpoint of one
     /// device can be resumed on another.
     ///
     /// # Errors
@@ -157,7 +229,7 @@ impl SkipGramTraining {
     }
 
     /// The config; `threads` is the number that is used.
-    pub fn config(&self) -> &SkipGram {
+    pub fn config(&self) -> &Word2Vec {
         &self.config
     }
 
@@ -195,12 +267,12 @@ impl SkipGramTraining {
         }
         let encoded = match self.encoded.take() {
             Some(encoded) => encoded,
-            None => Encoded::encode(corpus, &self.vocabulary, self.config.cache_tokens)?,
+            None => Encoded::encode(corpus, &self.vocabulary, self.config.cache_tokens)?.0,
         };
         self.interrupted = true;
-        let tokens = self.vocabulary.tokens();
+        let tokens = self.tokens;
         let stage = monitor.start(
-            format!("skip-gram epoch {}/{}", epoch + 1, self.config.epochs),
+            format!("word vectors, epoch {}/{}", epoch + 1, self.config.epochs),
             Some(tokens),
         );
         let began = Instant::now();
@@ -210,7 +282,7 @@ impl SkipGramTraining {
             first,
             done: 0,
             // A hundred times the loss of vectors that know nothing.
-            limit: 100.0 * std::f64::consts::LN_2 * (1 + self.config.negatives) as f64,
+            limit: 100.0 * std::f64::consts::LN_2 * self.plan.most_labels() as f64,
             reported: 0,
             piece: 0,
             began,
@@ -273,20 +345,43 @@ impl SkipGramTraining {
     pub fn embeddings(&self) -> Result<Embeddings> {
         let (inputs, _) = self.dense()?;
         if let Some(loss) = inputs.iter().find(|v| !v.is_finite()) {
-            let step = self.vocabulary.tokens() * self.losses.len() as u64;
+            let step = self.tokens * self.losses.len() as u64;
             return Err(Error::Diverged {
                 loss: f64::from(*loss),
                 step,
                 epoch: self.losses.len(),
             });
         }
-        Embeddings::new(self.vocabulary.clone(), self.config.dim, inputs)
+        let (vocabulary, dim) = (self.vocabulary.clone(), self.config.dim);
+        let (Some(rows), Some(ngrams)) = (&self.plan.ngrams, &self.config.ngrams) else {
+            return Embeddings::new(vocabulary, dim, inputs);
+        };
+        // A word is the mean of its own row and its n-grams'.
+        let mut vectors = vec![0.0; vocabulary.len() * dim];
+        vectors
+            .par_chunks_mut(dim)
+            .enumerate()
+            .for_each(|(word, vector)| {
+                let rows = rows.of(word as u32);
+                let scale = 1.0 / rows.len() as f32;
+                for &row in rows {
+                    let at = row as usize * dim;
+                    kernels::axpy(scale, &inputs[at..at + dim], vector);
+                }
+            });
+        let buckets = inputs[vocabulary.len() * dim..].to_vec();
+        drop(inputs);
+        Embeddings::new(vocabulary, dim, vectors)?.with_subwords(Subwords::new(
+            ngrams.least..=ngrams.most,
+            dim,
+            buckets,
+        )?)
     }
 
     /// Ends training.
     ///
     /// # Errors
-    /// As [`SkipGramTraining::embeddings`].
+    /// As [`Word2VecTraining::embeddings`].
     pub fn finish(self) -> Result<Embeddings> {
         self.embeddings()
     }
@@ -298,9 +393,10 @@ impl SkipGramTraining {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         self.check_whole()?;
         let (inputs, outputs) = self.dense()?;
-        let shape = [self.vocabulary.len(), self.config.dim];
+        let dim = self.config.dim;
+        let shape = [self.vocabulary.len(), dim];
         // JSON need not keep the last bit of a number; a resume must.
-        let SkipGram {
+        let Word2Vec {
             learning_rate,
             subsample,
             power,
@@ -314,13 +410,14 @@ impl SkipGramTraining {
             .u64("losses", &[losses.len()], losses)?
             .ids("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
-            .f32("inputs", &shape, inputs)?
+            .u64("tokens", &[1], vec![self.tokens])?
+            .f32("inputs", &[inputs.len() / dim, dim], inputs)?
             .f32("outputs", &shape, outputs)?
             .write(path)?;
         Ok(())
     }
 
-    /// Reads a checkpoint. Training goes on with [`SkipGramTraining::epoch`] on the same corpus, and
+    /// Reads a checkpoint. Training goes on with [`Word2VecTraining::epoch`] on the same corpus, and
     /// gives the same bits as if it had never stopped.
     ///
     /// # Errors
@@ -328,7 +425,7 @@ impl SkipGramTraining {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         file.expect(KIND, VERSION)?;
-        let mut config: SkipGram = file.config()?;
+        let mut config: Word2Vec = file.config()?;
         let reals = file.u64("reals")?.expect_shape("reals", &[3])?;
         let fields = [
             &mut config.learning_rate,
@@ -339,24 +436,23 @@ impl SkipGramTraining {
             *field = f64::from_bits(bits);
         }
         config.validate()?;
-        let losses = file
-            .u64("losses")?
-            .data
-            .iter()
-            .map(|&bits| f64::from_bits(bits))
-            .collect();
+        let losses = file.u64("losses")?.data;
         let ids = file.ids("words")?;
         let shape = [ids.len(), config.dim];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
         let vocabulary = Vocabulary::from_counts(ids.iter().zip(counts.data.iter().copied()))?;
-        let rows = |name: &str| {
+        let tokens = file.u64("tokens")?.expect_shape("tokens", &[1])?.data;
+        let tokens = tokens.first().copied().unwrap_or_default();
+        let rows = |name: &str, count: usize| {
+            let shape = [count, config.dim];
             let values = file.f32(name)?.expect_shape(name, &shape)?;
             Ok::<_, Error>(Rows::from_dense(&values.data, config.dim))
         };
-        let (inputs, outputs) = (rows("inputs")?, rows("outputs")?);
-        Ok(Self::assemble(
-            config, vocabulary, inputs, outputs, None, losses,
-        ))
+        let inputs = rows("inputs", config.rows(shape[0]))?;
+        let outputs = rows("outputs", shape[0])?;
+        let mut training = Self::assemble(config, vocabulary, tokens, inputs, outputs);
+        training.losses = losses.iter().map(|&bits| f64::from_bits(bits)).collect();
+        Ok(training)
     }
 
     fn check_whole(&self) -> Result<()> {
@@ -434,17 +530,21 @@ impl Pass {
     }
 }
 
-/// Input vectors drawn evenly from `±1/(2·dim)`, a stream for each word.
-fn first_vectors(seed: u64, count: usize, dim: usize) -> Rows {
-    let mut rows = Rows::zeros(count, dim);
+/// Input vectors drawn evenly from `±1/(2·dim)`, a stream for each row; those that are parts of
+/// means from `±1/dim`.
+fn first_vectors(config: &Word2Vec, count: usize) -> Rows {
+    let mut rows = Rows::zeros(count, config.dim);
     let stride = rows.stride();
-    let half = 0.5 / dim as f32;
+    let half = match config.ngrams {
+        None => 0.5 / config.dim as f32,
+        Some(_) => 1.0 / config.dim as f32,
+    };
     rows.as_mut_slice()
         .par_chunks_mut(stride)
         .enumerate()
         .for_each(|(word, row)| {
-            let mut rng = stream(seed, word as u64);
-            for value in &mut row[..dim] {
+            let mut rng = stream(config.seed, word as u64);
+            for value in &mut row[..config.dim] {
                 *value = rng.random_range(-half..half);
             }
         });

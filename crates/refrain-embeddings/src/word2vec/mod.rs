@@ -1,8 +1,12 @@
-//! Skip-gram with negative sampling (Mikolov, Sutskever, Chen, Corrado and Dean, *Distributed
-//! Representations of Words and Phrases and their Compositionality*, 2013).
+//! Word2Vec: skip-gram and continuous bag of words, with negative sampling or hierarchical softmax,
+//! over words or words and their n-grams (Mikolov, Chen, Corrado and Dean, *Efficient Estimation of
+//! Word Representations in Vector Space*, 2013; Mikolov, Sutskever et al., *Distributed
+//! Representations of Words and Phrases and their Compositionality*, 2013; Bojanowski et al.,
+//! *Enriching Word Vectors with Subword Information*, 2017).
 //!
-//! Each word gets two vectors, `x` as a context and `y` as a centre. For every window of text the
-//! model tells the word that stands in its centre from words drawn at random,
+//! Each word gets two vectors, `x` as what is given and `y` as what is to be told. For every window
+//! of text, skip-gram with negative sampling tells the word that stands in its centre from words
+//! drawn at random,
 //!
 //! ```text
 //! maximise   Σ over contexts c   log σ(x_c · y_centre) + Σ over negatives n  log σ(−x_c · y_n)
@@ -12,51 +16,69 @@
 //! random, a window whose reach is drawn anew for each centre, and a learning rate that falls in a
 //! straight line. The vectors `x` are the embeddings.
 //!
+//! - [`Architecture::Cbow`] puts the mean of the contexts' vectors in the place of each of them.
+//! - [`Objective::HierarchicalSoftmax`] tells a word by the turns on its way through a Huffman tree.
+//! - [`Word2Vec::ngrams`] makes the vector `x` of a word the mean of its own and its n-grams', so
+//!   that rare words learn from words that are spelled alike and unknown words have vectors too. The
+//!   window's centre is what is given then, and its contexts are to be told.
+//!
 //! *When to use it*: words, and items that occur in sessions or playlists (item2vec), from about
-//! ten thousand tokens upwards. Rare words get poor vectors.
+//! ten thousand tokens upwards. Skip-gram for rare words and small corpora, the bag of words where
+//! time counts; n-grams for languages of many forms, and for texts with misspellings.
 //!
 //! *Cost*: time in proportion to tokens × `window` × `negatives` × `dim` on the CPU's fast path (a
 //! window is two small matrix products), two tables of `vocabulary × dim`, and 4 bytes a token
-//! while the corpus fits [`SkipGram::cache_tokens`]. On other devices a step's cost follows its
-//! batch and not the tables.
+//! while the corpus fits [`Word2Vec::cache_tokens`]. The bag of words takes a `window`th of the
+//! products; n-grams read and write about 15 rows more for each token, far apart in memory. On other
+//! devices a step's cost follows its batch and not the tables.
 
 mod chunks;
 mod kernel;
+mod ngrams;
+mod paths;
 mod sampling;
 mod shards;
 mod tensors;
 #[cfg(test)]
 mod tests;
 mod training;
+mod windows;
 mod worker;
 
 use refrain_core::{Device, Monitor};
 use serde::{Deserialize, Serialize};
 
-pub use training::{EpochReport, SkipGramTraining};
+pub use ngrams::Ngrams;
+pub use training::{EpochReport, Word2VecTraining};
 
 use crate::{Corpus, Embeddings, Error, Result};
 
-/// Configuration of skip-gram with negative sampling.
+/// Configuration of word vectors; the defaults are skip-gram with negative sampling.
 ///
 /// ```
-/// use refrain_embeddings::{Corpus, SkipGram};
+/// use refrain_embeddings::{Corpus, Word2Vec};
 /// let corpus = Corpus::from_fn(|| {
 ///     (0..500).map(|i| if i % 2 == 0 { ["red", "green", "blue"] } else { ["one", "two", "three"] })
 /// });
-/// let words = SkipGram { dim: 16, epochs: 20, ..SkipGram::default() }.fit(&corpus)?;
+/// let words = Word2Vec { dim: 16, epochs: 20, ..Word2Vec::default() }.fit(&corpus)?;
 /// assert!(words.similarity("red", "blue")? > words.similarity("red", "two")?);
 /// # Ok::<(), refrain_embeddings::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct SkipGram {
+pub struct Word2Vec {
+    /// What is given and what is to be told.
+    pub architecture: Architecture,
+    /// How a word is told from all others.
+    pub objective: Objective,
+    /// N-grams that words are made of; none makes each word a thing of its own.
+    pub ngrams: Option<Ngrams>,
     /// Length of the vectors.
     pub dim: usize,
     /// How many tokens to each side can be context; the reach of each window is drawn between 1 and
     /// this.
     pub window: usize,
-    /// Random words told from the centre word, for each window; all its contexts share them.
+    /// Random words that a word is told from, for each window; all its contexts share them.
     pub negatives: usize,
     /// Passes over the corpus.
     pub epochs: usize,
@@ -85,6 +107,27 @@ pub struct SkipGram {
     pub cache_tokens: usize,
 }
 
+/// What a window gives and what is to be told from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Architecture {
+    /// Each context and the word in the centre are a pair.
+    #[default]
+    SkipGram,
+    /// The mean of the contexts tells the word in the centre: continuous bag of words.
+    Cbow,
+}
+
+/// How a word is told from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Objective {
+    /// It is told from a few words drawn at random.
+    #[default]
+    NegativeSampling,
+    /// Its way through a Huffman tree is told turn by turn: as many turns as the logarithm of the
+    /// number of words, fewer for frequent ones. Better for rare words, slower for large vocabularies.
+    HierarchicalSoftmax,
+}
+
 /// Which program trains a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -98,9 +141,12 @@ pub enum Engine {
     Tensors,
 }
 
-impl Default for SkipGram {
+impl Default for Word2Vec {
     fn default() -> Self {
         Self {
+            architecture: Architecture::SkipGram,
+            objective: Objective::NegativeSampling,
+            ngrams: None,
             dim: 100,
             window: 5,
             negatives: 5,
@@ -119,7 +165,29 @@ impl Default for SkipGram {
     }
 }
 
-impl SkipGram {
+impl Word2Vec {
+    /// The defaults of the program fastText for `skipgram`: n-grams of 3 to 6 characters in two million
+    /// rows, a learning rate of .05, and frequent words skipped more often.
+    ///
+    /// ```
+    /// use refrain_embeddings::{Corpus, Ngrams, Word2Vec, tokenize};
+    /// let text = "walk walks walked walking\ntalk talks talked talking\n".repeat(20);
+    /// let ngrams = Some(Ngrams { buckets: 1000, ..Ngrams::default() });
+    /// let config = Word2Vec { dim: 8, ngrams, threads: 1, ..Word2Vec::fast_text() };
+    /// let words = config.fit(&Corpus::from_text(text, tokenize::whitespace))?;
+    /// assert_eq!(words.vector("walker"), None); // not in the text,
+    /// assert!(words.similarity("walker", "walked").is_ok()); // but made of what was
+    /// # Ok::<(), refrain_embeddings::Error>(())
+    /// ```
+    pub fn fast_text() -> Self {
+        Self {
+            ngrams: Some(Ngrams::default()),
+            learning_rate: 0.05,
+            subsample: 1e-4,
+            ..Self::default()
+        }
+    }
+
     /// Trains on the CPU.
     ///
     /// # Errors
@@ -132,7 +200,7 @@ impl SkipGram {
     /// Trains on the CPU, telling `monitor` the loss and the speed.
     ///
     /// # Errors
-    /// As [`SkipGram::fit`], and cancellation.
+    /// As [`Word2Vec::fit`], and cancellation.
     pub fn fit_with(&self, corpus: &Corpus<'_>, monitor: &Monitor) -> Result<Embeddings> {
         run(self.start_with(corpus, monitor)?, corpus, monitor)
     }
@@ -140,7 +208,7 @@ impl SkipGram {
     /// Trains on `device`: with the CPU's kernels where that is the CPU, else as tensors.
     ///
     /// # Errors
-    /// As [`SkipGram::fit_with`].
+    /// As [`Word2Vec::fit_with`].
     pub fn fit_on(
         &self,
         corpus: &Corpus<'_>,
@@ -157,15 +225,15 @@ impl SkipGram {
     /// Counts the words and draws the first vectors; the caller runs the epochs.
     ///
     /// # Errors
-    /// As [`SkipGram::fit`].
-    pub fn start(&self, corpus: &Corpus<'_>) -> Result<SkipGramTraining> {
+    /// As [`Word2Vec::fit`].
+    pub fn start(&self, corpus: &Corpus<'_>) -> Result<Word2VecTraining> {
         self.start_with(corpus, &Monitor::silent())
     }
 
-    fn start_with(&self, corpus: &Corpus<'_>, monitor: &Monitor) -> Result<SkipGramTraining> {
+    fn start_with(&self, corpus: &Corpus<'_>, monitor: &Monitor) -> Result<Word2VecTraining> {
         self.validate()?;
         let stage = monitor.start("vocabulary", None);
-        let training = SkipGramTraining::new(self.clone(), corpus)?;
+        let training = Word2VecTraining::new(self.clone(), corpus)?;
         stage.advance(
             training.vocabulary().tokens(),
             format_args!("{} words", training.vocabulary().len()),
@@ -243,7 +311,13 @@ impl SkipGram {
             "must be above 0",
         )?;
         real("subsample", self.subsample, 0.0, "must be 0 or above")?;
-        real("power", self.power, 0.0, "must be 0 or above")
+        real("power", self.power, 0.0, "must be 0 or above")?;
+        self.ngrams.as_ref().map_or(Ok(()), Ngrams::validate)
+    }
+
+    /// Rows of the inputs for so many words.
+    fn rows(&self, words: usize) -> usize {
+        words + self.ngrams.as_ref().map_or(0, |ngrams| ngrams.buckets)
     }
 
     /// Tokens of one thread between merges; below the least, merging would cost more than training.
@@ -262,7 +336,7 @@ impl SkipGram {
 }
 
 fn run(
-    mut training: SkipGramTraining,
+    mut training: Word2VecTraining,
     corpus: &Corpus<'_>,
     monitor: &Monitor,
 ) -> Result<Embeddings> {

@@ -54,26 +54,34 @@ impl Encoded {
         Ok((vocabulary, Self { stream }))
     }
 
-    /// Encodes `corpus` with a vocabulary that is already known.
+    /// Encodes `corpus` with a vocabulary that is already known, and counts its words there.
     pub(super) fn encode(
         corpus: &Corpus<'_>,
         vocabulary: &Vocabulary,
         budget: usize,
-    ) -> Result<Self> {
-        struct Keep<'a>(&'a Vocabulary, Option<Vec<u32>>, usize);
+    ) -> Result<(Self, Vec<u64>)> {
+        struct Keep<'a> {
+            vocabulary: &'a Vocabulary,
+            kept: Option<Vec<u32>>,
+            budget: usize,
+            seen: Vec<u64>,
+        }
         impl Keep<'_> {
             fn push(&mut self, id: u32) {
-                if self.1.as_ref().is_some_and(|kept| kept.len() >= self.2) {
-                    self.1 = None;
+                if self.kept.as_ref().is_some_and(|k| k.len() >= self.budget) {
+                    self.kept = None;
                 }
-                if let Some(kept) = &mut self.1 {
+                if let Some(kept) = &mut self.kept {
                     kept.push(id);
                 }
             }
         }
         impl Sink for Keep<'_> {
             fn token(&mut self, token: &str) -> Result<()> {
-                if let Some(id) = self.0.get(token) {
+                if let Some(id) = self.vocabulary.get(token) {
+                    if let Some(count) = self.seen.get_mut(id as usize) {
+                        *count += 1;
+                    }
                     self.push(id);
                 }
                 Ok(())
@@ -83,9 +91,14 @@ impl Encoded {
                 Ok(())
             }
         }
-        let mut keep = Keep(vocabulary, Some(Vec::new()), budget);
+        let mut keep = Keep {
+            vocabulary,
+            kept: Some(Vec::new()),
+            budget,
+            seen: vec![0; vocabulary.len()],
+        };
         corpus.visit(&mut keep)?;
-        Ok(Self { stream: keep.1 })
+        Ok((Self { stream: keep.kept }, keep.seen))
     }
 
     /// Calls `round` with `group` pieces of about `size` tokens at a time, in order; the last round
@@ -222,10 +235,11 @@ mod tests {
         let (_, stream) = Encoded::count(&corpus, 8, 0).unwrap();
         let again = Encoded::encode(&corpus, &vocabulary, 1 << 20).unwrap();
         assert!(memory.stream.is_some() && stream.stream.is_none());
-        assert_eq!(memory.stream, again.stream);
+        assert_eq!(memory.stream, again.0.stream);
         assert!(
             Encoded::encode(&corpus, &vocabulary, 20)
                 .unwrap()
+                .0
                 .stream
                 .is_none()
         );

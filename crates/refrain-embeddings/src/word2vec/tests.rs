@@ -1,0 +1,335 @@
+//! Both engines against a slow one, and the gradient against finite differences.
+
+use proptest::prelude::*;
+use rand::RngExt;
+use refrain_core::rng::stream;
+
+use super::Architecture::{self, Cbow, SkipGram};
+use super::kernel::{Pair, Rows, Step, window_reference};
+use super::ngrams::{NgramRows, Ngrams};
+use super::paths::Paths;
+use super::sampling::{Negatives, keep_chances};
+use super::shards::{Covered, Direct, Overlay, merge};
+use super::tensors::{CAP, Tensors};
+use super::windows::{Loss, Plan, Targets, Window, Windows};
+use super::worker::Worker;
+use crate::Vocabulary;
+use crate::vocabulary::END;
+
+/// Rows of n-grams in these tests.
+const BUCKETS: usize = 7;
+
+/// A table of random values, `[words, dim]`.
+fn table(words: usize, dim: usize, seed: u64) -> Vec<f32> {
+    let mut rng = stream(seed, 9);
+    (0..words * dim)
+        .map(|_| rng.random_range(-1.0f32..1.0))
+        .collect()
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+fn assert_near(found: &[f32], expected: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (&found, &expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(found) - expected).abs();
+        assert!(
+            error <= tolerance * expected.abs().max(1.0),
+            "{i}: {found} {expected}"
+        );
+    }
+}
+
+/// Every combination of what is given, what is told, and of what words are made.
+fn plans(counts: &[u64]) -> Vec<Plan> {
+    let names = counts
+        .iter()
+        .enumerate()
+        .map(|(i, &n)| (format!("w{i}"), n));
+    let vocabulary = Vocabulary::from_counts(names).unwrap();
+    let mut plans = Vec::new();
+    for architecture in [SkipGram, Cbow] {
+        for hierarchical in [false, true] {
+            for ngrams in [false, true] {
+                plans.push(plan(&vocabulary, architecture, hierarchical, ngrams));
+            }
+        }
+    }
+    plans
+}
+
+fn plan(
+    vocabulary: &Vocabulary,
+    architecture: Architecture,
+    hierarchical: bool,
+    ngrams: bool,
+) -> Plan {
+    let counts = vocabulary.counts();
+    let lengths = Ngrams {
+        least: 2,
+        most: 3,
+        buckets: BUCKETS,
+    };
+    Plan {
+        architecture,
+        targets: match hierarchical {
+            true => Targets::Paths(Paths::new(counts)),
+            false => Targets::Negatives(Negatives::new(counts, 0.75), 4),
+        },
+        ngrams: ngrams.then(|| NgramRows::new(vocabulary, &lengths)),
+        keep: keep_chances(counts, 1e-2),
+        window: 3,
+        learning_rate: 0.05,
+        total: 2000,
+    }
+}
+
+/// The pairs of a window, each for itself.
+fn pairs(plan: &Plan, centre: u32, contexts: &[u32], negatives: &[u32]) -> Vec<Pair> {
+    let rows = |word: u32| match &plan.ngrams {
+        Some(ngrams) => ngrams.of(word).iter().map(|&row| row as usize).collect(),
+        None => vec![word as usize],
+    };
+    let given_and_told: Vec<(Vec<usize>, u32)> = match (plan.architecture, &plan.ngrams) {
+        (SkipGram, None) => contexts.iter().map(|&c| (rows(c), centre)).collect(),
+        (SkipGram, Some(_)) => contexts.iter().map(|&c| (rows(centre), c)).collect(),
+        (Cbow, _) => vec![(contexts.iter().flat_map(|&c| rows(c)).collect(), centre)],
+    };
+    let mut pairs = Vec::new();
+    for (given, told) in given_and_told {
+        match &plan.targets {
+            Targets::Negatives(..) => {
+                pairs.push((given.clone(), told as usize, 1.0));
+                for &word in negatives.iter().filter(|&&word| word != told) {
+                    pairs.push((given.clone(), word as usize, 0.0));
+                }
+            }
+            Targets::Paths(paths) => {
+                for &(node, label) in paths.of(told) {
+                    pairs.push((given.clone(), node as usize, f64::from(label)));
+                }
+            }
+        }
+    }
+    pairs
+}
+
+proptest! {
+    #[test]
+    fn kernel_equals_reference(
+        dim in 1usize..70,
+        contexts in proptest::collection::vec(0u32..12, 1..14),
+        centre in 0u32..12,
+        negatives in proptest::collection::vec(0u32..12, 0..20),
+        counts in proptest::collection::vec(1u64..50, 12),
+        seed in any::<u64>(),
+    ) {
+        let (x, y) = (table(12 + BUCKETS, dim, seed), table(12, dim, seed ^ 1));
+        for plan in plans(&counts) {
+            let (mut xs, mut ys) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
+            let stride = xs.stride();
+            let mut window = Window::default();
+            window.fill(&plan, centre, &contexts, &negatives);
+            let (mut a, mut b) = (Direct::new(&mut xs), Direct::new(&mut ys));
+            window.locate(plan.composes(), &mut a, &mut b);
+            let (inputs, outputs) = (xs.as_mut_slice(), ys.as_mut_slice());
+            let rate = 0.1;
+            let step = Step { window: &mut window, inputs, outputs, stride, rate };
+            pulp::Arch::new().dispatch(step);
+            let (loss, _) = window.loss();
+
+            let pairs = pairs(&plan, centre, &contexts, &negatives);
+            let (mut slow_x, mut slow_y) = (wide(&x), wide(&y));
+            let slow = window_reference(&mut slow_x, &mut slow_y, dim, &pairs, f64::from(rate));
+            assert_near(&xs.to_dense(dim), &slow_x, 1e-5);
+            assert_near(&ys.to_dense(dim), &slow_y, 1e-5);
+            prop_assert!((loss - slow).abs() < 1e-4 * slow.max(1.0), "{} {}", loss, slow);
+            let rows = xs.as_slice().chunks_exact(xs.stride());
+            prop_assert!(rows.flat_map(|r| &r[dim..]).all(|&v| v == 0.0), "padding changed");
+        }
+    }
+}
+
+/// A mean's change is added to all it is made of, as word2vec and fastText do: for a mean of `n`
+/// rows that is `n` times the gradient.
+#[test]
+fn the_step_is_the_gradient() {
+    let dim = 7;
+    let (x, y) = (wide(&table(5, dim, 3)), wide(&table(5, dim, 4)));
+    let single = |i: usize| vec![i];
+    let some: Vec<Pair> = vec![
+        (single(0), 2, 1.0),
+        (single(1), 2, 1.0),
+        (single(1), 3, 0.0),
+        (single(0), 3, 0.0),
+    ];
+    let means: Vec<Pair> = vec![(vec![0, 1, 4], 2, 1.0), (vec![0, 1, 4], 3, 0.0)];
+    for (pairs, n) in [(some, 1.0), (means, 3.0)] {
+        let step = |x: &mut Vec<f64>, y: &mut Vec<f64>| window_reference(x, y, dim, &pairs, 1.0);
+        let loss = |x: &[f64], y: &[f64]| step(&mut x.to_vec(), &mut y.to_vec());
+        let (mut new_x, mut new_y) = (x.clone(), y.clone());
+        step(&mut new_x, &mut new_y);
+        let h = 1e-5;
+        for i in 0..x.len() {
+            let (mut up, mut down) = (x.clone(), x.clone());
+            up[i] += h;
+            down[i] -= h;
+            let slope = (loss(&up, &y) - loss(&down, &y)) / (2.0 * h);
+            assert!((x[i] - new_x[i] - n * slope).abs() < 1e-7, "input {i}");
+            let (mut up, mut down) = (y.clone(), y.clone());
+            up[i] += h;
+            down[i] -= h;
+            let slope = (loss(&x, &up) - loss(&x, &down)) / (2.0 * h);
+            assert!((y[i] - new_y[i] - slope).abs() < 1e-7, "output {i}");
+        }
+    }
+}
+
+fn text(words: u32, tokens: usize) -> Vec<u32> {
+    let mut rng = stream(5, 5);
+    (0..tokens)
+        .map(|i| {
+            if i % 9 == 8 {
+                END
+            } else {
+                rng.random_range(0..words)
+            }
+        })
+        .collect()
+}
+
+/// The whole of training on a piece, window by window; `batch` windows see the same tables.
+fn slow_training(
+    plan: &Plan,
+    piece: &[u32],
+    (x, y): (&mut [f64], &mut [f64]),
+    dim: usize,
+    batch: usize,
+) {
+    let mut rng = stream(1, 2);
+    let mut all = Vec::new();
+    let mut done = 0;
+    for sentence in piece.split(|&id| id == END) {
+        let rate = f64::from(plan.rate(done) as f32);
+        done += sentence.len() as u64;
+        Windows::default().draw(plan, sentence, &mut rng, |centre, contexts, negatives| {
+            all.push((pairs(plan, centre, contexts, negatives), rate));
+        });
+    }
+    for windows in all.chunks(batch) {
+        let (old_x, old_y) = (x.to_vec(), y.to_vec());
+        // The sum of learning rates of each row, which a step of several windows holds to a cap.
+        let (mut load_x, mut load_y) = (vec![0.0; x.len() / dim], vec![0.0; y.len() / dim]);
+        for (pairs, rate) in windows {
+            for (given, told, _) in pairs {
+                given.iter().for_each(|&row| load_x[row] += rate);
+                load_y[*told] += rate;
+            }
+        }
+        let scale = |load: f64| match batch == 1 {
+            true => 1.0,
+            false => (f64::from(CAP) / load).min(1.0),
+        };
+        for (pairs, rate) in windows {
+            let (mut new_x, mut new_y) = (old_x.clone(), old_y.clone());
+            window_reference(&mut new_x, &mut new_y, dim, pairs, *rate);
+            for i in 0..x.len() {
+                x[i] += scale(load_x[i / dim]) * (new_x[i] - old_x[i]);
+            }
+            for i in 0..y.len() {
+                y[i] += scale(load_y[i / dim]) * (new_y[i] - old_y[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn both_engines_follow_the_reference() {
+    let (words, dim) = (30, 10);
+    let (x, y) = (table(words + BUCKETS, dim, 1), table(words, dim, 2));
+    let counts: Vec<u64> = (1..=words as u64).rev().collect();
+    let piece = text(words as u32, 300);
+    for (which, plan) in plans(&counts).iter().enumerate() {
+        let (mut slow_x, mut slow_y) = (wide(&x), wide(&y));
+        slow_training(plan, &piece, (&mut slow_x, &mut slow_y), dim, 1);
+        let (mut xs, mut ys) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
+        let mut worker = Worker::default();
+        let (mut a, mut b) = (Direct::new(&mut xs), Direct::new(&mut ys));
+        worker.train(plan, &piece, 0, stream(1, 2), &mut a, &mut b);
+        assert_near(&xs.to_dense(dim), &slow_x, 1e-4);
+        assert_near(&ys.to_dense(dim), &slow_y, 1e-4);
+        let moved = slow_x
+            .iter()
+            .zip(&x)
+            .any(|(a, &b)| (a - f64::from(b)).abs() > 1e-3);
+        assert!(moved, "plan {which} trains nothing");
+
+        for batch in [2, 16] {
+            let (mut slow_x, mut slow_y) = (wide(&x), wide(&y));
+            slow_training(plan, &piece, (&mut slow_x, &mut slow_y), dim, batch);
+            let device = refrain_core::device("cpu").unwrap();
+            let mut tensors = Tensors::new(x.clone(), y.clone(), dim, &device);
+            let loss: Loss = tensors.train(plan, batch, &piece, 0, stream(1, 2)).unwrap();
+            let (fast_x, fast_y) = tensors.read().unwrap();
+            assert_near(&fast_x, &slow_x, 1e-4);
+            assert_near(&fast_y, &slow_y, 1e-4);
+            assert!(loss.mean() > 0.0 && loss.mean().is_finite());
+        }
+    }
+}
+
+#[test]
+fn one_overlay_merged_is_the_table_trained_directly() {
+    let (words, dim) = (300, 20);
+    let (x, y) = (table(words + BUCKETS, dim, 1), table(words, dim, 2));
+    let piece = text(words as u32, 500);
+    for plan in plans(&vec![3; words]) {
+        let (mut xs, mut ys) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
+        let (mut a, mut b) = (Direct::new(&mut xs), Direct::new(&mut ys));
+        Worker::default().train(&plan, &piece, 0, stream(1, 2), &mut a, &mut b);
+
+        let (mut base_x, mut base_y) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
+        let mut over_x = Overlay::new(words + BUCKETS, dim);
+        let mut over_y = Overlay::new(words, dim);
+        let mut a = Covered {
+            base: &base_x,
+            overlay: &mut over_x,
+        };
+        let mut b = Covered {
+            base: &base_y,
+            overlay: &mut over_y,
+        };
+        Worker::default().train(&plan, &piece, 0, stream(1, 2), &mut a, &mut b);
+        merge(&mut base_x, &mut [&mut over_x], 0.1);
+        merge(&mut base_y, &mut [&mut over_y], 0.1);
+        assert_eq!(base_x.to_dense(dim), xs.to_dense(dim));
+        assert_eq!(base_y.to_dense(dim), ys.to_dense(dim));
+    }
+}
+
+#[test]
+fn merging_adds_rare_changes_and_averages_frequent_ones() {
+    use super::worker::Table;
+    let mut base = Rows::from_dense(&[1.0; 3], 1);
+    let mut overlays = [Overlay::new(3, 1), Overlay::new(3, 1)];
+    for overlay in &mut overlays {
+        let mut covered = Covered {
+            base: &base,
+            overlay,
+        };
+        let rare = covered.row(1);
+        covered.values()[rare] += 0.5;
+        for _ in 0..10_000 {
+            let frequent = covered.row(2);
+            covered.values()[frequent] = 3.0;
+        }
+    }
+    let [a, b] = &mut overlays;
+    merge(&mut base, &mut [a, b], 1e-2);
+    let values = base.to_dense(1);
+    assert_eq!(values[0], 1.0);
+    assert!((values[1] - 2.0).abs() < 0.01, "{values:?}");
+    assert!((values[2] - 3.0).abs() < 0.01, "{values:?}");
+}

@@ -1,0 +1,254 @@
+//! Windows: what is drawn from a sentence, and which rows of which table it touches.
+
+use rand::RngExt;
+use refrain_core::rng::Stream;
+
+use super::Architecture;
+use super::ngrams::NgramRows;
+use super::paths::Paths;
+use super::sampling::Negatives;
+
+/// What stays the same during training.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) architecture: Architecture,
+    pub(super) targets: Targets,
+    /// The rows of each word's n-grams.
+    pub(super) ngrams: Option<NgramRows>,
+    /// The chance in 2³² that an occurrence is kept, for each word.
+    pub(super) keep: Vec<u32>,
+    pub(super) window: usize,
+    pub(super) learning_rate: f64,
+    /// Tokens over all epochs.
+    pub(super) total: u64,
+}
+
+/// What a word is told from.
+#[derive(Debug)]
+pub(super) enum Targets {
+    /// Words drawn at random, so many a window.
+    Negatives(Negatives, usize),
+    /// The other turns on its way.
+    Paths(Paths),
+}
+
+impl Plan {
+    /// The learning rate after `done` tokens: it falls in a straight line to a ten-thousandth.
+    pub(super) fn rate(&self, done: u64) -> f64 {
+        let left = 1.0 - done as f64 / self.total.max(1) as f64;
+        self.learning_rate * left.max(1e-4)
+    }
+
+    /// The most labels a word has: itself and its negatives, or its turns.
+    pub(super) fn most_labels(&self) -> usize {
+        match &self.targets {
+            Targets::Negatives(_, drawn) => 1 + drawn,
+            Targets::Paths(paths) => paths.longest(),
+        }
+    }
+
+    /// Whether the input of a window is a mean of rows.
+    pub(super) fn composes(&self) -> bool {
+        self.architecture == Architecture::Cbow || self.ngrams.is_some()
+    }
+}
+
+/// Draws the windows of a sentence: subsampling, dynamic width, negatives.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    kept: Vec<u32>,
+    negatives: Vec<u32>,
+    contexts: Vec<u32>,
+}
+
+impl Windows {
+    /// Calls `each` with the centre word, its contexts and the negatives drawn for them.
+    #[inline(always)]
+    pub(super) fn draw(
+        &mut self,
+        plan: &Plan,
+        sentence: &[u32],
+        rng: &mut Stream,
+        mut each: impl FnMut(u32, &[u32], &[u32]),
+    ) {
+        self.kept.clear();
+        self.kept.extend(sentence.iter().copied().filter(|&word| {
+            let chance = plan.keep[word as usize];
+            chance == u32::MAX || rng.random::<u32>() < chance
+        }));
+        for (i, &centre) in self.kept.iter().enumerate() {
+            let reach = 1 + ((rng.random::<u32>() as u64 * plan.window as u64) >> 32) as usize;
+            self.contexts.clear();
+            self.contexts
+                .extend_from_slice(&self.kept[i.saturating_sub(reach)..i]);
+            let end = (i + 1).saturating_add(reach).min(self.kept.len());
+            self.contexts.extend_from_slice(&self.kept[i + 1..end]);
+            if self.contexts.is_empty() {
+                continue;
+            }
+            self.negatives.clear();
+            if let Targets::Negatives(negatives, drawn) = &plan.targets {
+                self.negatives
+                    .extend((0..*drawn).map(|_| negatives.draw(rng)));
+            }
+            each(centre, &self.contexts, &self.negatives);
+        }
+    }
+}
+
+/// The rows that one window touches, each once, with weights and labels.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Rows of the inputs and how often each stands in the window; or, of a window whose only input is a
+    /// mean, the rows it is made of, with repetitions.
+    pub(super) inputs: Vec<u32>,
+    pub(super) input_weights: Vec<f32>,
+    pub(super) outputs: Vec<u32>,
+    pub(super) output_weights: Vec<f32>,
+    /// 1 for a word that is there, 0 for one that is not, between them for a row that is both.
+    pub(super) labels: Vec<f32>,
+    /// Pairs of an input and a word it should tell.
+    pub(super) pairs: usize,
+    /// Where the rows begin in their tables, in floats: of the inputs, of what an input is made of,
+    /// and of the outputs.
+    pub(super) at_inputs: Vec<usize>,
+    pub(super) components: Vec<usize>,
+    pub(super) at_outputs: Vec<usize>,
+    /// `x·y` of the last step, `[B, M]`.
+    pub(super) logits: Vec<f32>,
+    /// `G` of the last step, `[B, M]`, padded to whole lines.
+    pub(super) g: Vec<f32>,
+    /// The old inputs, needed when there are more outputs than one block.
+    pub(super) old: Vec<f32>,
+    /// A mean of rows before and after the step.
+    pub(super) hidden: Vec<f32>,
+}
+
+impl Window {
+    /// The rows, weights and labels of what was drawn.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, plan: &Plan, centre: u32, contexts: &[u32], negatives: &[u32]) {
+        self.inputs.clear();
+        self.input_weights.clear();
+        self.outputs.clear();
+        self.output_weights.clear();
+        self.labels.clear();
+        self.pairs = contexts.len();
+        let alone = [centre];
+        let mut told: &[u32] = &alone;
+        match (plan.architecture, &plan.ngrams) {
+            (Architecture::SkipGram, None) => contexts.iter().for_each(|&word| self.input(word)),
+            (Architecture::SkipGram, Some(ngrams)) => {
+                ngrams.append(centre, &mut self.inputs);
+                told = contexts;
+            }
+            (Architecture::Cbow, ngrams) => {
+                self.pairs = 1;
+                for &word in contexts {
+                    match ngrams {
+                        Some(ngrams) => ngrams.append(word, &mut self.inputs),
+                        None => self.inputs.push(word),
+                    }
+                }
+            }
+        }
+        match &plan.targets {
+            Targets::Negatives(..) => {
+                told.iter().for_each(|&word| self.output(word, 1.0, 1.0));
+                for &word in negatives {
+                    // A word is no negative of itself.
+                    let others = told.iter().filter(|&&w| w != word).count();
+                    if others > 0 {
+                        self.output(word, others as f32, 0.0);
+                    }
+                }
+            }
+            Targets::Paths(paths) => {
+                for &word in told {
+                    for &(node, label) in paths.of(word) {
+                        self.output(node, 1.0, label);
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn input(&mut self, row: u32) {
+        match self.inputs.iter().position(|&r| r == row) {
+            Some(at) => self.input_weights[at] += 1.0,
+            None => {
+                self.inputs.push(row);
+                self.input_weights.push(1.0);
+            }
+        }
+    }
+
+    /// Labels of one row are one label of their mean and of their weight together: the gradient is
+    /// the same.
+    #[inline(always)]
+    fn output(&mut self, row: u32, weight: f32, label: f32) {
+        match self.outputs.iter().position(|&r| r == row) {
+            Some(at) => {
+                let sum = self.output_weights[at] + weight;
+                self.labels[at] += (label - self.labels[at]) * weight / sum;
+                self.output_weights[at] = sum;
+            }
+            None => {
+                self.outputs.push(row);
+                self.output_weights.push(weight);
+                self.labels.push(label);
+            }
+        }
+    }
+
+    /// The loss of the last step before its update, and how many pairs it sums over.
+    pub(super) fn loss(&self) -> (f64, f64) {
+        let m = self.at_outputs.len().max(1);
+        let mut loss = 0.0;
+        for (row, &weight) in self.logits.chunks(m).zip(&self.input_weights) {
+            loss += f64::from(weight) * cross_entropy(row, &self.output_weights, &self.labels);
+        }
+        (loss, self.pairs as f64)
+    }
+}
+
+/// `Σ w (log(1 + eˣ) − label·x)`.
+pub(super) fn cross_entropy(logits: &[f32], weights: &[f32], labels: &[f32]) -> f64 {
+    logits
+        .iter()
+        .zip(weights)
+        .zip(labels)
+        .map(|((&x, &weight), &label)| {
+            let x = f64::from(x);
+            f64::from(weight) * (softplus(x) - f64::from(label) * x)
+        })
+        .sum()
+}
+
+/// `log(1 + eˣ)` without overflow; not a number stays so.
+fn softplus(x: f64) -> f64 {
+    match x.is_nan() {
+        true => x,
+        false => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+    }
+}
+
+/// A sample of the loss.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Loss {
+    pub(super) sum: f64,
+    pub(super) pairs: f64,
+}
+
+impl Loss {
+    pub(super) fn add(&mut self, (sum, pairs): (f64, f64)) {
+        self.sum += sum;
+        self.pairs += pairs;
+    }
+
+    /// The mean over the sampled pairs of a word and a context, its negatives included.
+    pub(super) fn mean(&self) -> f64 {
+        self.sum / self.pairs.max(1.0)
+    }
+}
