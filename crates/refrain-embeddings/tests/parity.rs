@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use refrain_core::Monitor;
-use refrain_embeddings::{Corpus, Engine, Word2Vec};
+use refrain_embeddings::{Architecture, Corpus, Engine, Ngrams, Objective, Word2Vec};
 
 #[test]
 fn devices_agree() {
@@ -17,7 +17,7 @@ fn devices_agree() {
             (0..5).map(move |j| list[(i / 2 + j * j) % 3])
         })
     });
-    let config = Word2Vec {
+    let skip_gram = Word2Vec {
         dim: 12,
         epochs: 3,
         batch: 16,
@@ -25,11 +25,26 @@ fn devices_agree() {
         learning_rate: 0.1,
         ..Word2Vec::default()
     };
+    let bag_of_ngrams = Word2Vec {
+        architecture: Architecture::Cbow,
+        objective: Objective::HierarchicalSoftmax,
+        ngrams: Some(Ngrams {
+            buckets: 50,
+            ..Ngrams::default()
+        }),
+        ..skip_gram.clone()
+    };
+    for config in [skip_gram, bag_of_ngrams] {
+        compare(&config, &corpus);
+    }
+}
+
+fn compare(config: &Word2Vec, corpus: &Corpus<'_>) {
     let train = |name: &str| {
         let device = refrain_core::device(name).unwrap();
-        let mut training = config.start(&corpus).unwrap().on(&device).unwrap();
+        let mut training = config.start(corpus).unwrap().on(&device).unwrap();
         while !training.is_finished() {
-            training.epoch(&corpus, &Monitor::silent()).unwrap();
+            training.epoch(corpus, &Monitor::silent()).unwrap();
         }
         let losses = training.losses().to_vec();
         (losses, training.finish().unwrap())

@@ -65,6 +65,9 @@ pub fn parse_pairs(reader: impl Read, origin: &str) -> Result<Vec<JudgedPair>> {
     let mut pairs: Vec<JudgedPair> = Vec::new();
     for (at, (line, fields)) in records(reader, origin)?.into_iter().enumerate() {
         let field = |at: usize| fields.get(at).map(|field| field.trim()).unwrap_or_default();
+        if columns.iter().all(|&column| field(column).is_empty()) {
+            continue; // a number and nothing else, as at the end of some tables
+        }
         let Ok(score) = field(columns[2]).parse::<f64>() else {
             if at == 0 {
                 columns = named_columns(&fields).unwrap_or(columns);
@@ -233,7 +236,7 @@ mod tests {
             "# a comment\ntiger cat 7.35",
             "tiger-n cat-n 7.35\n",
             "Word 1,Word 2,Human (mean)\r\ntiger,cat,7.35\r\n",
-            ",word1,word2,similarity\n0,tiger,cat,7.35\n",
+            ",word1,word2,similarity\n0,tiger,cat,7.35\n1,,,\n",
             "word1\tword2\tPOS\tSimLex999\tconc(w1)\ntiger\tcat\tN\t7.35\t5\n",
             "first,second,score of people\ntiger,cat,7.35\n",
         ] {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use rand::RngExt;
 use refrain_core::{Event, Monitor, rng};
 use refrain_embeddings::{
-    Analogy, Corpus, Embeddings, Engine, Error, Word2Vec, Word2VecTraining, tokenize,
+    Analogy, Architecture, Corpus, Embeddings, Engine, Error, Ngrams, Objective, Word2Vec,
+    Word2VecTraining, tokenize,
 };
 
 /// Sentences whose words all come from one of `blocks` blocks of `size` words.
@@ -48,6 +49,152 @@ fn small() -> Word2Vec {
         merge_every: 500,
         ..Word2Vec::default()
     }
+}
+
+/// What differs from skip-gram with negative sampling.
+fn variants() -> Vec<Word2Vec> {
+    let mut variants = Vec::new();
+    for architecture in [Architecture::SkipGram, Architecture::Cbow] {
+        for objective in [Objective::NegativeSampling, Objective::HierarchicalSoftmax] {
+            for ngrams in [false, true] {
+                variants.push(Word2Vec {
+                    architecture,
+                    objective,
+                    ngrams: ngrams.then_some(Ngrams {
+                        least: 3,
+                        most: 4,
+                        buckets: 500,
+                    }),
+                    learning_rate: 0.05,
+                    ..small()
+                });
+            }
+        }
+    }
+    variants
+}
+
+#[test]
+fn every_variant_learns_resumes_and_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.refrain");
+    let corpus = Corpus::from_sentences(blocks(4, 10, 1500)).unwrap();
+    let device = refrain_core::device("cpu").unwrap();
+    let monitor = Monitor::silent();
+    for config in variants() {
+        let words = config.fit(&corpus).unwrap();
+        let (within, between) = block_margin(&words, 4, 10);
+        assert!(
+            within > 0.7 && between < within - 0.3,
+            "{config:?}: {within} {between}"
+        );
+        words.save(&path).unwrap();
+        let again = Embeddings::load(&path).unwrap();
+        assert_eq!(again.vectors(), words.vectors());
+        assert_eq!(again.subwords(), words.subwords());
+        assert_eq!(again.subwords().is_some(), config.ngrams.is_some());
+
+        let mut training = config.start(&corpus).unwrap();
+        training.epoch(&corpus, &monitor).unwrap();
+        training.save(&path).unwrap();
+        let mut training = Word2VecTraining::load(&path).unwrap();
+        while !training.is_finished() {
+            training.epoch(&corpus, &monitor).unwrap();
+        }
+        assert_eq!(training.finish().unwrap().vectors(), words.vectors());
+
+        let engine = Engine::Tensors;
+        let config = Word2Vec { engine, ..config };
+        let words = config.fit_on(&corpus, &device, &monitor).unwrap();
+        let (within, between) = block_margin(&words, 4, 10);
+        assert!(
+            within > 0.7 && between < within - 0.3,
+            "{config:?}: {within} {between}"
+        );
+    }
+}
+
+#[test]
+fn words_never_seen_lie_by_those_that_are_spelled_alike() {
+    // Verbs of two topics with regular endings; one form of each verb is never in the text.
+    let stems = [
+        "garden", "harvest", "plough", "thunder", "glisten", "shimmer",
+    ];
+    let endings = ["", "s", "ed", "ing"];
+    let mut rng = rng::stream(4, 0);
+    let sentences = (0..4000).map(|_| {
+        let topic = rng.random_range(0..2) * 3;
+        (0..6)
+            .map(|_| {
+                let stem = topic + rng.random_range(0..3);
+                let ending = (stem + 1 + rng.random_range(0..3)) % 4;
+                format!("{}{}", stems[stem], endings[ending])
+            })
+            .collect::<Vec<_>>()
+    });
+    let corpus = Corpus::from_sentences(sentences).unwrap();
+    let config = Word2Vec {
+        dim: 24,
+        epochs: 6,
+        ngrams: Some(Ngrams {
+            buckets: 20_000,
+            ..Ngrams::default()
+        }),
+        threads: 1,
+        ..small()
+    };
+    let words = config.fit(&corpus).unwrap();
+    for (i, stem) in stems.iter().enumerate() {
+        let unseen = format!("{stem}{}", endings[i % 4]);
+        assert_eq!(words.vector(&unseen), None);
+        let near = words.neighbours(&unseen, 9).unwrap();
+        let topic = &stems[i / 3 * 3..][..3];
+        let alike = |word: &str| topic.iter().any(|stem| word.starts_with(stem));
+        assert!(near.iter().all(|n| alike(n.word)), "{unseen}: {near:?}");
+        let own: f32 = words
+            .similarity(&unseen, &near[0].word.to_string())
+            .unwrap();
+        assert!((own - near[0].similarity).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn training_goes_on_with_new_words() {
+    let monitor = Monitor::silent();
+    let corpus = Corpus::from_sentences(blocks(3, 10, 600)).unwrap();
+    // The same blocks, with a new word in each.
+    let more = blocks(3, 10, 600).into_iter().map(|mut sentence| {
+        let new = format!("{}new", &sentence[0][..2]);
+        sentence.push(new);
+        sentence
+    });
+    let more = Corpus::from_sentences(more).unwrap();
+    for config in variants() {
+        let mut training = config.start(&corpus).unwrap();
+        while !training.is_finished() {
+            training.epoch(&corpus, &monitor).unwrap();
+        }
+        let before = training.embeddings().unwrap();
+        let mut training = training.extend(&more, 8).unwrap();
+        let words = training.vocabulary();
+        assert_eq!(words.len(), before.len() + 3);
+        assert_eq!(words.tokens(), 600 * 8 + 600 * 9);
+        let begun = training.embeddings().unwrap();
+        for (word, vector) in before.iter() {
+            assert_eq!(begun.vector(word), Some(vector), "before the first epoch");
+        }
+        assert_eq!((training.losses().len(), training.config().epochs), (0, 8));
+        while !training.is_finished() {
+            training.epoch(&more, &monitor).unwrap();
+        }
+        let words = training.finish().unwrap();
+        let near = words.neighbours("b1new", 5).unwrap();
+        assert!(near.iter().all(|n| n.word.starts_with("b1")), "{near:?}");
+    }
+    let training = small().start(&corpus).unwrap();
+    let strange = Corpus::from_text("x y z", tokenize::words);
+    let error = training.extend(&strange, 1).unwrap_err();
+    assert!(matches!(error, Error::EmptyVocabulary { .. }), "{error}");
 }
 
 #[test]
@@ -277,6 +424,27 @@ fn bad_input_is_a_typed_error() {
         ),
         (
             Word2Vec {
+                ngrams: Some(Ngrams {
+                    least: 4,
+                    most: 3,
+                    buckets: 10,
+                }),
+                ..small()
+            },
+            "lengths is 4 to 3",
+        ),
+        (
+            Word2Vec {
+                ngrams: Some(Ngrams {
+                    buckets: 0,
+                    ..Ngrams::default()
+                }),
+                ..small()
+            },
+            "buckets is 0",
+        ),
+        (
+            Word2Vec {
                 min_count: 100,
                 ..small()
             },
@@ -323,5 +491,7 @@ fn bad_input_is_a_typed_error() {
     assert!(Word2VecTraining::load("/no/such.refrain").is_err());
     // One word alone has no context, and no negative but itself.
     let alone = Corpus::from_text("a\na\na\na\na\na", tokenize::whitespace);
-    assert_eq!(small().fit(&alone).unwrap().len(), 1);
+    for config in variants() {
+        assert_eq!(config.fit(&alone).unwrap().len(), 1);
+    }
 }

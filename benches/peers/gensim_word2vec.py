@@ -1,4 +1,4 @@
-"""gensim's side of `sgns`: trains skip-gram on a file of tokens, a sentence a line, and prints one
+"""gensim's side of `word2vec`: trains word vectors on a file of tokens, a sentence a line, and prints one
 line of JSON. Called by the bench; needs `pip install gensim==4.4.0`."""
 
 import json
@@ -9,15 +9,16 @@ import time
 import gensim
 from gensim.models import Word2Vec
 
-corpus, out, dim, window, negatives, epochs, sample, min_count, rate, threads, seed = sys.argv[1:]
+corpus, out, cbow, tree, dim, window, negatives, epochs, sample, min_count, rate, threads, seed = sys.argv[1:]
 
 # Word2Vec(...) with a corpus_file does the same two steps; they are timed apart here.
 model = Word2Vec(
-    sg=1,
-    hs=0,
+    sg=1 - int(cbow),
+    hs=int(tree),
+    cbow_mean=1,
     vector_size=int(dim),
     window=int(window),
-    negative=int(negatives),
+    negative=0 if int(tree) else int(negatives),
     epochs=int(epochs),
     sample=float(sample),
     min_count=int(min_count),
@@ -31,7 +32,7 @@ model.build_vocab(corpus_file=corpus)
 vocabulary = time.time() - began
 cpu = resource.getrusage(resource.RUSAGE_SELF)
 began = time.time()
-_, words = model.train(
+model.train(
     corpus_file=corpus,
     total_examples=model.corpus_count,
     total_words=model.corpus_total_words,
@@ -43,11 +44,9 @@ model.wv.save_word2vec_format(out)
 print(
     json.dumps(
         {
-            "version": gensim.__version__,
-            "vocabulary": len(model.wv),
-            "words": words,
-            "vocabulary_seconds": vocabulary,
+            "name": f"gensim {gensim.__version__}",
             "seconds": seconds,
+            "whole": vocabulary + seconds,
             "cpu_seconds": after.ru_utime + after.ru_stime - cpu.ru_utime - cpu.ru_stime,
         }
     )

@@ -1,0 +1,523 @@
+//! Word vectors against gensim and fastText: words per second and the quality of the vectors, on the
+//! same file of tokens, with the same hyperparameters and threads, in the same run.
+//!
+//! ```text
+//! REFRAIN_DATA=data cargo run --release -p refrain-benches --bin word2vec -- --python python3
+//! ```
+//!
+//! All texts (`*.txt`) of `REFRAIN_DATA/old-books`, `REFRAIN_DATA/datasets-sotu` and
+//! `REFRAIN_DATA/datasets-moby-dick` (the last two are npm packages of stdlib, unpacked) are the
+//! corpus: a paragraph a sentence, words in lower case. `REFRAIN_DATA/word-benchmarks` holds
+//! `simlex999.csv`, `wordsim353-sim.csv`, `wordsim353-rel.csv`, `men.csv`, `rw.csv` and
+//! `google-analogies.csv` of vecto-ai/word-benchmarks. Without them the bundled text is the corpus and
+//! no quality is shown. The sides take turns, gensim for models of whole words, fastText and the
+//! crate `fasttext` for those of n-grams, the crate for skip-gram too.
+//!
+//! Words are raw tokens of the vocabulary, skipped occurrences included; the time is that of
+//! training alone where a rival tells it, and with its counting of words where it does not, on both
+//! sides. Processor time is told beside it: a busy machine distorts it less. Vectors of all sides are
+//! judged by the same code: Spearman's correlation with people's scores (and how many pairs of
+//! words were known), and the share of analogies solved (3CosAdd, over the whole vocabulary).
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use refrain::Monitor;
+use refrain::embeddings::evaluate::{JudgedPair, Question};
+use refrain::embeddings::{
+    Analogy, Architecture, Corpus, Embeddings, Engine, Ngrams, Objective, Word2Vec, evaluate,
+    formats::word2vec, tokenize,
+};
+use serde::Deserialize;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(about = "Word vectors: words per second and quality, beside gensim and fastText")]
+struct Arguments {
+    /// A Python with gensim 4.4.0 and fasttext-wheel 0.9.2; without it only Rust runs.
+    #[arg(long)]
+    python: Option<PathBuf>,
+    /// What is trained; several are tried one after the other.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Kind::SkipGram])]
+    models: Vec<Kind>,
+    /// Threads of both sides; several are tried one after the other.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 2])]
+    threads: Vec<usize>,
+    /// Turns of each side, each with another seed.
+    #[arg(long, default_value_t = 2)]
+    rounds: u64,
+    #[arg(long, default_value_t = 100)]
+    dim: usize,
+    #[arg(long, default_value_t = 5)]
+    window: usize,
+    #[arg(long, default_value_t = 5)]
+    negatives: usize,
+    #[arg(long, default_value_t = 5)]
+    epochs: usize,
+    #[arg(long, default_value_t = 1e-3)]
+    sample: f64,
+    #[arg(long, default_value_t = 5)]
+    min_count: u64,
+    #[arg(long, default_value_t = 0.025)]
+    learning_rate: f64,
+    /// Tokens between merges of our threads.
+    #[arg(long, default_value_t = Word2Vec::default().merge_every)]
+    merge_every: usize,
+    /// Also train as tensors, on the device of `REFRAIN_DEVICE`.
+    #[arg(long)]
+    tensors: bool,
+    /// Windows in a step of tensors.
+    #[arg(long, default_value_t = Word2Vec::default().batch)]
+    batch: usize,
+}
+
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum Kind {
+    SkipGram,
+    SkipGramTree,
+    Cbow,
+    CbowTree,
+    Ngrams,
+    NgramsCbow,
+}
+
+impl Kind {
+    fn cbow(self) -> bool {
+        matches!(self, Self::Cbow | Self::CbowTree | Self::NgramsCbow)
+    }
+
+    fn tree(self) -> bool {
+        matches!(self, Self::SkipGramTree | Self::CbowTree)
+    }
+
+    fn ngrams(self) -> bool {
+        matches!(self, Self::Ngrams | Self::NgramsCbow)
+    }
+}
+
+fn main() {
+    if let Err(error) = run(&Arguments::parse()) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// One line of the table.
+struct Row {
+    name: String,
+    threads: usize,
+    words: f64,
+    /// Of training alone.
+    seconds: Option<f64>,
+    /// With the counting of words.
+    whole: f64,
+    cpu_seconds: f64,
+    quality: String,
+}
+
+impl Row {
+    fn print(&self) {
+        let speed = |seconds: f64| self.words / seconds / 1e3;
+        let alone = self
+            .seconds
+            .map_or("-".into(), |s| format!("{:.0}k", speed(s)));
+        println!(
+            "{:18} {:>7} {:>10} {:>10.0}k {:>10.0}k  {}",
+            self.name,
+            self.threads,
+            alone,
+            speed(self.whole),
+            speed(self.cpu_seconds),
+            self.quality
+        );
+    }
+
+    /// How many times as fast as `other`.
+    fn print_ratio(&self, other: &Self) {
+        let ratio = |a: f64, b: f64| format!("{:.2}×", self.words / a / (other.words / b));
+        println!(
+            "{:18} {:>7} {:>10} {:>11} {:>11}",
+            format!(
+                "ours / {}",
+                other.name.split(' ').next().unwrap_or_default()
+            ),
+            "",
+            match (self.seconds, other.seconds) {
+                (Some(a), Some(b)) => ratio(a, b),
+                _ => "-".to_string(),
+            },
+            ratio(self.whole, other.whole),
+            ratio(self.cpu_seconds, other.cpu_seconds),
+        );
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    if arguments.threads.contains(&0) {
+        return Err("--threads must be at least 1".into());
+    }
+    let folder = std::env::temp_dir().join(format!("refrain-sgns-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let result = compare(arguments, &folder);
+    std::fs::remove_dir_all(&folder)?;
+    result
+}
+
+fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let data = std::env::var_os("REFRAIN_DATA").map(PathBuf::from);
+    let tokens = folder.join("tokens.txt");
+    write_tokens(data.as_deref(), &tokens)?;
+    let judge = Judge::new(data.as_deref())?;
+    let corpus = Corpus::from_files([&tokens], tokenize::whitespace);
+    println!(
+        "{:18} {:>7} {:>10} {:>11} {:>11}  quality",
+        "words a second:", "threads", "training", "and counts", "of cpu"
+    );
+    for (&kind, &threads) in arguments
+        .models
+        .iter()
+        .flat_map(|kind| arguments.threads.iter().map(move |n| (kind, n)))
+    {
+        println!("{kind:?}");
+        for seed in 1..=arguments.rounds {
+            let ours = train(
+                arguments,
+                &corpus,
+                kind,
+                threads,
+                seed,
+                Engine::Auto,
+                &judge,
+            )?;
+            ours.print();
+            let mut theirs = Vec::new();
+            if let Some(python) = &arguments.python {
+                let run = Run {
+                    arguments,
+                    python,
+                    tokens: &tokens,
+                    folder,
+                    kind,
+                    threads,
+                    seed,
+                };
+                theirs.push(python_peer(&run, &judge)?);
+            }
+            if kind.ngrams() || kind == Kind::SkipGram {
+                theirs.push(fasttext_crate(
+                    arguments, &tokens, kind, threads, seed, &judge,
+                )?);
+            }
+            for row in theirs {
+                row.print();
+                ours.print_ratio(&row);
+            }
+        }
+        if arguments.tensors {
+            train(arguments, &corpus, kind, 1, 1, Engine::Tensors, &judge)?.print();
+        }
+    }
+    Ok(())
+}
+
+/// The corpus as both sides read it: a sentence a line, tokens between spaces.
+fn write_tokens(data: Option<&Path>, to: &Path) -> Result<(), Box<dyn Error>> {
+    let mut text = String::new();
+    match data {
+        Some(data) => {
+            let mut paths = Vec::new();
+            for folder in ["old-books", "datasets-sotu/data", "datasets-moby-dick/data"] {
+                let Ok(entries) = std::fs::read_dir(data.join(folder)) else {
+                    println!("without {folder}: no such folder in {}", data.display());
+                    continue;
+                };
+                for entry in entries {
+                    paths.push(entry?.path());
+                }
+            }
+            paths.retain(|path| path.extension().is_some_and(|e| e == "txt"));
+            paths.sort();
+            for path in &paths {
+                text.push_str(&String::from_utf8_lossy(&std::fs::read(path)?));
+                text.push_str("\n\n");
+            }
+            println!(
+                "corpus: {} texts, {:.1} MB",
+                paths.len(),
+                text.len() as f64 / 1e6
+            );
+        }
+        None => {
+            text = refrain::data::bundled::text()?.replace('\n', "\n\n");
+            println!("corpus: the bundled text (set REFRAIN_DATA for another)");
+        }
+    }
+    let mut out = BufWriter::new(File::create(to)?);
+    let mut sentence = String::new();
+    for line in text.lines().chain([""]) {
+        tokenize::words(line, &mut |token| {
+            sentence.push_str(token);
+            sentence.push(' ');
+        });
+        if line.trim().is_empty() && !sentence.is_empty() {
+            writeln!(out, "{}", sentence.trim_end())?;
+            sentence.clear();
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn train(
+    arguments: &Arguments,
+    corpus: &Corpus<'_>,
+    kind: Kind,
+    threads: usize,
+    seed: u64,
+    engine: Engine,
+    judge: &Judge,
+) -> Result<Row, Box<dyn Error>> {
+    let config = Word2Vec {
+        architecture: match kind.cbow() {
+            true => Architecture::Cbow,
+            false => Architecture::SkipGram,
+        },
+        objective: match kind.tree() {
+            true => Objective::HierarchicalSoftmax,
+            false => Objective::NegativeSampling,
+        },
+        ngrams: kind.ngrams().then(Ngrams::default),
+        dim: arguments.dim,
+        window: arguments.window,
+        negatives: arguments.negatives,
+        epochs: arguments.epochs,
+        learning_rate: arguments.learning_rate,
+        min_count: arguments.min_count,
+        subsample: arguments.sample,
+        merge_every: arguments.merge_every,
+        batch: arguments.batch,
+        seed,
+        threads,
+        engine,
+        ..Word2Vec::default()
+    };
+    let began = Instant::now();
+    let mut training = config.start(corpus)?.on(&refrain::device_from_env()?)?;
+    let (mut words, mut seconds, cpu) = (0.0, 0.0, processor_seconds());
+    while !training.is_finished() {
+        let report = training.epoch(corpus, &Monitor::silent())?;
+        words += report.tokens as f64;
+        seconds += report.tokens as f64 / report.tokens_per_second;
+    }
+    let (whole, cpu_seconds) = (began.elapsed().as_secs_f64(), processor_seconds() - cpu);
+    let name = match engine {
+        Engine::Tensors => "refrain, tensors",
+        _ => "refrain",
+    };
+    let quality = judge.judge(&training.finish()?);
+    Ok(Row {
+        name: name.to_string(),
+        threads,
+        words,
+        seconds: Some(seconds),
+        whole,
+        cpu_seconds,
+        quality,
+    })
+}
+
+/// What a rival in Python is to do.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    python: &'a Path,
+    tokens: &'a Path,
+    folder: &'a Path,
+    kind: Kind,
+    threads: usize,
+    seed: u64,
+}
+
+/// gensim, or fastText where words are made of n-grams.
+fn python_peer(run: &Run<'_>, judge: &Judge) -> Result<Row, Box<dyn Error>> {
+    #[derive(Deserialize)]
+    struct Report {
+        name: String,
+        seconds: Option<f64>,
+        whole: f64,
+        cpu_seconds: f64,
+    }
+    let Run {
+        arguments, kind, ..
+    } = run;
+    let script = match kind.ngrams() {
+        true => "peers/fasttext_words.py",
+        false => "peers/gensim_word2vec.py",
+    };
+    let vectors = run.folder.join("vectors.txt");
+    let numbers = [
+        u8::from(kind.cbow()).to_string(),
+        u8::from(kind.tree()).to_string(),
+        arguments.dim.to_string(),
+        arguments.window.to_string(),
+        arguments.negatives.to_string(),
+        arguments.epochs.to_string(),
+        arguments.sample.to_string(),
+        arguments.min_count.to_string(),
+        arguments.learning_rate.to_string(),
+        run.threads.to_string(),
+        run.seed.to_string(),
+    ];
+    let output = Command::new(run.python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
+        .args([run.tokens, &vectors])
+        .args(numbers)
+        .output()?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("{}: {message}", run.python.display()).into());
+    }
+    // Some print their progress before the line that is meant for us.
+    let line = output
+        .stdout
+        .rsplit(|&b| b == b'\n')
+        .find(|line| !line.is_empty());
+    let report: Report = serde_json::from_slice(line.unwrap_or_default())?;
+    Ok(Row {
+        name: report.name,
+        threads: run.threads,
+        words: in_vocabulary(run.tokens, arguments)?,
+        seconds: report.seconds,
+        whole: report.whole,
+        cpu_seconds: report.cpu_seconds,
+        quality: judge.judge(&word2vec::read_text(&vectors)?),
+    })
+}
+
+/// The crate `fasttext`; with n-grams of no length where words are not made of them.
+fn fasttext_crate(
+    arguments: &Arguments,
+    tokens: &Path,
+    kind: Kind,
+    threads: usize,
+    seed: u64,
+    judge: &Judge,
+) -> Result<Row, Box<dyn Error>> {
+    use fasttext::args::{Args, ModelName};
+    let args = Args {
+        input: tokens.to_path_buf(),
+        model: match kind.cbow() {
+            true => ModelName::Cbow,
+            false => ModelName::SkipGram,
+        },
+        lr: arguments.learning_rate,
+        dim: arguments.dim.try_into()?,
+        ws: arguments.window.try_into()?,
+        epoch: arguments.epochs.try_into()?,
+        min_count: arguments.min_count.try_into()?,
+        neg: arguments.negatives.try_into()?,
+        maxn: if kind.ngrams() { 6 } else { 0 },
+        bucket: if kind.ngrams() { 2_000_000 } else { 0 },
+        thread: threads.try_into()?,
+        t: arguments.sample,
+        seed: seed.try_into()?,
+        verbose: 0,
+        ..Args::default()
+    };
+    let (began, cpu) = (Instant::now(), processor_seconds());
+    let model = fasttext::FastText::train(args)?;
+    let (whole, cpu_seconds) = (began.elapsed().as_secs_f64(), processor_seconds() - cpu);
+    let words = model
+        .get_vocab()
+        .0
+        .into_iter()
+        .filter(|word| word != "</s>");
+    let vectors = words.map(|word| {
+        let vector = model.get_word_vector(&word);
+        (word, vector)
+    });
+    Ok(Row {
+        name: "fasttext (crate)".to_string(),
+        threads,
+        words: in_vocabulary(tokens, arguments)?,
+        seconds: None,
+        whole,
+        cpu_seconds,
+        quality: judge.judge(&Embeddings::from_vectors(vectors)?),
+    })
+}
+
+fn in_vocabulary(tokens: &Path, arguments: &Arguments) -> Result<f64, Box<dyn Error>> {
+    let corpus = Corpus::from_files([tokens], tokenize::whitespace);
+    let vocabulary = refrain::embeddings::Vocabulary::build(&corpus, arguments.min_count)?;
+    Ok(vocabulary.tokens() as f64 * arguments.epochs as f64)
+}
+
+/// Processor time of this process, in seconds; not a number where the system does not tell.
+fn processor_seconds() -> f64 {
+    let ticks = || {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+        let user: f64 = fields.get(11)?.parse().ok()?;
+        let system: f64 = fields.get(12)?.parse().ok()?;
+        Some(user + system)
+    };
+    // Linux reports this in hundredths, whatever its own clock is.
+    ticks().map_or(f64::NAN, |ticks| ticks / 100.0)
+}
+
+/// Word pairs with the scores people gave them, and analogies.
+#[derive(Default)]
+struct Judge {
+    similarity: Vec<(&'static str, Vec<JudgedPair>)>,
+    analogies: Vec<[String; 4]>,
+}
+
+impl Judge {
+    /// All in lower case, as the corpus is.
+    fn new(data: Option<&Path>) -> Result<Self, Box<dyn Error>> {
+        let Some(folder) = data.map(|data| data.join("word-benchmarks")) else {
+            return Ok(Self::default());
+        };
+        let missing = |error| format!("{error} (from vecto-ai/word-benchmarks)");
+        let mut similarity = Vec::new();
+        for name in ["simlex999", "wordsim353-sim", "wordsim353-rel", "men", "rw"] {
+            let file = folder.join(format!("{name}.csv"));
+            let pairs = evaluate::read_pairs(file).map_err(missing)?.into_iter();
+            let lower = pairs.map(|(a, b, score)| (a.to_lowercase(), b.to_lowercase(), score));
+            similarity.push((name, lower.collect()));
+        }
+        let file = folder.join("google-analogies.csv");
+        let questions = evaluate::read_analogies(file).map_err(missing)?;
+        let lower = |question: Question| question.words.map(|word| word.to_lowercase());
+        Ok(Self {
+            similarity,
+            analogies: questions.into_iter().map(lower).collect(),
+        })
+    }
+
+    fn judge(&self, words: &Embeddings) -> String {
+        let mut line = String::new();
+        for (name, pairs) in &self.similarity {
+            let pairs = pairs.iter().map(|(a, b, score)| (a, b, *score));
+            let report = evaluate::word_similarity(words, pairs);
+            line += &format!("{name} {:.3} ({})  ", report.spearman, report.pairs);
+        }
+        let questions = self.analogies.iter().map(|words| words.each_ref());
+        match evaluate::analogies(words, questions, Analogy::Add) {
+            Ok(report) if report.asked > 0 => {
+                line += &format!("analogies {}/{}", report.right, report.asked);
+            }
+            _ => {}
+        }
+        line
+    }
+}
