@@ -199,7 +199,10 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
                 &judge,
             )?;
             ours.print();
-            let mut theirs = Vec::new();
+            let beside = |theirs: Row| {
+                theirs.print();
+                ours.print_ratio(&theirs);
+            };
             if let Some(python) = &arguments.python {
                 let run = Run {
                     arguments,
@@ -210,16 +213,12 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
                     threads,
                     seed,
                 };
-                theirs.push(python_peer(&run, &judge)?);
+                beside(python_peer(&run, &judge)?);
             }
             if kind.ngrams() || kind == Kind::SkipGram {
-                theirs.push(fasttext_crate(
+                beside(fasttext_crate(
                     arguments, &tokens, kind, threads, seed, &judge,
                 )?);
-            }
-            for row in theirs {
-                row.print();
-                ours.print_ratio(&row);
             }
         }
         if arguments.tensors {

@@ -112,5 +112,6 @@ pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
 pub use error::{Error, Result};
 pub use vocabulary::Vocabulary;
 pub use word2vec::{
-    Architecture, Engine, EpochReport, Ngrams, Objective, Word2Vec, Word2VecTraining,
+    Architecture, DocumentVectors, Documents, Engine, EpochReport, Ngrams, Objective, Word2Vec,
+    Word2VecTraining,
 };

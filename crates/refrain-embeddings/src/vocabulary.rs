@@ -128,6 +128,8 @@ pub(crate) struct Counter {
     ids: IdMap,
     counts: Vec<u64>,
     tokens: u64,
+    /// Sentences so far.
+    pub(crate) sentences: u64,
     kept: Vec<u32>,
     budget: usize,
 }
@@ -139,6 +141,7 @@ impl Counter {
             ids: IdMap::new(),
             counts: Vec::new(),
             tokens: 0,
+            sentences: 0,
             kept: Vec::new(),
             budget,
         }
@@ -200,6 +203,7 @@ impl Sink for Counter {
     }
 
     fn end(&mut self) -> Result<()> {
+        self.sentences += 1;
         self.keep(END);
         Ok(())
     }

@@ -39,6 +39,8 @@ impl Cutter {
 #[derive(Debug)]
 pub(super) struct Encoded {
     stream: Option<Vec<u32>>,
+    /// How many sentences there are.
+    pub(super) sentences: u64,
 }
 
 impl Encoded {
@@ -50,8 +52,9 @@ impl Encoded {
     ) -> Result<(Vocabulary, Self)> {
         let mut counter = Counter::new(budget);
         corpus.visit(&mut counter)?;
+        let sentences = counter.sentences;
         let (vocabulary, stream) = counter.finish(min_count)?;
-        Ok((vocabulary, Self { stream }))
+        Ok((vocabulary, Self { stream, sentences }))
     }
 
     /// Encodes `corpus` with a vocabulary that is already known, and counts its words there.
@@ -65,6 +68,7 @@ impl Encoded {
             kept: Option<Vec<u32>>,
             budget: usize,
             seen: Vec<u64>,
+            sentences: u64,
         }
         impl Keep<'_> {
             fn push(&mut self, id: u32) {
@@ -87,6 +91,7 @@ impl Encoded {
                 Ok(())
             }
             fn end(&mut self) -> Result<()> {
+                self.sentences += 1;
                 self.push(END);
                 Ok(())
             }
@@ -96,9 +101,14 @@ impl Encoded {
             kept: Some(Vec::new()),
             budget,
             seen: vec![0; vocabulary.len()],
+            sentences: 0,
         };
         corpus.visit(&mut keep)?;
-        Ok((Self { stream: keep.kept }, keep.seen))
+        let encoded = Self {
+            stream: keep.kept,
+            sentences: keep.sentences,
+        };
+        Ok((encoded, keep.seen))
     }
 
     /// Calls `round` with `group` pieces of about `size` tokens at a time, in order; the last round

@@ -22,6 +22,9 @@
 //!   that rare words learn from words that are spelled alike and unknown words have vectors too. The
 //!   window's centre is what is given then, and its contexts are to be told.
 //!
+//! - [`Word2Vec::documents`] gives each document a vector that takes part in telling its words (Le and
+//!   Mikolov, *Distributed Representations of Sentences and Documents*, 2014).
+//!
 //! *When to use it*: words, and items that occur in sessions or playlists (item2vec), from about
 //! ten thousand tokens upwards. Skip-gram for rare words and small corpora, the bag of words where
 //! time counts; n-grams for languages of many forms, and for texts with misspellings.
@@ -33,6 +36,7 @@
 //! devices a step's cost follows its batch and not the tables.
 
 mod chunks;
+mod documents;
 mod kernel;
 mod ngrams;
 mod paths;
@@ -45,13 +49,19 @@ mod training;
 mod windows;
 mod worker;
 
-use refrain_core::{Device, Monitor};
+use rayon::prelude::*;
+use refrain_core::{Device, ModelFile, Monitor, kernels};
 use serde::{Deserialize, Serialize};
 
+pub use documents::{DocumentVectors, Documents};
 pub use ngrams::Ngrams;
 pub use training::{EpochReport, Word2VecTraining};
 
-use crate::{Corpus, Embeddings, Error, Result};
+use self::ngrams::NgramRows;
+use self::paths::Paths;
+use self::sampling::{Negatives, keep_chances};
+use self::windows::{Plan, Targets};
+use crate::{Corpus, Embeddings, Error, Result, Subwords, Vocabulary};
 
 /// Configuration of word vectors; the defaults are skip-gram with negative sampling.
 ///
@@ -73,6 +83,8 @@ pub struct Word2Vec {
     pub objective: Objective,
     /// N-grams that words are made of; none makes each word a thing of its own.
     pub ngrams: Option<Ngrams>,
+    /// Vectors of documents, each sentence of the corpus being one; none trains words alone.
+    pub documents: Option<Documents>,
     /// Length of the vectors.
     pub dim: usize,
     /// How many tokens to each side can be context; the reach of each window is drawn between 1 and
@@ -147,6 +159,7 @@ impl Default for Word2Vec {
             architecture: Architecture::SkipGram,
             objective: Objective::NegativeSampling,
             ngrams: None,
+            documents: None,
             dim: 100,
             window: 5,
             negatives: 5,
@@ -315,6 +328,54 @@ impl Word2Vec {
         self.ngrams.as_ref().map_or(Ok(()), Ngrams::validate)
     }
 
+    /// The fields that JSON need not keep to the last bit, as bits; a resume must.
+    fn reals(&self) -> Vec<u64> {
+        [self.learning_rate, self.subsample, self.power]
+            .map(f64::to_bits)
+            .to_vec()
+    }
+
+    /// The config of a file that holds its [`Word2Vec::reals`] too.
+    fn from_file(file: &ModelFile) -> Result<Self> {
+        let mut config: Self = file.config()?;
+        let reals = file.u64("reals")?.expect_shape("reals", &[3])?;
+        let fields = [
+            &mut config.learning_rate,
+            &mut config.subsample,
+            &mut config.power,
+        ];
+        for (field, &bits) in fields.into_iter().zip(reals.data.iter()) {
+            *field = f64::from_bits(bits);
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// What stays the same during training.
+    fn plan(&self, vocabulary: &Vocabulary) -> Plan {
+        let counts = vocabulary.counts();
+        Plan {
+            architecture: self.architecture,
+            targets: match self.objective {
+                Objective::NegativeSampling => {
+                    Targets::Negatives(Negatives::new(counts, self.power), self.negatives)
+                }
+                Objective::HierarchicalSoftmax => Targets::Paths(Paths::new(counts)),
+            },
+            ngrams: self
+                .ngrams
+                .as_ref()
+                .map(|ngrams| NgramRows::new(vocabulary, ngrams)),
+            documents: self
+                .documents
+                .as_ref()
+                .map(|documents| (self.rows(vocabulary.len()) as u32, documents.words)),
+            keep: keep_chances(counts, self.subsample),
+            window: self.window,
+            learning_rate: self.learning_rate,
+        }
+    }
+
     /// Rows of the inputs for so many words.
     fn rows(&self, words: usize) -> usize {
         words + self.ngrams.as_ref().map_or(0, |ngrams| ngrams.buckets)
@@ -332,6 +393,33 @@ impl Word2Vec {
             0 => rayon::current_num_threads().max(1),
             n => n,
         }
+    }
+}
+
+impl Plan {
+    /// The vectors of words and n-grams from the rows of the inputs: a word is the mean of its own
+    /// row and its n-grams'.
+    fn words(&self, config: &Word2Vec, words: Vocabulary, inputs: &[f32]) -> Result<Embeddings> {
+        let (dim, count) = (config.dim, words.len());
+        let (own, rest) = inputs.split_at(count * dim);
+        let (Some(rows), Some(ngrams)) = (&self.ngrams, &config.ngrams) else {
+            return Embeddings::new(words, dim, own.to_vec());
+        };
+        let mut vectors = vec![0.0; own.len()];
+        vectors
+            .par_chunks_mut(dim)
+            .enumerate()
+            .for_each(|(word, vector)| {
+                let rows = rows.of(word as u32);
+                let scale = 1.0 / rows.len() as f32;
+                for &row in rows {
+                    let at = row as usize * dim;
+                    kernels::axpy(scale, &inputs[at..at + dim], vector);
+                }
+            });
+        let buckets = rest[..ngrams.buckets * dim].to_vec();
+        let lengths = ngrams.least..=ngrams.most;
+        Embeddings::new(words, dim, vectors)?.with_subwords(Subwords::new(lengths, dim, buckets)?)
     }
 }
 

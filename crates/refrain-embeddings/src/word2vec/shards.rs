@@ -22,7 +22,7 @@ use rayon::prelude::*;
 
 use super::kernel::Rows;
 use super::windows::{Loss, Plan};
-use super::worker::{Begun, Table, Worker};
+use super::worker::{Piece, Table, Worker};
 
 /// The table itself, when there is one thread.
 #[derive(Debug)]
@@ -202,7 +202,7 @@ impl Shards {
         threads: usize,
         inputs: &mut Rows,
         outputs: &mut Rows,
-        pieces: Vec<Begun<'_>>,
+        pieces: Vec<Piece<'_>>,
     ) -> Loss {
         let (alone, stride) = (threads == 1, inputs.stride());
         let overlay = |rows: &Rows| {
@@ -218,16 +218,18 @@ impl Shards {
             shard.worker.loss = Loss::default();
         }
         if alone {
-            for ((piece, done, rng), shard) in pieces.into_iter().zip(&mut self.0) {
+            for (piece, shard) in pieces.into_iter().zip(&mut self.0) {
                 let (mut xs, mut ys) = (Direct::new(inputs), Direct::new(outputs));
-                shard.worker.train(plan, piece, done, rng, &mut xs, &mut ys);
+                shard.worker.train(plan, piece, &mut xs, &mut ys);
             }
         } else {
-            let rate = pieces.first().map_or(0.0, |(_, done, _)| plan.rate(*done));
+            let rate = pieces
+                .first()
+                .map_or(0.0, |piece| plan.rate(piece.first, piece.total));
             let (xs, ys): (&Rows, &Rows) = (inputs, outputs);
             pieces.into_par_iter().zip(self.0.par_iter_mut()).for_each(
                 |(
-                    (piece, done, rng),
+                    piece,
                     Shard {
                         worker,
                         inputs,
@@ -242,7 +244,7 @@ impl Shards {
                         base: ys,
                         overlay: outputs,
                     };
-                    worker.train(plan, piece, done, rng, &mut inputs, &mut outputs);
+                    worker.train(plan, piece, &mut inputs, &mut outputs);
                 },
             );
             let contraction = (CONTRACTION * rate).min(0.5);

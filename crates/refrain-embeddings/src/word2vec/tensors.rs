@@ -20,11 +20,9 @@
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
-use refrain_core::rng::Stream;
 
-use super::chunks::MAX_SENTENCE;
 use super::windows::{Loss, Plan, Window, Windows, cross_entropy};
-use crate::vocabulary::END;
+use super::worker::Piece;
 use crate::{Error, Result};
 
 /// The tables on a device.
@@ -36,6 +34,7 @@ pub(super) struct Tensors {
     dim: usize,
     device: Device,
     windows: Windows,
+    window: Window,
     batch: Batch,
     /// For each row, the sum of its learning rates in this step; zeros between steps.
     load: Vec<f32>,
@@ -106,8 +105,8 @@ impl Ragged {
 /// Windows that wait for their step.
 #[derive(Debug, Default)]
 struct Batch {
-    /// The space where a window is laid out.
-    window: Window,
+    /// Whether the windows' inputs are means.
+    composed: bool,
     inputs: Ragged,
     outputs: Ragged,
     labels: Vec<f32>,
@@ -116,9 +115,9 @@ struct Batch {
 }
 
 impl Batch {
-    fn push(&mut self, composes: bool, rate: f32) {
-        let window = &self.window;
-        match composes {
+    fn push(&mut self, window: &Window, rate: f32) {
+        self.composed = window.composed;
+        match window.composed {
             true => {
                 let ones = std::iter::repeat_n(1.0, window.inputs.len());
                 self.inputs.push(&window.inputs, ones);
@@ -158,6 +157,7 @@ impl Tensors {
             dim,
             device,
             windows: Windows::default(),
+            window: Window::default(),
             batch: Batch::default(),
             load,
         }
@@ -174,45 +174,48 @@ impl Tensors {
         &mut self,
         plan: &Plan,
         batch: usize,
-        piece: &[u32],
-        mut done: u64,
-        mut rng: Stream,
+        mut piece: Piece<'_>,
     ) -> Result<Loss> {
         let mut loss = None;
         let mut windows = std::mem::take(&mut self.windows);
+        let mut window = std::mem::take(&mut self.window);
         let mut result = Ok(());
-        let composes = plan.composes();
-        for sentence in piece
-            .split(|&id| id == END)
-            .flat_map(|s| s.chunks(MAX_SENTENCE))
-        {
-            let rate = plan.rate(done) as f32;
-            done += sentence.len() as u64;
-            windows.draw(plan, sentence, &mut rng, |centre, contexts, negatives| {
-                self.batch.window.fill(plan, centre, contexts, negatives);
-                self.batch.push(composes, rate);
-                if self.batch.rates.len() >= batch && result.is_ok() {
-                    result = self.step(composes, &mut loss);
-                }
-            });
+        let sentences = piece.sentences(plan);
+        let rng = &mut piece.rng;
+        for (sentence, number, rate) in sentences {
+            plan.windows(
+                &mut windows,
+                &mut window,
+                (sentence, number),
+                rng,
+                |window| {
+                    let full = self.batch.rates.len() >= batch;
+                    let other = self.batch.composed != window.composed;
+                    if result.is_ok() && !self.batch.rates.is_empty() && (full || other) {
+                        result = self.step(&mut loss);
+                    }
+                    self.batch.push(window, rate);
+                },
+            );
         }
+        self.window = window;
         self.windows = windows;
         result?;
         if !self.batch.rates.is_empty() {
-            self.step(composes, &mut loss)?;
+            self.step(&mut loss)?;
         }
         Ok(loss.unwrap_or_default())
     }
 
     /// Steps on the waiting windows. `loss` is filled when it is empty, which waits for the device.
-    fn step(&mut self, composes: bool, loss: &mut Option<Loss>) -> Result<()> {
+    fn step(&mut self, loss: &mut Option<Loss>) -> Result<()> {
         let (inputs, outputs) = self.tables.take().ok_or_else(|| device("no tables"))?;
         let (batch, d, dev) = (&self.batch, self.dim, &self.device);
-        let w = batch.rates.len();
+        let (w, composed) = (batch.rates.len(), batch.composed);
         let (ins, outs) = (batch.inputs.padded(), batch.outputs.padded());
         let (s, m) = (ins.width, outs.width);
         // The rows of X a window has, and their weights.
-        let (b, weights) = match composes {
+        let (b, weights) = match composed {
             true => (1, vec![1.0; w]),
             false => (s, ins.weights.clone()),
         };
@@ -249,7 +252,7 @@ impl Tensors {
         let (rows, targets) = (index(ins.rows), index(outs.rows));
 
         let gathered = inputs.clone().select(0, rows.clone()).reshape([w, s, d]);
-        let x = match composes {
+        let x = match composed {
             false => gathered,
             true => (gathered * part.clone()).sum_dim(1) / part.clone().sum_dim(1),
         };
@@ -274,7 +277,7 @@ impl Tensors {
         }
         let g = (label - sigmoid(logits)) * per_row * per_target; // [W, B, M]
         let change = g.clone().matmul(y); // [W, B, D]
-        let change = match composes {
+        let change = match composed {
             false => change,
             true => change * part, // for each row the mean is made of
         };

@@ -12,12 +12,13 @@ use super::sampling::{Negatives, keep_chances};
 use super::shards::{Covered, Direct, Overlay, merge};
 use super::tensors::{CAP, Tensors};
 use super::windows::{Loss, Plan, Targets, Window, Windows};
-use super::worker::Worker;
+use super::worker::{Piece, Worker};
 use crate::Vocabulary;
 use crate::vocabulary::END;
 
-/// Rows of n-grams in these tests.
+/// Rows of n-grams and of documents in these tests.
 const BUCKETS: usize = 7;
+const DOCUMENTS: usize = 60;
 
 /// A table of random values, `[words, dim]`.
 fn table(words: usize, dim: usize, seed: u64) -> Vec<f32> {
@@ -42,7 +43,7 @@ fn assert_near(found: &[f32], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Every combination of what is given, what is told, and of what words are made.
+/// Every combination of what is given, what is told, and of what words are made; and with documents.
 fn plans(counts: &[u64]) -> Vec<Plan> {
     let names = counts
         .iter()
@@ -55,6 +56,11 @@ fn plans(counts: &[u64]) -> Vec<Plan> {
             for ngrams in [false, true] {
                 plans.push(plan(&vocabulary, architecture, hierarchical, ngrams));
             }
+        }
+        for words in [false, true] {
+            let mut plan = plan(&vocabulary, architecture, words, false);
+            plan.documents = Some(((counts.len() + BUCKETS) as u32, words));
+            plans.push(plan);
         }
     }
     plans
@@ -79,15 +85,32 @@ fn plan(
             false => Targets::Negatives(Negatives::new(counts, 0.75), 4),
         },
         ngrams: ngrams.then(|| NgramRows::new(vocabulary, &lengths)),
+        documents: None,
         keep: keep_chances(counts, 1e-2),
         window: 3,
         learning_rate: 0.05,
-        total: 2000,
     }
 }
 
-/// The pairs of a window, each for itself.
-fn pairs(plan: &Plan, centre: u32, contexts: &[u32], negatives: &[u32]) -> Vec<Pair> {
+/// The whole of `tokens`, as the first of 2,000.
+fn piece(tokens: &[u32]) -> Piece<'_> {
+    Piece {
+        tokens,
+        first: 0,
+        total: 2000,
+        sentence: 0,
+        rng: stream(1, 2),
+    }
+}
+
+/// The pairs of a window, each for itself; `document` is the row of its document.
+fn pairs(
+    plan: &Plan,
+    document: Option<usize>,
+    centre: u32,
+    contexts: &[u32],
+    negatives: &[u32],
+) -> Vec<Pair> {
     let rows = |word: u32| match &plan.ngrams {
         Some(ngrams) => ngrams.of(word).iter().map(|&row| row as usize).collect(),
         None => vec![word as usize],
@@ -95,25 +118,32 @@ fn pairs(plan: &Plan, centre: u32, contexts: &[u32], negatives: &[u32]) -> Vec<P
     let given_and_told: Vec<(Vec<usize>, u32)> = match (plan.architecture, &plan.ngrams) {
         (SkipGram, None) => contexts.iter().map(|&c| (rows(c), centre)).collect(),
         (SkipGram, Some(_)) => contexts.iter().map(|&c| (rows(centre), c)).collect(),
-        (Cbow, _) => vec![(contexts.iter().flat_map(|&c| rows(c)).collect(), centre)],
+        (Cbow, _) => {
+            let contexts = contexts.iter().flat_map(|&c| rows(c));
+            vec![(contexts.chain(document).collect(), centre)]
+        }
     };
-    let mut pairs = Vec::new();
-    for (given, told) in given_and_told {
-        match &plan.targets {
-            Targets::Negatives(..) => {
-                pairs.push((given.clone(), told as usize, 1.0));
-                for &word in negatives.iter().filter(|&&word| word != told) {
-                    pairs.push((given.clone(), word as usize, 0.0));
-                }
-            }
-            Targets::Paths(paths) => {
-                for &(node, label) in paths.of(told) {
-                    pairs.push((given.clone(), node as usize, f64::from(label)));
-                }
-            }
+    let told = |(given, word)| told(plan, given, word, negatives);
+    given_and_told.into_iter().flat_map(told).collect()
+}
+
+/// The pairs of one input and one word it is to tell.
+fn told(plan: &Plan, given: Vec<usize>, word: u32, negatives: &[u32]) -> Vec<Pair> {
+    match &plan.targets {
+        Targets::Negatives(..) => {
+            let others = negatives.iter().filter(|&&negative| negative != word);
+            let others = others.map(|&negative| (given.clone(), negative as usize, 0.0));
+            let others: Vec<Pair> = others.collect();
+            [(given, word as usize, 1.0)]
+                .into_iter()
+                .chain(others)
+                .collect()
+        }
+        Targets::Paths(paths) => {
+            let turn = |&(node, label): &(u32, f32)| (given.clone(), node as usize, label.into());
+            paths.of(word).iter().map(turn).collect()
         }
     }
-    pairs
 }
 
 proptest! {
@@ -131,16 +161,16 @@ proptest! {
             let (mut xs, mut ys) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
             let stride = xs.stride();
             let mut window = Window::default();
-            window.fill(&plan, centre, &contexts, &negatives);
+            window.fill(&plan, None, centre, &contexts, &negatives);
             let (mut a, mut b) = (Direct::new(&mut xs), Direct::new(&mut ys));
-            window.locate(plan.composes(), &mut a, &mut b);
+            window.locate(&mut a, &mut b);
             let (inputs, outputs) = (xs.as_mut_slice(), ys.as_mut_slice());
             let rate = 0.1;
             let step = Step { window: &mut window, inputs, outputs, stride, rate };
             pulp::Arch::new().dispatch(step);
             let (loss, _) = window.loss();
 
-            let pairs = pairs(&plan, centre, &contexts, &negatives);
+            let pairs = pairs(&plan, None, centre, &contexts, &negatives);
             let (mut slow_x, mut slow_y) = (wide(&x), wide(&y));
             let slow = window_reference(&mut slow_x, &mut slow_y, dim, &pairs, f64::from(rate));
             assert_near(&xs.to_dense(dim), &slow_x, 1e-5);
@@ -211,11 +241,20 @@ fn slow_training(
     let mut rng = stream(1, 2);
     let mut all = Vec::new();
     let mut done = 0;
-    for sentence in piece.split(|&id| id == END) {
-        let rate = f64::from(plan.rate(done) as f32);
+    for (number, sentence) in piece.split(|&id| id == END).enumerate() {
+        let rate = f64::from(plan.rate(done, 2000) as f32);
         done += sentence.len() as u64;
         Windows::default().draw(plan, sentence, &mut rng, |centre, contexts, negatives| {
-            all.push((pairs(plan, centre, contexts, negatives), rate));
+            let document = plan.documents.map(|(first, _)| first as usize + number);
+            if let (Some(row), SkipGram) = (document, plan.architecture) {
+                all.push((told(plan, vec![row], centre, negatives), rate));
+            }
+            let words = plan
+                .documents
+                .is_none_or(|(_, words)| words && !contexts.is_empty());
+            if plan.architecture == Cbow || words {
+                all.push((pairs(plan, document, centre, contexts, negatives), rate));
+            }
         });
     }
     for windows in all.chunks(batch) {
@@ -248,16 +287,19 @@ fn slow_training(
 #[test]
 fn both_engines_follow_the_reference() {
     let (words, dim) = (30, 10);
-    let (x, y) = (table(words + BUCKETS, dim, 1), table(words, dim, 2));
+    let (x, y) = (
+        table(words + BUCKETS + DOCUMENTS, dim, 1),
+        table(words, dim, 2),
+    );
     let counts: Vec<u64> = (1..=words as u64).rev().collect();
-    let piece = text(words as u32, 300);
+    let text = text(words as u32, 300);
     for (which, plan) in plans(&counts).iter().enumerate() {
         let (mut slow_x, mut slow_y) = (wide(&x), wide(&y));
-        slow_training(plan, &piece, (&mut slow_x, &mut slow_y), dim, 1);
+        slow_training(plan, &text, (&mut slow_x, &mut slow_y), dim, 1);
         let (mut xs, mut ys) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
         let mut worker = Worker::default();
         let (mut a, mut b) = (Direct::new(&mut xs), Direct::new(&mut ys));
-        worker.train(plan, &piece, 0, stream(1, 2), &mut a, &mut b);
+        worker.train(plan, piece(&text), &mut a, &mut b);
         assert_near(&xs.to_dense(dim), &slow_x, 1e-4);
         assert_near(&ys.to_dense(dim), &slow_y, 1e-4);
         let moved = slow_x
@@ -268,10 +310,10 @@ fn both_engines_follow_the_reference() {
 
         for batch in [2, 16] {
             let (mut slow_x, mut slow_y) = (wide(&x), wide(&y));
-            slow_training(plan, &piece, (&mut slow_x, &mut slow_y), dim, batch);
+            slow_training(plan, &text, (&mut slow_x, &mut slow_y), dim, batch);
             let device = refrain_core::device("cpu").unwrap();
             let mut tensors = Tensors::new(x.clone(), y.clone(), dim, &device);
-            let loss: Loss = tensors.train(plan, batch, &piece, 0, stream(1, 2)).unwrap();
+            let loss: Loss = tensors.train(plan, batch, piece(&text)).unwrap();
             let (fast_x, fast_y) = tensors.read().unwrap();
             assert_near(&fast_x, &slow_x, 1e-4);
             assert_near(&fast_y, &slow_y, 1e-4);
@@ -283,15 +325,18 @@ fn both_engines_follow_the_reference() {
 #[test]
 fn one_overlay_merged_is_the_table_trained_directly() {
     let (words, dim) = (300, 20);
-    let (x, y) = (table(words + BUCKETS, dim, 1), table(words, dim, 2));
-    let piece = text(words as u32, 500);
+    let (x, y) = (
+        table(words + BUCKETS + DOCUMENTS, dim, 1),
+        table(words, dim, 2),
+    );
+    let text = text(words as u32, 500);
     for plan in plans(&vec![3; words]) {
         let (mut xs, mut ys) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
         let (mut a, mut b) = (Direct::new(&mut xs), Direct::new(&mut ys));
-        Worker::default().train(&plan, &piece, 0, stream(1, 2), &mut a, &mut b);
+        Worker::default().train(&plan, piece(&text), &mut a, &mut b);
 
         let (mut base_x, mut base_y) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
-        let mut over_x = Overlay::new(words + BUCKETS, dim);
+        let mut over_x = Overlay::new(words + BUCKETS + DOCUMENTS, dim);
         let mut over_y = Overlay::new(words, dim);
         let mut a = Covered {
             base: &base_x,
@@ -301,7 +346,7 @@ fn one_overlay_merged_is_the_table_trained_directly() {
             base: &base_y,
             overlay: &mut over_y,
         };
-        Worker::default().train(&plan, &piece, 0, stream(1, 2), &mut a, &mut b);
+        Worker::default().train(&plan, piece(&text), &mut a, &mut b);
         merge(&mut base_x, &mut [&mut over_x], 0.1);
         merge(&mut base_y, &mut [&mut over_y], 0.1);
         assert_eq!(base_x.to_dense(dim), xs.to_dense(dim));

@@ -6,20 +6,18 @@ use std::time::Instant;
 use rand::RngExt;
 use rayon::prelude::*;
 use refrain_core::rng::stream;
-use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage, is_cpu, kernels};
+use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage, is_cpu};
 
 use super::chunks::Encoded;
+use super::documents::DocumentVectors;
 use super::kernel::Rows;
-use super::ngrams::NgramRows;
-use super::paths::Paths;
-use super::sampling::{Negatives, keep_chances};
 use super::shards::Shards;
 use super::tensors::Tensors;
-use super::windows::{Loss, Plan, Targets};
-use super::worker::Begun;
+use super::windows::{Loss, Plan};
+use super::worker::Piece;
 use super::{Engine, Objective, Word2Vec};
 use crate::vocabulary::{END, Vocabulary};
-use crate::{Corpus, Embeddings, Error, Result, Subwords};
+use crate::{Corpus, Embeddings, Error, Result};
 
 const KIND: &str = "embeddings.word2vec_training";
 const VERSION: u32 = 1;
@@ -53,6 +51,8 @@ pub struct Word2VecTraining {
     vocabulary: Vocabulary,
     /// Tokens of the vocabulary in the corpus that is trained on.
     tokens: u64,
+    /// Documents that have vectors of their own.
+    documents: usize,
     plan: Plan,
     tables: Tables,
     /// The corpus in numbers; read again after a resume.
@@ -93,10 +93,11 @@ impl Word2VecTraining {
     pub(super) fn new(mut config: Word2Vec, corpus: &Corpus<'_>) -> Result<Self> {
         config.threads = config.resolved_threads();
         let (vocabulary, encoded) = Encoded::count(corpus, config.min_count, config.cache_tokens)?;
-        let inputs = first_vectors(&config, config.rows(vocabulary.len()));
+        let documents = config.count_documents(encoded.sentences)?;
+        let inputs = first_vectors(&config, config.rows(vocabulary.len()) + documents);
         let outputs = Rows::zeros(vocabulary.len(), config.dim);
         let tokens = vocabulary.tokens();
-        let mut training = Self::assemble(config, vocabulary, tokens, inputs, outputs);
+        let mut training = Self::assemble(config, vocabulary, (tokens, documents), inputs, outputs);
         training.encoded = Some(encoded);
         Ok(training)
     }
@@ -104,28 +105,11 @@ impl Word2VecTraining {
     fn assemble(
         config: Word2Vec,
         vocabulary: Vocabulary,
-        tokens: u64,
+        (tokens, documents): (u64, usize),
         inputs: Rows,
         outputs: Rows,
     ) -> Self {
-        let counts = vocabulary.counts();
-        let plan = Plan {
-            architecture: config.architecture,
-            targets: match config.objective {
-                Objective::NegativeSampling => {
-                    Targets::Negatives(Negatives::new(counts, config.power), config.negatives)
-                }
-                Objective::HierarchicalSoftmax => Targets::Paths(Paths::new(counts)),
-            },
-            ngrams: config
-                .ngrams
-                .as_ref()
-                .map(|ngrams| NgramRows::new(&vocabulary, ngrams)),
-            keep: keep_chances(counts, config.subsample),
-            window: config.window,
-            learning_rate: config.learning_rate,
-            total: tokens.saturating_mul(config.epochs as u64),
-        };
+        let plan = config.plan(&vocabulary);
         let tables = Tables::Rows {
             inputs,
             outputs,
@@ -135,6 +119,7 @@ impl Word2VecTraining {
             config,
             vocabulary,
             tokens,
+            documents,
             plan,
             tables,
             encoded: None,
@@ -148,7 +133,8 @@ impl Word2VecTraining {
     /// [`Word2Vec::min_count`] times in it are added behind those that are known, and counts add up.
     /// A [device](Word2VecTraining::on) other than the CPU is to be chosen again.
     ///
-    /// With hierarchical softmax the tree is built anew, and the vectors of its turns begin at zero.
+    /// The documents are those of the new corpus; the old ones' vectors go. With hierarchical softmax
+    /// the tree is built anew, and the vectors of its turns begin at zero.
     ///
     /// ```
     /// use refrain_core::Monitor;
@@ -191,15 +177,19 @@ impl Word2VecTraining {
         }
         let vocabulary = vocabulary.with_more(&seen);
         let (old_inputs, old_outputs) = self.dense()?;
-        let mut inputs = first_vectors(&config, config.rows(vocabulary.len()));
+        let documents = config.count_documents(encoded.sentences)?;
+        let rows = config.rows(vocabulary.len());
+        let mut inputs = first_vectors(&config, rows + documents);
         let mut outputs = Rows::zeros(vocabulary.len(), dim);
-        let (words, ngrams) = old_inputs.split_at(known * dim);
+        let (words, rest) = old_inputs.split_at(known * dim);
+        let ngrams = &rest[..(config.rows(known) - known) * dim];
         inputs.copy(0, words, dim);
         inputs.copy(vocabulary.len(), ngrams, dim);
         if config.objective == Objective::NegativeSampling {
             outputs.copy(0, &old_outputs, dim);
         }
-        let mut training = Self::assemble(config, vocabulary, tokens, inputs, outputs);
+        let amounts = (tokens, documents);
+        let mut training = Self::assemble(config, vocabulary, amounts, inputs, outputs);
         training.encoded = Some(encoded);
         Ok(training)
     }
@@ -280,7 +270,9 @@ impl Word2VecTraining {
         let mut pass = Pass {
             epoch,
             first,
+            total: tokens.saturating_mul(self.config.epochs as u64),
             done: 0,
+            sentences: 0,
             // A hundred times the loss of vectors that know nothing.
             limit: 100.0 * std::f64::consts::LN_2 * self.plan.most_labels() as f64,
             reported: 0,
@@ -306,15 +298,15 @@ impl Word2VecTraining {
                         outputs,
                         shards,
                     } => shards.round(&self.plan, self.config.threads, inputs, outputs, begun),
-                    Tables::Tensors(tensors) => begun.into_iter().try_fold(
-                        Loss::default(),
-                        |mut sum, (piece, done, rng)| {
-                            let l =
-                                tensors.train(&self.plan, self.config.batch, piece, done, rng)?;
-                            sum.add((l.sum, l.pairs));
-                            Ok::<_, Error>(sum)
-                        },
-                    )?,
+                    Tables::Tensors(tensors) => {
+                        begun
+                            .into_iter()
+                            .try_fold(Loss::default(), |mut sum, piece| {
+                                let l = tensors.train(&self.plan, self.config.batch, piece)?;
+                                sum.add((l.sum, l.pairs));
+                                Ok::<_, Error>(sum)
+                            })?
+                    }
                 };
                 loss.add((sample.sum, sample.pairs));
                 pass.end(sample)
@@ -343,39 +335,32 @@ impl Word2VecTraining {
     /// # Errors
     /// When they cannot be read back from their device, or are not finite.
     pub fn embeddings(&self) -> Result<Embeddings> {
-        let (inputs, _) = self.dense()?;
-        if let Some(loss) = inputs.iter().find(|v| !v.is_finite()) {
-            let step = self.tokens * self.losses.len() as u64;
+        let (inputs, _) = self.finite()?;
+        self.plan
+            .words(&self.config, self.vocabulary.clone(), &inputs)
+    }
+
+    /// Both tables without padding, if all is finite.
+    fn finite(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+        let (inputs, outputs) = self.dense()?;
+        if let Some(loss) = inputs.iter().chain(&outputs).find(|v| !v.is_finite()) {
             return Err(Error::Diverged {
                 loss: f64::from(*loss),
-                step,
+                step: self.tokens * self.losses.len() as u64,
                 epoch: self.losses.len(),
             });
         }
-        let (vocabulary, dim) = (self.vocabulary.clone(), self.config.dim);
-        let (Some(rows), Some(ngrams)) = (&self.plan.ngrams, &self.config.ngrams) else {
-            return Embeddings::new(vocabulary, dim, inputs);
-        };
-        // A word is the mean of its own row and its n-grams'.
-        let mut vectors = vec![0.0; vocabulary.len() * dim];
-        vectors
-            .par_chunks_mut(dim)
-            .enumerate()
-            .for_each(|(word, vector)| {
-                let rows = rows.of(word as u32);
-                let scale = 1.0 / rows.len() as f32;
-                for &row in rows {
-                    let at = row as usize * dim;
-                    kernels::axpy(scale, &inputs[at..at + dim], vector);
-                }
-            });
-        let buckets = inputs[vocabulary.len() * dim..].to_vec();
-        drop(inputs);
-        Embeddings::new(vocabulary, dim, vectors)?.with_subwords(Subwords::new(
-            ngrams.least..=ngrams.most,
-            dim,
-            buckets,
-        )?)
+        Ok((inputs, outputs))
+    }
+
+    /// Ends training that [documents](Word2Vec::documents) took part in.
+    ///
+    /// # Errors
+    /// As [`Word2VecTraining::embeddings`], and [`Error::Config`] when none did.
+    pub fn finish_documents(self) -> Result<DocumentVectors> {
+        self.config.expect_documents()?;
+        let (inputs, outputs) = self.finite()?;
+        DocumentVectors::new(self.config, self.vocabulary, inputs, outputs)
     }
 
     /// Ends training.
@@ -395,14 +380,7 @@ impl Word2VecTraining {
         let (inputs, outputs) = self.dense()?;
         let dim = self.config.dim;
         let shape = [self.vocabulary.len(), dim];
-        // JSON need not keep the last bit of a number; a resume must.
-        let Word2Vec {
-            learning_rate,
-            subsample,
-            power,
-            ..
-        } = self.config;
-        let reals = [learning_rate, subsample, power].map(f64::to_bits);
+        let reals = self.config.reals();
         let losses: Vec<u64> = self.losses.iter().map(|loss| loss.to_bits()).collect();
         ModelWriter::new(KIND, VERSION)
             .config(&self.config)?
@@ -410,7 +388,7 @@ impl Word2VecTraining {
             .u64("losses", &[losses.len()], losses)?
             .ids("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
-            .u64("tokens", &[1], vec![self.tokens])?
+            .u64("tokens", &[2], vec![self.tokens, self.documents as u64])?
             .f32("inputs", &[inputs.len() / dim, dim], inputs)?
             .f32("outputs", &shape, outputs)?
             .write(path)?;
@@ -425,32 +403,24 @@ impl Word2VecTraining {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         file.expect(KIND, VERSION)?;
-        let mut config: Word2Vec = file.config()?;
-        let reals = file.u64("reals")?.expect_shape("reals", &[3])?;
-        let fields = [
-            &mut config.learning_rate,
-            &mut config.subsample,
-            &mut config.power,
-        ];
-        for (field, &bits) in fields.into_iter().zip(reals.data.iter()) {
-            *field = f64::from_bits(bits);
-        }
-        config.validate()?;
+        let config = Word2Vec::from_file(&file)?;
         let losses = file.u64("losses")?.data;
         let ids = file.ids("words")?;
         let shape = [ids.len(), config.dim];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
         let vocabulary = Vocabulary::from_counts(ids.iter().zip(counts.data.iter().copied()))?;
-        let tokens = file.u64("tokens")?.expect_shape("tokens", &[1])?.data;
-        let tokens = tokens.first().copied().unwrap_or_default();
+        let amounts = file.u64("tokens")?.expect_shape("tokens", &[2])?.data;
+        let amount = |at: usize| amounts.get(at).copied().unwrap_or_default();
+        let documents = config.count_documents(amount(1))?;
         let rows = |name: &str, count: usize| {
             let shape = [count, config.dim];
             let values = file.f32(name)?.expect_shape(name, &shape)?;
             Ok::<_, Error>(Rows::from_dense(&values.data, config.dim))
         };
-        let inputs = rows("inputs", config.rows(shape[0]))?;
+        let inputs = rows("inputs", config.rows(shape[0]) + documents)?;
         let outputs = rows("outputs", shape[0])?;
-        let mut training = Self::assemble(config, vocabulary, tokens, inputs, outputs);
+        let amounts = (amount(0), documents);
+        let mut training = Self::assemble(config, vocabulary, amounts, inputs, outputs);
         training.losses = losses.iter().map(|&bits| f64::from_bits(bits)).collect();
         Ok(training)
     }
@@ -481,10 +451,12 @@ impl Word2VecTraining {
 /// Where an epoch stands.
 struct Pass {
     epoch: usize,
-    /// The number of its first token, over all epochs.
+    /// The number of its first token, over all epochs, and how many there are.
     first: u64,
-    /// Tokens done in it.
+    total: u64,
+    /// Tokens done in it, and sentences.
     done: u64,
+    sentences: u32,
     /// A mean loss above this is divergence.
     limit: f64,
     /// Of these, tokens already reported.
@@ -496,16 +468,20 @@ struct Pass {
 }
 
 impl Pass {
-    fn begin<'a>(&mut self, pieces: &[&'a [u32]], seed: u64) -> Vec<Begun<'a>> {
-        let begin = |piece: &&'a [u32]| {
-            let at = self.first + self.done;
-            self.done += piece.iter().filter(|&&id| id != END).count() as u64;
+    fn begin<'a>(&mut self, pieces: &[&'a [u32]], seed: u64) -> Vec<Piece<'a>> {
+        let begin = |tokens: &&'a [u32]| {
+            let (first, sentence) = (self.first + self.done, self.sentences);
+            let ends = tokens.iter().filter(|&&id| id == END).count();
+            self.done += (tokens.len() - ends) as u64;
+            self.sentences += ends as u32;
             self.piece += 1;
-            (
-                *piece,
-                at,
-                stream(seed, ((self.epoch as u64 + 1) << 40) + self.piece),
-            )
+            Piece {
+                tokens,
+                first,
+                total: self.total,
+                sentence,
+                rng: stream(seed, ((self.epoch as u64 + 1) << 40) + self.piece),
+            }
         };
         pieces.iter().map(begin).collect()
     }

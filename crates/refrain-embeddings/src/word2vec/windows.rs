@@ -15,12 +15,12 @@ pub(super) struct Plan {
     pub(super) targets: Targets,
     /// The rows of each word's n-grams.
     pub(super) ngrams: Option<NgramRows>,
+    /// The row of the first document, and whether words are trained beside, if documents are.
+    pub(super) documents: Option<(u32, bool)>,
     /// The chance in 2³² that an occurrence is kept, for each word.
     pub(super) keep: Vec<u32>,
     pub(super) window: usize,
     pub(super) learning_rate: f64,
-    /// Tokens over all epochs.
-    pub(super) total: u64,
 }
 
 /// What a word is told from.
@@ -33,9 +33,10 @@ pub(super) enum Targets {
 }
 
 impl Plan {
-    /// The learning rate after `done` tokens: it falls in a straight line to a ten-thousandth.
-    pub(super) fn rate(&self, done: u64) -> f64 {
-        let left = 1.0 - done as f64 / self.total.max(1) as f64;
+    /// The learning rate after `done` of `total` tokens: it falls in a straight line to a
+    /// ten-thousandth.
+    pub(super) fn rate(&self, done: u64, total: u64) -> f64 {
+        let left = 1.0 - done as f64 / total.max(1) as f64;
         self.learning_rate * left.max(1e-4)
     }
 
@@ -45,11 +46,6 @@ impl Plan {
             Targets::Negatives(_, drawn) => 1 + drawn,
             Targets::Paths(paths) => paths.longest(),
         }
-    }
-
-    /// Whether the input of a window is a mean of rows.
-    pub(super) fn composes(&self) -> bool {
-        self.architecture == Architecture::Cbow || self.ngrams.is_some()
     }
 }
 
@@ -83,7 +79,7 @@ impl Windows {
                 .extend_from_slice(&self.kept[i.saturating_sub(reach)..i]);
             let end = (i + 1).saturating_add(reach).min(self.kept.len());
             self.contexts.extend_from_slice(&self.kept[i + 1..end]);
-            if self.contexts.is_empty() {
+            if self.contexts.is_empty() && plan.documents.is_none() {
                 continue;
             }
             self.negatives.clear();
@@ -109,6 +105,8 @@ pub(super) struct Window {
     pub(super) labels: Vec<f32>,
     /// Pairs of an input and a word it should tell.
     pub(super) pairs: usize,
+    /// Whether the only input is a mean.
+    pub(super) composed: bool,
     /// Where the rows begin in their tables, in floats: of the inputs, of what an input is made of,
     /// and of the outputs.
     pub(super) at_inputs: Vec<usize>,
@@ -124,25 +122,81 @@ pub(super) struct Window {
     pub(super) hidden: Vec<f32>,
 }
 
-impl Window {
-    /// The rows, weights and labels of what was drawn.
+impl Plan {
+    /// Calls `each` with the windows of a sentence, which is document number `document`, laid out in
+    /// `window`.
     #[inline(always)]
-    pub(super) fn fill(&mut self, plan: &Plan, centre: u32, contexts: &[u32], negatives: &[u32]) {
+    pub(super) fn windows(
+        &self,
+        windows: &mut Windows,
+        window: &mut Window,
+        (sentence, document): (&[u32], u32),
+        rng: &mut Stream,
+        mut each: impl FnMut(&mut Window),
+    ) {
+        windows.draw(self, sentence, rng, |centre, contexts, negatives| {
+            let Some((first, words)) = self.documents else {
+                window.fill(self, None, centre, contexts, negatives);
+                return each(window);
+            };
+            let row = first + document;
+            if self.architecture == Architecture::Cbow {
+                window.fill(self, Some(row), centre, contexts, negatives);
+                return each(window);
+            }
+            window.fill_document(self, row, centre, negatives);
+            each(window);
+            if words && !contexts.is_empty() {
+                window.fill(self, None, centre, contexts, negatives);
+                each(window);
+            }
+        });
+    }
+}
+
+impl Window {
+    fn clear(&mut self) {
         self.inputs.clear();
         self.input_weights.clear();
         self.outputs.clear();
         self.output_weights.clear();
         self.labels.clear();
+        self.composed = false;
+    }
+
+    /// A document that tells one of its words.
+    #[inline(always)]
+    pub(super) fn fill_document(&mut self, plan: &Plan, row: u32, word: u32, negatives: &[u32]) {
+        self.clear();
+        self.pairs = 1;
+        self.input(row);
+        self.told(plan, &[word], negatives);
+    }
+
+    /// The rows, weights and labels of what was drawn from `document`.
+    #[inline(always)]
+    pub(super) fn fill(
+        &mut self,
+        plan: &Plan,
+        document: Option<u32>,
+        centre: u32,
+        contexts: &[u32],
+        negatives: &[u32],
+    ) {
+        self.clear();
         self.pairs = contexts.len();
-        let alone = [centre];
-        let mut told: &[u32] = &alone;
         match (plan.architecture, &plan.ngrams) {
-            (Architecture::SkipGram, None) => contexts.iter().for_each(|&word| self.input(word)),
+            (Architecture::SkipGram, None) => {
+                contexts.iter().for_each(|&word| self.input(word));
+                self.told(plan, &[centre], negatives);
+            }
             (Architecture::SkipGram, Some(ngrams)) => {
+                self.composed = true;
                 ngrams.append(centre, &mut self.inputs);
-                told = contexts;
+                self.told(plan, contexts, negatives);
             }
             (Architecture::Cbow, ngrams) => {
+                self.composed = true;
                 self.pairs = 1;
                 for &word in contexts {
                     match ngrams {
@@ -150,21 +204,28 @@ impl Window {
                         None => self.inputs.push(word),
                     }
                 }
+                self.inputs.extend(document);
+                self.told(plan, &[centre], negatives);
             }
         }
+    }
+
+    /// The words that are to be told, and what from.
+    #[inline(always)]
+    fn told(&mut self, plan: &Plan, words: &[u32], negatives: &[u32]) {
         match &plan.targets {
             Targets::Negatives(..) => {
-                told.iter().for_each(|&word| self.output(word, 1.0, 1.0));
+                words.iter().for_each(|&word| self.output(word, 1.0, 1.0));
                 for &word in negatives {
                     // A word is no negative of itself.
-                    let others = told.iter().filter(|&&w| w != word).count();
+                    let others = words.iter().filter(|&&w| w != word).count();
                     if others > 0 {
                         self.output(word, others as f32, 0.0);
                     }
                 }
             }
             Targets::Paths(paths) => {
-                for &word in told {
+                for &word in words {
                     for &(node, label) in paths.of(word) {
                         self.output(node, 1.0, label);
                     }

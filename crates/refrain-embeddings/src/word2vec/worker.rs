@@ -8,11 +8,48 @@ use super::kernel::Step;
 use super::windows::{Loss, Plan, Window, Windows};
 use crate::vocabulary::END;
 
-/// A piece of the corpus, the number of its first token, and its own random stream.
-pub(super) type Begun<'a> = (&'a [u32], u64, Stream);
+/// A piece of the corpus.
+#[derive(Debug)]
+pub(super) struct Piece<'a> {
+    pub(super) tokens: &'a [u32],
+    /// The number of its first token, over all epochs, and how many there are.
+    pub(super) first: u64,
+    pub(super) total: u64,
+    /// The number of its first sentence in this epoch.
+    pub(super) sentence: u32,
+    /// Its own random stream.
+    pub(super) rng: Stream,
+}
+
+impl<'a> Piece<'a> {
+    /// Its sentences with their numbers, long ones cut; the learning rate for each.
+    #[inline(always)]
+    pub(super) fn sentences<'p>(
+        &self,
+        plan: &'p Plan,
+    ) -> impl Iterator<Item = (&'a [u32], u32, f32)> + use<'a, 'p> {
+        let (mut done, total, first) = (self.first, self.total, self.sentence);
+        self.tokens
+            .split(|&id| id == END)
+            .zip(first..)
+            .flat_map(|(sentence, number)| {
+                sentence
+                    .chunks(MAX_SENTENCE)
+                    .map(move |part| (part, number))
+            })
+            .map(move |(part, number)| {
+                let rate = plan.rate(done, total) as f32;
+                done += part.len() as u64;
+                (part, number, rate)
+            })
+    }
+}
 
 /// A table whose rows a worker may change.
 pub(super) trait Table {
+    /// A window begins.
+    #[inline(always)]
+    fn begin(&mut self) {}
     /// Where row number `row` begins in [`Table::values`], in floats.
     fn row(&mut self, row: u32) -> usize;
     fn values(&mut self) -> &mut [f32];
@@ -31,13 +68,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Trains on one piece of the corpus, whose first token is token number `done`.
+    /// Trains on one piece of the corpus.
     pub(super) fn train<T: Table>(
         &mut self,
         plan: &Plan,
-        piece: &[u32],
-        done: u64,
-        rng: Stream,
+        piece: Piece<'_>,
         inputs: &mut T,
         outputs: &mut T,
     ) {
@@ -45,8 +80,6 @@ impl Worker {
             worker: self,
             plan,
             piece,
-            done,
-            rng,
             inputs,
             outputs,
         });
@@ -56,9 +89,7 @@ impl Worker {
 struct Train<'a, T> {
     worker: &'a mut Worker,
     plan: &'a Plan,
-    piece: &'a [u32],
-    done: u64,
-    rng: Stream,
+    piece: Piece<'a>,
     inputs: &'a mut T,
     outputs: &'a mut T,
 }
@@ -71,9 +102,7 @@ impl<T: Table> WithSimd for Train<'_, T> {
         let Self {
             worker,
             plan,
-            piece,
-            mut done,
-            mut rng,
+            mut piece,
             inputs: xs,
             outputs: ys,
         } = self;
@@ -83,17 +112,12 @@ impl<T: Table> WithSimd for Train<'_, T> {
             loss,
         } = worker;
         let stride = xs.stride();
-        let composes = plan.composes();
         let mut count = 0u32;
-        for sentence in piece
-            .split(|&id| id == END)
-            .flat_map(|s| s.chunks(MAX_SENTENCE))
-        {
-            let rate = plan.rate(done) as f32;
-            done += sentence.len() as u64;
-            windows.draw(plan, sentence, &mut rng, |centre, contexts, negatives| {
-                window.fill(plan, centre, contexts, negatives);
-                window.locate(composes, xs, ys);
+        let sentences = piece.sentences(plan);
+        let rng = &mut piece.rng;
+        for (sentence, number, rate) in sentences {
+            plan.windows(windows, window, (sentence, number), rng, |window| {
+                window.locate(xs, ys);
                 let (inputs, outputs) = (xs.values(), ys.values());
                 simd.vectorize(Step {
                     window,
@@ -114,11 +138,13 @@ impl<T: Table> WithSimd for Train<'_, T> {
 impl Window {
     /// Finds the rows in their tables.
     #[inline(always)]
-    pub(super) fn locate<T: Table>(&mut self, composes: bool, xs: &mut T, ys: &mut T) {
+    pub(super) fn locate<T: Table>(&mut self, xs: &mut T, ys: &mut T) {
+        xs.begin();
+        ys.begin();
         self.at_inputs.clear();
         self.components.clear();
         let rows = self.inputs.iter().map(|&row| xs.row(row));
-        match composes {
+        match self.composed {
             false => self.at_inputs.extend(rows),
             true => {
                 self.components.extend(rows);
