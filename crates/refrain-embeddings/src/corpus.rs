@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -35,10 +36,15 @@ use crate::{Error, Result};
 /// # Ok::<(), refrain_embeddings::Error>(())
 /// ```
 pub struct Corpus<'a> {
+    /// Parts that can be read at the same time; no sentence is in two.
+    parts: usize,
     visit: Box<Visit<'a>>,
 }
 
-type Visit<'a> = dyn Fn(&mut dyn Sink) -> Result<()> + Send + Sync + 'a;
+type Visit<'a> = dyn Fn(usize, &mut dyn Sink) -> Result<()> + Send + Sync + 'a;
+
+/// Bytes of a part of a text or a file, and tokens of one in memory.
+const PART: usize = if cfg!(test) { 8 } else { 1 << 22 };
 
 impl std::fmt::Debug for Corpus<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,15 +53,29 @@ impl std::fmt::Debug for Corpus<'_> {
 }
 
 impl<'a> Corpus<'a> {
-    fn new(visit: impl Fn(&mut dyn Sink) -> Result<()> + Send + Sync + 'a) -> Self {
+    fn new(
+        parts: usize,
+        visit: impl Fn(usize, &mut dyn Sink) -> Result<()> + Send + Sync + 'a,
+    ) -> Self {
         Self {
+            parts,
             visit: Box::new(visit),
         }
     }
 
     /// Pours the corpus, from its beginning, into `sink`.
     pub(crate) fn visit(&self, sink: &mut dyn Sink) -> Result<()> {
-        (self.visit)(sink)
+        (0..self.parts).try_for_each(|part| self.visit_part(part, sink))
+    }
+
+    /// How many parts there are.
+    pub(crate) fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// Pours one part into `sink`.
+    pub(crate) fn visit_part(&self, part: usize, sink: &mut dyn Sink) -> Result<()> {
+        (self.visit)(part, sink)
     }
 
     /// Text with a sentence on each line, cut by `tokenizer` (see [`tokenize`](crate::tokenize)).
@@ -64,8 +84,9 @@ impl<'a> Corpus<'a> {
         tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
     ) -> Self {
         let text = text.into();
-        Self::new(move |sink| {
-            for line in text.lines() {
+        let parts = cut(&text, |_| true);
+        Self::new(parts.len(), move |part, sink| {
+            for line in text[parts[part].clone()].lines() {
                 pour_line(line, &tokenizer, sink)?;
                 sink.end()?;
             }
@@ -80,14 +101,18 @@ impl<'a> Corpus<'a> {
         tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
     ) -> Self {
         let text = text.into();
-        Self::new(move |sink| {
-            for line in text.lines() {
+        let parts = cut(&text, |line| line.trim().is_empty());
+        Self::new(parts.len(), move |part, sink| {
+            for line in text[parts[part].clone()].lines() {
                 pour_line(line, &tokenizer, sink)?;
                 if line.trim().is_empty() {
                     sink.end()?;
                 }
             }
-            sink.end()
+            match part + 1 == parts.len() {
+                true => sink.end(),
+                false => Ok(()),
+            }
         })
     }
 
@@ -97,27 +122,37 @@ impl<'a> Corpus<'a> {
         paths: impl IntoIterator<Item = P>,
         tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
     ) -> Self {
-        let paths: Vec<PathBuf> = paths
+        let parts: Vec<(PathBuf, Range<u64>)> = paths
             .into_iter()
-            .map(|p| p.as_ref().to_path_buf())
+            .flat_map(|path| ranges(path.as_ref()))
             .collect();
-        Self::new(move |sink| {
-            for path in &paths {
-                let mut reader = open(path)?;
-                let mut line = Vec::new();
-                loop {
-                    line.clear();
-                    let n = reader
-                        .by_ref()
-                        .take(MAX_LINE)
-                        .read_until(b'\n', &mut line)
-                        .map_err(|e| CoreError::io(path, e))?;
-                    if n == 0 {
-                        break;
-                    }
-                    pour_line(&String::from_utf8_lossy(&line), &tokenizer, sink)?;
-                    sink.end()?;
+        Self::new(parts.len(), move |part, sink| {
+            let (path, range) = &parts[part];
+            let error = |e| CoreError::io(path, e);
+            let mut reader = open(path, range.start)?;
+            let (mut line, mut at) = (Vec::new(), range.start);
+            let mut next = |line: &mut Vec<u8>| {
+                line.clear();
+                reader.by_ref().take(MAX_LINE).read_until(b'\n', line)
+            };
+            // The byte before the part tells whether a line begins with it; if none does, the line
+            // is the part before's.
+            let mut whole = range.start == 0;
+            while !whole {
+                let n = next(&mut line).map_err(error)?;
+                at += n as u64;
+                whole = n == 0 || line.ends_with(b"\n");
+            }
+            let mut begins = true;
+            while !begins || at <= range.end {
+                let n = next(&mut line).map_err(error)?;
+                if n == 0 {
+                    break;
                 }
+                at += n as u64;
+                begins = line.ends_with(b"\n");
+                pour_line(&String::from_utf8_lossy(&line), &tokenizer, sink)?;
+                sink.end()?;
             }
             Ok(())
         })
@@ -138,8 +173,16 @@ impl<'a> Corpus<'a> {
             }
             stream.push(END);
         }
-        Ok(Self::new(move |sink| {
-            for &id in &stream {
+        let mut ends = Vec::new();
+        let mut start = 0;
+        for (at, &id) in stream.iter().enumerate() {
+            if id == END && (at + 1 - start >= PART || at + 1 == stream.len()) {
+                ends.push(start..at + 1);
+                start = at + 1;
+            }
+        }
+        Ok(Self::new(ends.len(), move |part, sink| {
+            for &id in &stream[ends[part].clone()] {
                 match ids.name(id) {
                     Some(token) => sink.token(token)?,
                     None => sink.end()?,
@@ -156,7 +199,7 @@ impl<'a> Corpus<'a> {
         S: IntoIterator<Item: AsRef<str>>,
         I: IntoIterator<Item = S>,
     {
-        Self::new(move |sink| {
+        Self::new(1, move |_, sink| {
             for sentence in start() {
                 for token in sentence {
                     sink.token(token.as_ref())?;
@@ -185,34 +228,39 @@ impl<'a> Corpus<'a> {
                 reason: "a pause cannot be negative",
             });
         }
-        Ok(Self::new(move |sink| {
-            let mut plays: Vec<(i64, u32)> = Vec::new();
-            for user in 0..log.n_users() as u32 {
-                let (items, _) = log.user_items(user);
-                let times = log.user_times(user).unwrap_or_default();
-                plays.clear();
-                plays.extend(
-                    items
-                        .iter()
-                        .enumerate()
-                        .map(|(i, &item)| (times.get(i).copied().unwrap_or_default(), item)),
-                );
-                plays.sort_unstable();
-                let mut before = None;
-                for &(time, item) in &plays {
-                    let pause = before.map_or(0, |b: i64| time.saturating_sub(b));
-                    if gap.is_some_and(|gap| pause > gap) {
-                        sink.end()?;
+        let group = (PART / 64).max(1);
+        Ok(Self::new(
+            log.n_users().div_ceil(group),
+            move |part, sink| {
+                let mut plays: Vec<(i64, u32)> = Vec::new();
+                let users = part * group..((part + 1) * group).min(log.n_users());
+                for user in users.start as u32..users.end as u32 {
+                    let (items, _) = log.user_items(user);
+                    let times = log.user_times(user).unwrap_or_default();
+                    plays.clear();
+                    plays.extend(
+                        items
+                            .iter()
+                            .enumerate()
+                            .map(|(i, &item)| (times.get(i).copied().unwrap_or_default(), item)),
+                    );
+                    plays.sort_unstable();
+                    let mut before = None;
+                    for &(time, item) in &plays {
+                        let pause = before.map_or(0, |b: i64| time.saturating_sub(b));
+                        if gap.is_some_and(|gap| pause > gap) {
+                            sink.end()?;
+                        }
+                        before = Some(time);
+                        if let Some(name) = log.items().name(item) {
+                            sink.token(name)?;
+                        }
                     }
-                    before = Some(time);
-                    if let Some(name) = log.items().name(item) {
-                        sink.token(name)?;
-                    }
+                    sink.end()?;
                 }
-                sink.end()?;
-            }
-            Ok(())
-        }))
+                Ok(())
+            },
+        ))
     }
 }
 
@@ -233,15 +281,52 @@ fn pour_line(
     result
 }
 
-fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    let file = BufReader::with_capacity(
-        1 << 16,
-        File::open(path).map_err(|e| CoreError::io(path, e))?,
-    );
-    match path
-        .extension()
+/// Runs of lines of about a part's size, each ending with a line that `ends` accepts.
+fn cut(text: &str, ends: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
+    let (mut parts, mut start, mut at) = (Vec::new(), 0, 0);
+    for line in text.split_inclusive('\n') {
+        at += line.len();
+        if at - start >= PART && ends(line) {
+            parts.push(start..at);
+            start = at;
+        }
+    }
+    if start < at || parts.is_empty() {
+        parts.push(start..at);
+    }
+    parts
+}
+
+/// A file in parts. One that cannot be asked its length is read in one, and reports its error then.
+fn ranges(path: &Path) -> Vec<(PathBuf, Range<u64>)> {
+    let length = match is_packed(path) {
+        true => None,
+        false => path.metadata().ok().map(|m| m.len()),
+    };
+    let part = |range| (path.to_path_buf(), range);
+    match length {
+        None => vec![part(0..u64::MAX)],
+        Some(length) => (0..length.div_ceil(PART as u64).max(1))
+            .map(|i| i * PART as u64)
+            .map(|start| part(start..start.saturating_add(PART as u64)))
+            .collect(),
+    }
+}
+
+fn is_packed(path: &Path) -> bool {
+    path.extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("gz"))
-    {
+}
+
+/// A reader from byte `start` on.
+fn open(path: &Path, start: u64) -> Result<Box<dyn BufRead>> {
+    let error = |e| CoreError::io(path, e);
+    let mut file = File::open(path).map_err(error)?;
+    if start > 0 {
+        file.seek(SeekFrom::Start(start)).map_err(error)?;
+    }
+    let file = BufReader::with_capacity(1 << 16, file);
+    match is_packed(path) {
         true => Ok(Box::new(BufReader::with_capacity(
             1 << 16,
             MultiGzDecoder::new(file),

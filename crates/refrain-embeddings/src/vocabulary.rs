@@ -1,3 +1,4 @@
+use rayon::prelude::*;
 use refrain_core::IdMap;
 
 use crate::{Corpus, Error, Result};
@@ -17,9 +18,7 @@ impl Vocabulary {
     /// # Errors
     /// [`Error::EmptyVocabulary`] when none does; whatever reading the corpus reports.
     pub fn build(corpus: &Corpus<'_>, min_count: u64) -> Result<Self> {
-        let mut counter = Counter::new(0);
-        corpus.visit(&mut counter)?;
-        Ok(counter.finish(min_count)?.0)
+        Ok(Counter::of(corpus, 0, 0, usize::MAX)?.finish(min_count)?.0)
     }
 
     /// Words with their counts, in this order.
@@ -132,9 +131,88 @@ pub(crate) struct Counter {
     pub(crate) sentences: u64,
     kept: Vec<u32>,
     budget: usize,
+    /// Words that occurred no more often than this were forgotten at some time.
+    forgotten: u64,
 }
 
 impl Counter {
+    /// Counts `corpus`, its parts on `threads` threads (0: all); the result does not depend on them.
+    /// When there are more than `most` words the rarest are forgotten.
+    pub(crate) fn of(
+        corpus: &Corpus<'_>,
+        budget: usize,
+        threads: usize,
+        most: usize,
+    ) -> Result<Self> {
+        let threads = match threads {
+            0 => rayon::current_num_threads().max(1),
+            n => n,
+        };
+        let mut whole = Self::new(budget);
+        let parts: Vec<usize> = (0..corpus.parts()).collect();
+        for group in parts.chunks(threads) {
+            let count = |&part: &usize| {
+                let mut counter = Self::new(budget);
+                corpus.visit_part(part, &mut counter)?;
+                Ok(counter)
+            };
+            let counted: Vec<Result<Self>> = group.par_iter().map(count).collect();
+            for part in counted {
+                whole.absorb(part?)?;
+                whole.prune(most)?;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Adds the counts of the part of the corpus that follows.
+    fn absorb(&mut self, part: Self) -> Result<()> {
+        if self.tokens == 0 && self.sentences == 0 && self.ids.is_empty() {
+            *self = Self {
+                budget: self.budget.min(part.budget),
+                ..part
+            };
+            return Ok(());
+        }
+        let mut numbers = Vec::with_capacity(part.ids.len());
+        for (name, &count) in part.ids.iter().zip(&part.counts) {
+            let id = self.ids.insert(name)?;
+            match self.counts.get_mut(id as usize) {
+                Some(sum) => *sum += count,
+                None => self.counts.push(count),
+            }
+            numbers.push(id);
+        }
+        self.tokens += part.tokens;
+        self.sentences += part.sentences;
+        let fits = part.budget > 0 && self.kept.len() + part.kept.len() <= self.budget;
+        if fits {
+            let renamed = |&id: &u32| numbers.get(id as usize).copied().unwrap_or(END);
+            self.kept.extend(part.kept.iter().map(renamed));
+        } else {
+            (self.budget, self.kept) = (0, Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Forgets the rarest words while there are more than `most`, as the program word2vec does. The
+    /// numbers kept so far go with them.
+    fn prune(&mut self, most: usize) -> Result<()> {
+        while self.ids.len() > most {
+            (self.budget, self.kept) = (0, Vec::new());
+            self.forgotten += 1;
+            let (mut ids, mut counts) = (IdMap::new(), Vec::new());
+            for (name, &count) in self.ids.iter().zip(&self.counts) {
+                if count > self.forgotten {
+                    ids.insert(name)?;
+                    counts.push(count);
+                }
+            }
+            (self.ids, self.counts) = (ids, counts);
+        }
+        Ok(())
+    }
+
     /// Keeps up to `budget` numbers.
     pub(crate) fn new(budget: usize) -> Self {
         Self {
@@ -144,6 +222,7 @@ impl Counter {
             sentences: 0,
             kept: Vec::new(),
             budget,
+            forgotten: 0,
         }
     }
 
@@ -236,12 +315,58 @@ mod tests {
     #[test]
     fn the_kept_stream_is_the_corpus() {
         let corpus = Corpus::from_text("b a b\nc a b", tokenize::whitespace);
-        let mut counter = Counter::new(100);
-        corpus.visit(&mut counter).unwrap();
+        let counter = Counter::of(&corpus, 100, 1, usize::MAX).unwrap();
         let (_, kept) = counter.finish(2).unwrap();
         assert_eq!(kept.unwrap(), [0, 1, 0, END, 1, 0, END]);
-        let mut counter = Counter::new(3);
-        corpus.visit(&mut counter).unwrap();
+        let counter = Counter::of(&corpus, 3, 1, usize::MAX).unwrap();
         assert_eq!(counter.finish(2).unwrap().1, None);
+    }
+
+    #[test]
+    fn parts_counted_at_once_are_the_whole() {
+        let lines: Vec<String> = (0..200)
+            .map(|i| {
+                format!(
+                    "w{} w{} {}",
+                    i % 7,
+                    i * i % 31,
+                    if i % 9 == 0 { "" } else { "x" }
+                )
+            })
+            .collect();
+        let text = lines.join("\n");
+        let corpus = Corpus::from_text(text.as_str(), tokenize::whitespace);
+        assert!(corpus.parts() > 20);
+        let mut slow = Counter::new(1000);
+        corpus.visit(&mut slow).unwrap();
+        let sentences = slow.sentences;
+        let slow = slow.finish(2).unwrap();
+        for threads in [1, 3] {
+            let counter = Counter::of(&corpus, 1000, threads, usize::MAX).unwrap();
+            assert_eq!(counter.sentences, sentences);
+            assert_eq!(counter.finish(2).unwrap(), slow);
+            let counter = Counter::of(&corpus, 100, threads, usize::MAX).unwrap();
+            assert_eq!(counter.finish(2).unwrap(), (slow.0.clone(), None));
+        }
+        let words = Vocabulary::build(&Corpus::from_text("", tokenize::words), 1);
+        assert!(matches!(
+            words,
+            Err(Error::EmptyVocabulary { tokens: 0, .. })
+        ));
+    }
+
+    #[test]
+    fn the_rarest_are_forgotten_when_there_are_too_many() {
+        // Every line has a word of its own, and one that all share.
+        let text: String = (0..100).map(|i| format!("own{i} shared\n")).collect();
+        let corpus = Corpus::from_text(text, tokenize::whitespace);
+        let counter = Counter::of(&corpus, 1000, 2, 20).unwrap();
+        assert!(counter.ids.len() <= 20);
+        let (words, kept) = counter.finish(1).unwrap();
+        assert_eq!((words.get("shared"), words.count(0)), (Some(0), Some(100)));
+        assert_eq!(
+            kept, None,
+            "forgotten words may come again: the corpus is read anew"
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use refrain_core::Error as CoreError;
 
+use super::Word2Vec;
 use crate::vocabulary::{Counter, END, Sink, Vocabulary};
 use crate::{Corpus, Error, Result};
 
@@ -44,14 +45,10 @@ pub(super) struct Encoded {
 }
 
 impl Encoded {
-    /// Counts the words of `corpus` and keeps up to `budget` numbers.
-    pub(super) fn count(
-        corpus: &Corpus<'_>,
-        min_count: u64,
-        budget: usize,
-    ) -> Result<(Vocabulary, Self)> {
-        let mut counter = Counter::new(budget);
-        corpus.visit(&mut counter)?;
+    /// Counts the words of `corpus` and keeps their numbers if they are not too many.
+    pub(super) fn count(corpus: &Corpus<'_>, config: &Word2Vec) -> Result<(Vocabulary, Self)> {
+        let (budget, min_count) = (config.cache_tokens, config.min_count);
+        let counter = Counter::of(corpus, budget, config.threads, config.max_vocabulary)?;
         let sentences = counter.sentences;
         let (vocabulary, stream) = counter.finish(min_count)?;
         Ok((vocabulary, Self { stream, sentences }))
@@ -236,13 +233,21 @@ mod tests {
     use super::*;
     use crate::tokenize;
 
+    fn config(min_count: u64, cache_tokens: usize) -> Word2Vec {
+        Word2Vec {
+            min_count,
+            cache_tokens,
+            ..Word2Vec::default()
+        }
+    }
+
     #[test]
     fn pieces_are_the_same_from_memory_and_from_the_corpus() {
         let text = "a b c\n\nd e\na a a a a a a\nb\nrare c d\n".repeat(7);
         let corpus = Corpus::from_text(text.as_str(), tokenize::whitespace);
-        let (vocabulary, memory) = Encoded::count(&corpus, 8, 1 << 20).unwrap();
+        let (vocabulary, memory) = Encoded::count(&corpus, &config(8, 1 << 20)).unwrap();
         assert_eq!(vocabulary.len(), 4);
-        let (_, stream) = Encoded::count(&corpus, 8, 0).unwrap();
+        let (_, stream) = Encoded::count(&corpus, &config(8, 0)).unwrap();
         let again = Encoded::encode(&corpus, &vocabulary, 1 << 20).unwrap();
         assert!(memory.stream.is_some() && stream.stream.is_none());
         assert_eq!(memory.stream, again.0.stream);
@@ -278,7 +283,7 @@ mod tests {
     #[test]
     fn an_error_in_a_round_stops_the_reader() {
         let corpus = Corpus::from_fn(|| (0..10_000).map(|_| ["a", "b"]));
-        let (vocabulary, stream) = Encoded::count(&corpus, 1, 0).unwrap();
+        let (vocabulary, stream) = Encoded::count(&corpus, &config(1, 0)).unwrap();
         let error = stream
             .rounds(&corpus, &vocabulary, 2, 2, |_| {
                 Err(Error::UnknownWord {

@@ -98,6 +98,9 @@ pub struct Word2Vec {
     pub learning_rate: f64,
     /// Words that occur less often are left out.
     pub min_count: u64,
+    /// When there are more different words than this while counting, the rarest so far are forgotten,
+    /// so that a corpus of any size fits in memory.
+    pub max_vocabulary: usize,
     /// Occurrences of words more frequent than this are skipped at random; 0 keeps them all.
     pub subsample: f64,
     /// Negatives are drawn in proportion to `count` to this power.
@@ -166,6 +169,7 @@ impl Default for Word2Vec {
             epochs: 5,
             learning_rate: 0.025,
             min_count: 5,
+            max_vocabulary: 20_000_000,
             subsample: 1e-3,
             power: 0.75,
             seed: 1,
@@ -293,6 +297,13 @@ impl Word2Vec {
             0,
             1024,
             "choose at most 1024, or 0 for every core",
+        )?;
+        whole(
+            "max_vocabulary",
+            self.max_vocabulary,
+            2,
+            usize::MAX,
+            "must be at least 2",
         )?;
         whole(
             "merge_every",

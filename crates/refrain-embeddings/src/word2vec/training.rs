@@ -92,7 +92,7 @@ pub struct EpochReport {
 impl Word2VecTraining {
     pub(super) fn new(mut config: Word2Vec, corpus: &Corpus<'_>) -> Result<Self> {
         config.threads = config.resolved_threads();
-        let (vocabulary, encoded) = Encoded::count(corpus, config.min_count, config.cache_tokens)?;
+        let (vocabulary, encoded) = Encoded::count(corpus, &config)?;
         let documents = config.count_documents(encoded.sentences)?;
         let inputs = first_vectors(&config, config.rows(vocabulary.len()) + documents);
         let outputs = Rows::zeros(vocabulary.len(), config.dim);
