@@ -9,7 +9,7 @@ import time
 
 import fasttext
 
-corpus, out, cbow, tree, dim, window, negatives, epochs, sample, min_count, rate, threads, seed = sys.argv[1:]
+corpus, out, cbow, tree, dim, window, negatives, epochs, sample, min_count, rate, threads, seed, more = sys.argv[1:]
 
 cpu = resource.getrusage(resource.RUSAGE_SELF)
 began = time.time()
@@ -29,7 +29,7 @@ model = fasttext.train_unsupervised(
 )
 whole = time.time() - began
 after = resource.getrusage(resource.RUSAGE_SELF)
-words = [word for word in model.words if word != "</s>"]
+words = [word for word in model.words if word != "</s>"] + open(more).read().split()
 with open(out, "w") as file:
     print(len(words), dim, file=file)
     for word in words:

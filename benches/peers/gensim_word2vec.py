@@ -9,7 +9,7 @@ import time
 import gensim
 from gensim.models import Word2Vec
 
-corpus, out, cbow, tree, dim, window, negatives, epochs, sample, min_count, rate, threads, seed = sys.argv[1:]
+corpus, out, cbow, tree, dim, window, negatives, epochs, sample, min_count, rate, threads, seed, _ = sys.argv[1:]
 
 # Word2Vec(...) with a corpus_file does the same two steps; they are timed apart here.
 model = Word2Vec(

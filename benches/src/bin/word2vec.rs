@@ -375,10 +375,13 @@ fn python_peer(run: &Run<'_>, judge: &Judge) -> Result<Row, Box<dyn Error>> {
         run.threads.to_string(),
         run.seed.to_string(),
     ];
+    let judged = run.folder.join("judged.txt");
+    std::fs::write(&judged, judge.unknown(run.tokens, arguments)?.join("\n"))?;
     let output = Command::new(run.python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
         .args([run.tokens, &vectors])
         .args(numbers)
+        .arg(judged)
         .output()?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -501,6 +504,18 @@ impl Judge {
             similarity,
             analogies: questions.into_iter().map(lower).collect(),
         })
+    }
+
+    /// Words of the pairs that the corpus does not have: n-grams give them vectors.
+    fn unknown(&self, tokens: &Path, arguments: &Arguments) -> Result<Vec<String>, Box<dyn Error>> {
+        let corpus = Corpus::from_files([tokens], tokenize::whitespace);
+        let known = refrain::embeddings::Vocabulary::build(&corpus, arguments.min_count)?;
+        let pairs = self.similarity.iter().flat_map(|(_, pairs)| pairs);
+        let words = pairs.flat_map(|(a, b, _)| [a, b]);
+        let mut words: Vec<String> = words.filter(|w| known.get(w).is_none()).cloned().collect();
+        words.sort();
+        words.dedup();
+        Ok(words)
     }
 
     fn judge(&self, words: &Embeddings) -> String {
