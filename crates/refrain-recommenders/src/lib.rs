@@ -205,7 +205,9 @@ pub use recommender::{Change, Recommendation, Recommender, SimilarUser};
 #[cfg(feature = "sequential")]
 pub use refrain_core::Device;
 pub use rerank::{Alike, Calibrate, Debias, Explore, Groups, Mmr, Rerank, Reranked, Rules};
-pub use search::{Finished, Range, Resource, Search, SearchReport, Space, Strategy, Trial, Value};
+pub use search::{
+    Finished, Goal, Range, Resource, Search, SearchReport, Space, Strategy, Trial, Value,
+};
 #[cfg(feature = "sequential")]
 pub use sequential::{
     Bert4Rec, Gru4Rec, NextItemLoss, NextItemModel, Order, SasRec, Settings as NextItemSettings,

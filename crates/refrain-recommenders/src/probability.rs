@@ -25,7 +25,7 @@ use rand::seq::index;
 use rayon::prelude::*;
 use refrain_core::kernels::Scored;
 use refrain_core::{ModelFile, ModelWriter, Monitor, rng};
-use refrain_data::{Interactions, split};
+use refrain_data::{Interactions, ItemFeatures, split};
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::liked;
@@ -306,6 +306,13 @@ impl Recommender for ProbabilityModel {
     fn top_for(&self, history: &[(u32, f32)], query: &Query) -> Result<Vec<Scored>> {
         let list = self.model.top_for(history, &query.clone().at_any_score())?;
         Ok(self.map(query, list))
+    }
+
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let mut model = duplicate(&*self.model)?;
+        let added = model.add_items(features)?;
+        self.model = model.into();
+        Ok(added)
     }
 
     fn update(&mut self, events: &Interactions) -> Result<Change> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use rayon::prelude::*;
 use refrain_core::kernels::{Scored, TopK};
 use refrain_core::{IdMap, ModelWriter};
-use refrain_data::Interactions;
+use refrain_data::{Interactions, ItemFeatures};
 
 use crate::{Contribution, Error, Explanation, Memory, Query, RatingPredictor, Result, Who};
 
@@ -289,6 +289,21 @@ pub trait Recommender: Any + Send + Sync {
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let _ = events;
         Err(self.unsupported("learn from new events: fit it again"))
+    }
+
+    /// Adds the items that are not there yet, from their features; they are recommended from now on, to
+    /// whom the model thinks them fit. Nothing else changes. An item that came by an
+    /// [`update`](Self::update) is there already, so features come first. Returns how many were new.
+    ///
+    /// A blend adds them to those of its members that can; the others take a new item for their average
+    /// one.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where items are known by their events alone, or the model was fitted without
+    /// features, [`Error::Interactions`] when the features lack a column that was there.
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let _ = features;
+        Err(self.unsupported("add items from features"))
     }
 
     /// Forgets a user: the id, the history and, as far as [`Change`] says, what was learned from it.

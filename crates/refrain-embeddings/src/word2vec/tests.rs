@@ -123,8 +123,22 @@ fn pairs(
             vec![(contexts.chain(document).collect(), centre)]
         }
     };
-    let told = |(given, word)| told(plan, given, word, negatives);
-    given_and_told.into_iter().flat_map(told).collect()
+    // Words that the same input tells have negatives of their own.
+    let inputs = match (plan.architecture, &plan.ngrams) {
+        (SkipGram, Some(_)) => contexts.len(),
+        _ => 1,
+    };
+    let own = |at: usize| match inputs > 1 {
+        true => {
+            let each = (negatives.len() / inputs).max(1);
+            negatives.chunks(each).nth(at).unwrap_or_default()
+        }
+        false => negatives,
+    };
+    let words = given_and_told.into_iter().enumerate();
+    words
+        .flat_map(|(at, (given, word))| told(plan, given, word, own(at)))
+        .collect()
 }
 
 /// The pairs of one input and one word it is to tell.

@@ -40,6 +40,11 @@ impl Plan {
         self.learning_rate * left.max(1e-4)
     }
 
+    /// Whether a window's centre tells its contexts, and not they the centre.
+    fn tells_contexts(&self) -> bool {
+        self.architecture == Architecture::SkipGram && self.ngrams.is_some()
+    }
+
     /// The most labels a word has: itself and its negatives, or its turns.
     pub(super) fn most_labels(&self) -> usize {
         match &self.targets {
@@ -84,8 +89,15 @@ impl Windows {
             }
             self.negatives.clear();
             if let Targets::Negatives(negatives, drawn) = &plan.targets {
+                // Contexts share negatives where each is a row of its own; where the centre tells them
+                // all, the same few negatives would count too much.
+                let words = match plan.tells_contexts() {
+                    true => self.contexts.len(),
+                    false => 1,
+                };
+                let count = *drawn * words;
                 self.negatives
-                    .extend((0..*drawn).map(|_| negatives.draw(rng)));
+                    .extend((0..count).map(|_| negatives.draw(rng)));
             }
             each(centre, &self.contexts, &self.negatives);
         }
@@ -216,11 +228,11 @@ impl Window {
         match &plan.targets {
             Targets::Negatives(..) => {
                 words.iter().for_each(|&word| self.output(word, 1.0, 1.0));
-                for &word in negatives {
+                let each = (negatives.len() / words.len().max(1)).max(1);
+                for (&word, own) in words.iter().zip(negatives.chunks(each)) {
                     // A word is no negative of itself.
-                    let others = words.iter().filter(|&&w| w != word).count();
-                    if others > 0 {
-                        self.output(word, others as f32, 0.0);
+                    for &negative in own.iter().filter(|&&negative| negative != word) {
+                        self.output(negative, 1.0, 0.0);
                     }
                 }
             }

@@ -193,25 +193,6 @@ impl ContentBasedModel {
         &self.config
     }
 
-    /// Adds the items that are not there yet, from their features; they are recommended from now on.
-    /// Nothing else changes; an item that came by an `update` is there already, so features come first.
-    /// Returns how many were new.
-    ///
-    /// # Errors
-    /// [`Error::Interactions`] when the features lack a column that was there.
-    pub fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
-        let rows = self.encoder.encode(features)?;
-        let before = self.memory.n_items();
-        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
-        for id in memory.items().iter().skip(before) {
-            let row = features.ids().get(id).map(|at| rows.row(at));
-            self.vectors
-                .push_row(of_length_one(row.unwrap_or_default()));
-        }
-        self.memory = memory;
-        Ok(self.memory.n_items() - before)
-    }
-
     /// The features and how much each matters, the most important first.
     pub fn feature_weights(&self) -> Vec<(&str, f32)> {
         let mut all: Vec<(&str, f32)> = self.names.iter().zip(self.theta.iter().copied()).collect();
@@ -346,6 +327,19 @@ impl Recommender for ContentBasedModel {
     }
 
     /// Their histories change; new items have no features, and weights stay.
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let rows = self.encoder.encode(features)?;
+        let before = self.memory.n_items();
+        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
+        for id in memory.items().iter().skip(before) {
+            let row = features.ids().get(id).map(|at| rows.row(at));
+            self.vectors
+                .push_row(of_length_one(row.unwrap_or_default()));
+        }
+        self.memory = memory;
+        Ok(self.memory.n_items() - before)
+    }
+
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let memory = self.memory.extended(events)?;
         let new = memory.n_items() - self.memory.n_items();

@@ -82,22 +82,33 @@ impl Bootstrap {
     /// # Errors
     /// [`Error::Config`] for settings out of range, [`Error::Data`] without values.
     pub fn interval(&self, values: &[f64]) -> Result<Interval> {
-        self.check(values)?;
-        let n = values.len();
-        let mut means: Vec<f64> = (0..self.samples as u64)
+        self.check(values.len())?;
+        let n = values.len() as f64;
+        self.resample(values.len(), |users| {
+            users.filter_map(|user| values.get(user)).sum::<f64>() / n
+        })
+    }
+
+    /// The interval of any statistic of `n` users, who are drawn with replacement.
+    pub(crate) fn resample(
+        &self,
+        n: usize,
+        statistic: impl Fn(&mut dyn Iterator<Item = usize>) -> f64 + Sync,
+    ) -> Result<Interval> {
+        self.check(n)?;
+        let mut found: Vec<f64> = (0..self.samples as u64)
             .into_par_iter()
             .map(|sample| {
                 let mut rng = rng::stream(self.seed, sample);
-                let drawn = (0..n).filter_map(|_| values.get(rng.random_range(0..n)));
-                drawn.sum::<f64>() / n as f64
+                statistic(&mut (0..n).map(|_| rng.random_range(0..n)))
             })
             .collect();
-        means.sort_unstable_by(f64::total_cmp);
+        found.sort_unstable_by(f64::total_cmp);
         let tail = (1.0 - self.confidence) / 2.0;
         Ok(Interval {
-            mean: values.iter().sum::<f64>() / n as f64,
-            low: quantile(&means, tail),
-            high: quantile(&means, 1.0 - tail),
+            mean: statistic(&mut (0..n)),
+            low: quantile(&found, tail),
+            high: quantile(&found, 1.0 - tail),
         })
     }
 
@@ -115,32 +126,42 @@ impl Bootstrap {
         }
         let differences: Vec<f64> = left.iter().zip(right).map(|(a, b)| a - b).collect();
         let difference = self.interval(&differences)?;
-        let total: f64 = differences.iter().sum();
+        let p = self.randomise(differences.len(), |swapped| {
+            let signed = differences.iter().zip(swapped);
+            signed.map(|(d, swap)| if swap { -d } else { *d }).sum()
+        });
+        Ok(Paired { difference, p })
+    }
+
+    /// How likely a difference at least as far from 0 is when the two models' values of each of `n` users
+    /// are swapped at random; `difference` is told for each whether they are.
+    pub(crate) fn randomise(
+        &self,
+        n: usize,
+        difference: impl Fn(&mut dyn Iterator<Item = bool>) -> f64 + Sync,
+    ) -> f64 {
         // A little slack, so that the same sum in another order counts as equal.
-        let far = total.abs() * (1.0 - 1e-9);
+        let far = difference(&mut std::iter::repeat_n(false, n)).abs() * (1.0 - 1e-9);
         let extreme = (0..self.samples as u64)
             .into_par_iter()
             .filter(|sample| {
                 let mut rng = rng::stream(self.seed, u64::MAX - sample);
                 let mut bits = 0u64;
-                let signed = differences.iter().enumerate().map(|(at, d)| {
+                let mut swaps = (0..n).map(|at| {
                     if at % 64 == 0 {
                         bits = rng.random();
                     }
-                    let flip = bits & 1 == 1;
+                    let swap = bits & 1 == 1;
                     bits >>= 1;
-                    if flip { -d } else { *d }
+                    swap
                 });
-                signed.sum::<f64>().abs() >= far
+                difference(&mut swaps).abs() >= far
             })
             .count();
-        Ok(Paired {
-            difference,
-            p: (1 + extreme) as f64 / (1 + self.samples) as f64,
-        })
+        (1 + extreme) as f64 / (1 + self.samples) as f64
     }
 
-    fn check(&self, values: &[f64]) -> Result<()> {
+    fn check(&self, n: usize) -> Result<()> {
         let bad = |field, value: String, expected| Error::Config {
             model: NAME,
             field,
@@ -154,7 +175,7 @@ impl Bootstrap {
             let value = self.confidence.to_string();
             return Err(bad("confidence", value, "must be between 0 and 1"));
         }
-        if values.is_empty() {
+        if n == 0 {
             let reason = "there is no user to draw".to_string();
             return Err(Error::Data {
                 model: NAME,

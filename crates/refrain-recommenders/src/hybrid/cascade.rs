@@ -14,7 +14,7 @@ use std::iter::repeat;
 use std::sync::Arc;
 
 use refrain_core::{ModelFile, ModelWriter};
-use refrain_data::Interactions;
+use refrain_data::{Interactions, ItemFeatures};
 use serde::{Deserialize, Serialize};
 
 use super::members::{Member, Members, by_name};
@@ -218,6 +218,12 @@ impl Recommender for CascadeModel {
         };
         self.members
             .write(ModelWriter::new(KIND, 1).config(&header)?)
+    }
+
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let (members, added) = self.members.with_items(NAME, features)?;
+        self.members = members;
+        Ok(added)
     }
 
     fn update(&mut self, events: &Interactions) -> Result<Change> {

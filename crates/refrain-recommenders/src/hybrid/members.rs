@@ -1,11 +1,13 @@
-//! What all blends share: named models over the same users and items.
+//! What all blends share: named models over the same users, and items that begin with the same ones.
 
 use std::sync::Arc;
 
 use refrain_core::{ModelFile, ModelWriter, kernels};
+use refrain_data::ItemFeatures;
 
 use super::Mix;
 use super::mix::Level;
+use super::wider::{Wider, widest};
 use crate::load::{duplicate, nested};
 use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
@@ -15,7 +17,8 @@ pub(super) struct Member {
     pub name: String,
 }
 
-/// One or more models with the same ids.
+/// One or more models with the same users. Items that some of them have and others do not follow those
+/// that all have.
 pub(super) struct Members {
     pub list: Vec<Member>,
     pub memory: Memory,
@@ -35,25 +38,22 @@ pub(super) fn by_name(models: impl IntoIterator<Item = Arc<dyn Recommender>>) ->
 impl Members {
     /// `kind` is the blend's name in messages.
     pub fn new(kind: &'static str, list: Vec<Member>) -> Result<Self> {
-        let Some(first) = list.first() else {
+        if list.is_empty() {
             return Err(Error::Data {
                 model: kind,
                 reason: "it has no members".to_string(),
             });
-        };
-        let memory = first.model.memory().clone();
-        for member in &list {
-            let other = member.model.memory();
-            for (what, same) in [
-                ("users", other.users() == memory.users()),
-                ("items", other.items() == memory.items()),
-            ] {
-                if !same {
-                    let (left, right) = (first.name.clone(), member.name.clone());
-                    return Err(Error::Mismatch { left, right, what });
-                }
-            }
         }
+        let memories = list.iter().map(|m| (m.name.as_str(), m.model.memory()));
+        let memory = widest(memories)?;
+        let wide = |member: Member| match member.model.memory().n_items() < memory.n_items() {
+            false => member,
+            true => Member {
+                model: Arc::new(Wider::new(member.model, memory.clone())),
+                name: member.name,
+            },
+        };
+        let list = list.into_iter().map(wide).collect();
         Ok(Self { list, memory })
     }
 
@@ -119,13 +119,42 @@ impl Members {
         let mut all = Change::Exact;
         for member in &self.list {
             let mut model = duplicate(&*member.model)?;
-            if change(&mut *model)? == Change::Approximate {
-                all = Change::Approximate;
+            match change(&mut *model) {
+                // An item that was added to others.
+                Err(Error::UnknownItem { .. }) => {}
+                change => {
+                    if change? == Change::Approximate {
+                        all = Change::Approximate;
+                    }
+                }
             }
             let (model, name) = (model.into(), member.name.clone());
             list.push(Member { model, name });
         }
         Ok((Self::new(kind, list)?, all))
+    }
+
+    /// Copies of all members, with new items where a member can take them, and how many are new.
+    pub fn with_items(&self, kind: &'static str, features: &ItemFeatures) -> Result<(Self, usize)> {
+        let (mut list, mut refusal, mut taken) = (Vec::new(), None, false);
+        for member in &self.list {
+            let mut model = duplicate(&*member.model)?;
+            match model.add_items(features) {
+                Err(error @ Error::Unsupported { .. }) => refusal = Some(error),
+                other => {
+                    other?;
+                    taken = true;
+                }
+            }
+            let (model, name) = (model.into(), member.name.clone());
+            list.push(Member { model, name });
+        }
+        let wider = Self::new(kind, list)?;
+        let added = wider.memory.n_items() - self.memory.n_items();
+        match refusal {
+            Some(error) if !taken => Err(error),
+            _ => Ok((wider, added)),
+        }
     }
 }
 

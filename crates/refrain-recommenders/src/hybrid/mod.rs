@@ -8,6 +8,7 @@ mod model;
 mod stack;
 mod switch;
 mod tune;
+mod wider;
 
 pub use blend::{Blend, FitMember, Tuning};
 pub use cascade::CascadeModel;

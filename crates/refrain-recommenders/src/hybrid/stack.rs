@@ -25,7 +25,7 @@ mod fit;
 use std::sync::Arc;
 
 use refrain_core::{ModelFile, ModelWriter};
-use refrain_data::Interactions;
+use refrain_data::{Interactions, ItemFeatures};
 use serde::{Deserialize, Serialize};
 
 use super::Mix;
@@ -257,6 +257,12 @@ impl Recommender for StackModel {
         };
         self.members
             .write(ModelWriter::new(KIND, 1).config(&header)?)
+    }
+
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let (members, added) = self.members.with_items(NAME, features)?;
+        self.members = members;
+        Ok(added)
     }
 
     fn update(&mut self, events: &Interactions) -> Result<Change> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use refrain_core::kernels::Scored;
 use refrain_core::{ModelFile, ModelWriter};
-use refrain_data::Interactions;
+use refrain_data::{Interactions, ItemFeatures};
 use serde::{Deserialize, Serialize};
 
 use super::members::{Member, Members, by_name};
@@ -251,6 +251,12 @@ impl Recommender for SwitchModel {
 
     fn top_for(&self, history: &[(u32, f32)], query: &Query) -> Result<Vec<Scored>> {
         self.for_history(history)?.model.top_for(history, query)
+    }
+
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let (members, added) = self.members.with_items(NAME, features)?;
+        self.members = members;
+        Ok(added)
     }
 
     fn update(&mut self, events: &Interactions) -> Result<Change> {

@@ -162,5 +162,49 @@ pub(crate) fn decay(model: &'static str, log: &Interactions, half_life: f64) -> 
     // In f64, as two i64 may lie further apart than an i64 reaches.
     let age = |time: i64| newest as f64 - time as f64;
     let worth = |&time: &i64| (-age(time) / half_life).exp2() as f32;
-    Ok(times.iter().map(worth).collect())
+    let worth: Vec<f32> = times.iter().map(worth).collect();
+    // Seconds taken for days, or milliseconds for seconds, leave but a few events worth anything.
+    let left: f64 = worth.iter().copied().map(f64::from).sum();
+    if left < 10.0 && left < 1e-2 * worth.len() as f64 {
+        let oldest = times.iter().copied().min().unwrap_or_default();
+        let reason = format!(
+            "with a half_life of {half_life} the {} events, which span {} units of time, are worth \
+             {left:.1} new ones: is it in the unit of the log's times?",
+            worth.len(),
+            newest as f64 - oldest as f64,
+        );
+        return Err(Error::Data { model, reason });
+    }
+    Ok(worth)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_life_in_another_unit_is_refused() {
+        let mut log = Interactions::builder();
+        for day in 0..200i64 {
+            // A play a day, in milliseconds.
+            log.push(day % 7, day % 11, 1.0, Some(day * 86_400_000))
+                .unwrap();
+        }
+        let log = log.build().unwrap();
+        let days = 86_400_000.0;
+        assert_eq!(decay("m", &log, 30.0 * days).unwrap().len(), 200);
+        assert!(
+            decay("m", &log, f64::INFINITY)
+                .unwrap()
+                .iter()
+                .all(|&w| w == 1.0)
+        );
+        let error = decay("m", &log, 30.0 * 86_400.0 / 1e3)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("half_life of 2592") && error.contains("unit"),
+            "{error}"
+        );
+    }
 }

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use refrain_data::{Interactions, split};
 
 use super::RatingPredictor;
-use crate::{Error, Result, Who};
+use crate::{Bootstrap, Error, Interval, Paired, Result, Who};
 
 /// How far a model's predictions are from the ratings of a test log.
 ///
@@ -51,6 +51,78 @@ impl fmt::Display for RatingReport {
             self.ratings,
             self.users.len()
         )
+    }
+}
+
+impl RatingReport {
+    /// Where RMSE and MAE would lie for other such users, who are drawn with all their ratings: in this
+    /// order.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings out of range.
+    pub fn intervals(&self, bootstrap: &Bootstrap) -> Result<(Interval, Interval)> {
+        let rmse = bootstrap.resample(self.users.len(), |users| self.errors(users).0)?;
+        let mae = bootstrap.resample(self.users.len(), |users| self.errors(users).1)?;
+        Ok((rmse, mae))
+    }
+
+    /// The RMSE of this model less another's on the same test log, below 0 when this one is better, and
+    /// how likely such a difference is if neither were: the two models' predictions for each user are
+    /// swapped at random.
+    ///
+    /// ```
+    /// use refrain_data::{Interactions, split};
+    /// use refrain_recommenders::{Baseline, BiasedMf, Bootstrap, evaluate_ratings};
+    /// let log = Interactions::from_events((0..900).map(|n| (n / 30, (n * n) % 40, (n % 5) as f32)))?;
+    /// let (train, test) = split::random(&log, 0.2, 1)?;
+    /// let a = evaluate_ratings(&Baseline::default().fit(&train)?, &test)?;
+    /// let b = evaluate_ratings(&BiasedMf::default().fit(&train)?, &test)?;
+    /// println!("{a}, RMSE within {}", a.intervals(&Bootstrap::default())?.0);
+    /// println!("difference {}", a.against(&b, &Bootstrap::default())?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings out of range, [`Error::Data`] when the reports are of different
+    /// test logs.
+    pub fn against(&self, other: &Self, bootstrap: &Bootstrap) -> Result<Paired> {
+        let users = self.users.iter().zip(&other.users);
+        let alike = users.filter(|(a, b)| a.user == b.user && a.ratings == b.ratings);
+        if alike.count() != self.users.len() || self.users.len() != other.users.len() {
+            return Err(Error::Data {
+                model: "evaluation",
+                reason: "the reports are of different test logs".to_string(),
+            });
+        }
+        let n = self.users.len();
+        let difference = bootstrap.resample(n, |users| {
+            let users: Vec<usize> = users.collect();
+            self.errors(&mut users.iter().copied()).0 - other.errors(&mut users.iter().copied()).0
+        })?;
+        let p = bootstrap.randomise(n, |swaps| {
+            let (mut left, mut right, mut ratings) = (0.0, 0.0, 0.0);
+            for ((a, b), swap) in self.users.iter().zip(&other.users).zip(swaps) {
+                let (a, b) = if swap { (b, a) } else { (a, b) };
+                let n = a.ratings as f64;
+                left += n * a.rmse * a.rmse;
+                right += n * b.rmse * b.rmse;
+                ratings += n;
+            }
+            (left / ratings).sqrt() - (right / ratings).sqrt()
+        });
+        Ok(Paired { difference, p })
+    }
+
+    /// RMSE and MAE over the ratings of these users.
+    fn errors(&self, users: &mut dyn Iterator<Item = usize>) -> (f64, f64) {
+        let (mut squares, mut absolute, mut ratings) = (0.0, 0.0, 0.0);
+        for user in users.filter_map(|user| self.users.get(user)) {
+            let n = user.ratings as f64;
+            squares += n * user.rmse * user.rmse;
+            absolute += n * user.mae;
+            ratings += n;
+        }
+        ((squares / ratings).sqrt(), absolute / ratings)
     }
 }
 
@@ -170,4 +242,77 @@ pub fn cross_validate_ratings<M: RatingPredictor>(
         .iter()
         .map(|(train, test)| evaluate_ratings(&fit(train)?, test))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(errors: &[(u32, f64)]) -> RatingReport {
+        let users: Vec<UserRatings> = errors
+            .iter()
+            .enumerate()
+            .map(|(i, &(n, rmse))| UserRatings {
+                user: i.to_string(),
+                ratings: n as usize,
+                rmse,
+                mae: 0.8 * rmse,
+            })
+            .collect();
+        let mut report = RatingReport {
+            model: "made up".to_string(),
+            ratings: errors.iter().map(|e| e.0 as usize).sum(),
+            rmse: 0.0,
+            mae: 0.0,
+            users,
+        };
+        (report.rmse, report.mae) = report.errors(&mut (0..errors.len()));
+        report
+    }
+
+    /// Golden values: `python crates/refrain-recommenders/tests/golden_rmse.py`, numpy's percentiles of
+    /// 200,000 draws of users, and as many random swaps.
+    #[test]
+    fn intervals_and_tests_equal_numpy_but_for_the_draws() {
+        let left: Vec<(u32, f64)> = (0..40u32)
+            .map(|i| (1 + i % 5, 0.5 + f64::from((i * 37 + 11) % 101) / 100.0))
+            .collect();
+        let right: Vec<(u32, f64)> = left
+            .iter()
+            .zip(0u32..)
+            .map(|(&(n, e), i)| (n, e + f64::from((i * 53 + 7) % 29) / 150.0 - 0.07))
+            .collect();
+        let (left, right) = (report(&left), report(&right));
+        let bootstrap = Bootstrap {
+            samples: 50_000,
+            ..Bootstrap::default()
+        };
+        let close = |found: f64, expected: f64, by: f64| {
+            assert!((found - expected).abs() < by, "{found} {expected}");
+        };
+        let (rmse, mae) = left.intervals(&bootstrap).unwrap();
+        assert_eq!((rmse.mean, mae.mean), (left.rmse, left.mae));
+        close(rmse.mean, GOLDEN[0], 1e-9);
+        close(rmse.low, GOLDEN[1], 2e-3);
+        close(rmse.high, GOLDEN[2], 2e-3);
+        let paired = left.against(&right, &bootstrap).unwrap();
+        close(paired.difference.mean, GOLDEN[3], 1e-9);
+        close(paired.difference.low, GOLDEN[4], 1e-3);
+        close(paired.difference.high, GOLDEN[5], 1e-3);
+        close(paired.p, GOLDEN[6], 0.01);
+        let same = left.against(&left, &bootstrap).unwrap();
+        assert_eq!((same.difference.mean, same.p), (0.0, 1.0));
+        let shorter = report(&[(1, 0.5)]);
+        assert!(left.against(&shorter, &bootstrap).is_err());
+    }
+
+    const GOLDEN: [f64; 7] = [
+        1.008818616,
+        0.914042,
+        1.09939,
+        -0.018886036,
+        -0.038225,
+        -0.000304,
+        0.056465,
+    ];
 }

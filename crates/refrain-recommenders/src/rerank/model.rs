@@ -3,7 +3,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use refrain_core::kernels::Scored;
 use refrain_core::{ModelFile, ModelWriter};
-use refrain_data::Interactions;
+use refrain_data::{Interactions, ItemFeatures};
 use serde::{Deserialize, Serialize};
 
 use super::groups::Kinds;
@@ -294,6 +294,13 @@ impl Recommender for Reranked {
             Ok(vec![self.model.top_for(history, query)?])
         })?;
         Ok(lists.into_iter().next().unwrap_or_default())
+    }
+
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let mut model = duplicate(&*self.model)?;
+        let added = model.add_items(features)?;
+        *self = Self::of(model.into(), self.how.clone(), self.pool)?;
+        Ok(added)
     }
 
     fn update(&mut self, events: &Interactions) -> Result<Change> {

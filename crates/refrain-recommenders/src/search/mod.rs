@@ -19,6 +19,7 @@
 //! **Determinism.** By the seed, however many trials run at once. A limit in seconds ends it where
 //! the machine has got to.
 
+mod goal;
 mod journal;
 mod report;
 mod space;
@@ -33,8 +34,10 @@ use refrain_core::{Monitor, Stage, rng};
 use refrain_data::{Interactions, split};
 
 use crate::{Error, Evaluator, Metric, Recommender, Result};
+use goal::Judge;
 use journal::{Header, Journal};
 
+pub use goal::Goal;
 pub use report::{Finished, SearchReport};
 pub use space::{Range, Space, Trial, Value};
 
@@ -97,6 +100,20 @@ pub enum Resource {
 /// })?;
 /// println!("{report}");
 /// assert_eq!(model.recommend("7", 3)?.len(), 3);
+///
+/// // models that predict ratings, by their error
+/// use refrain_recommenders::{BiasedMf, Goal};
+/// let search = Search {
+///     space: Space::new().int("factors", 2..=8),
+///     metric: Goal::Rmse,
+///     trials: 3,
+///     ..Search::default()
+/// };
+/// let report = search.run(&log, |trial, log| {
+///     let factors = trial.size("factors")?;
+///     Ok(Box::new(BiasedMf { factors, epochs: 3, ..BiasedMf::default() }.fit(log)?))
+/// })?;
+/// assert!(report.best().is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
@@ -108,8 +125,8 @@ pub struct Search {
     pub first: Vec<Vec<(String, Value)>>,
     /// How they are chosen.
     pub strategy: Strategy,
-    /// What counts; more has to be better.
-    pub metric: Metric,
+    /// What counts: a metric of lists, `Metric::Ndcg(10).into()`, or the error of predicted ratings.
+    pub metric: Goal,
     /// The share of the events that is set aside.
     pub validation: f64,
     /// How many trials at most, up to a million.
@@ -132,7 +149,7 @@ impl Default for Search {
             space: Space::new(),
             first: Vec::new(),
             strategy: Strategy::Random,
-            metric: Metric::Ndcg(10),
+            metric: Goal::Ranking(Metric::Ndcg(10)),
             validation: 0.2,
             trials: 20,
             seconds: None,
@@ -256,7 +273,7 @@ impl Search {
             let done = task.round(&trials)?;
             let stopped = done.len() < trials.len();
             let mut ranked: Vec<&Finished> = done.iter().filter(|f| f.score.is_some()).collect();
-            ranked.sort_by(|a, b| report::better_first(a, b));
+            ranked.sort_by(|a, b| report::better_first(self.metric, a, b));
             trials = ranked.into_iter().map(|f| f.trial.clone()).collect();
             all.extend(done);
             if stopped {
@@ -346,10 +363,7 @@ impl Search {
                 return bad(field, value.to_string(), "must be from 1 to 1,000,000");
             }
         }
-        if let Metric::Gini(_) | Metric::PopularityLift(_) = self.metric {
-            let expected = "must be one of which more is better";
-            return bad("metric", self.metric.to_string(), expected);
-        }
+        self.metric.check()?;
         if self.seconds.is_some_and(|s| s.is_nan() || s < 0.0) {
             return bad(
                 "seconds",
@@ -396,7 +410,7 @@ where
             Some((train, valid)) => (train, valid),
             None => (self.train, self.valid),
         };
-        let judge = Evaluator::new(train, valid)?;
+        let judge = Judge::new(self.search.metric, train, valid)?;
         let next = AtomicUsize::new(0);
         let found: Mutex<Vec<Finished>> = Mutex::new(Vec::new());
         let failed: Mutex<Option<Error>> = Mutex::new(None);
@@ -433,7 +447,7 @@ where
         &self,
         trial: &Trial,
         train: &Interactions,
-        judge: &Evaluator<'_>,
+        judge: &Judge<'_>,
     ) -> Result<Option<Finished>> {
         let known = locked(&self.journal).find(trial);
         if let Some(known) = known {
@@ -447,13 +461,11 @@ where
         }
         let began = Instant::now();
         let metric = self.search.metric;
-        let outcome = (self.fit)(trial, train).and_then(|model| judge.run(&*model, &[metric]));
+        let outcome = (self.fit)(trial, train).and_then(|model| judge.score(&*model));
         let seconds = began.elapsed().as_secs_f64();
         let (score, error) = match outcome {
-            Ok(report) => match report.get(metric).filter(|score| score.is_finite()) {
-                Some(score) => (Some(score), None),
-                None => (None, Some(format!("{metric} is not a number"))),
-            },
+            Ok(Some(score)) => (Some(score), None),
+            Ok(None) => (None, Some(format!("{metric} is not a number"))),
             Err(Error::Core(cancelled @ refrain_core::Error::Cancelled { .. })) => {
                 return Err(cancelled.into());
             }

@@ -3,8 +3,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Trial;
-use crate::Metric;
+use super::{Goal, Trial};
 
 /// A trial and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,7 +32,7 @@ impl fmt::Display for Finished {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchReport {
     /// What counted.
-    pub metric: Metric,
+    pub metric: Goal,
     /// The trials, round by round, each in order.
     pub trials: Vec<Finished>,
     /// Whether time was up before all was tried.
@@ -44,13 +43,17 @@ impl SearchReport {
     /// The best trial among those with the largest share of the work; of equal ones the earliest.
     pub fn best(&self) -> Option<&Finished> {
         let judged = self.trials.iter().filter(|f| f.score.is_some());
-        judged.min_by(|a, b| better_first(a, b))
+        judged.min_by(|a, b| better_first(self.metric, a, b))
     }
 }
 
-/// Larger shares first, then higher scores, then lower numbers.
-pub(super) fn better_first(a: &Finished, b: &Finished) -> Ordering {
-    let score = |f: &Finished| f.score.unwrap_or(f64::NEG_INFINITY);
+/// Larger shares first, then better scores, then lower numbers.
+pub(super) fn better_first(goal: Goal, a: &Finished, b: &Finished) -> Ordering {
+    let score = |f: &Finished| match (f.score, goal.rises()) {
+        (None, _) => f64::NEG_INFINITY,
+        (Some(score), true) => score,
+        (Some(score), false) => -score,
+    };
     (b.trial.share.total_cmp(&a.trial.share))
         .then(score(b).total_cmp(&score(a)))
         .then(a.trial.number.cmp(&b.trial.number))
@@ -69,7 +72,7 @@ impl fmt::Display for SearchReport {
             f.write_str(", stopped by the time limit")?;
         }
         let mut ranked: Vec<&Finished> = self.trials.iter().collect();
-        ranked.sort_by(|a, b| better_first(a, b));
+        ranked.sort_by(|a, b| better_first(self.metric, a, b));
         let (good, failed): (Vec<&Finished>, Vec<&Finished>) =
             ranked.into_iter().partition(|t| t.score.is_some());
         for trial in good.iter().take(10) {

@@ -11,7 +11,7 @@ fn search() -> Search {
         space: Space::new()
             .int_log("neighbours", 1..=30)
             .choice("model", ["knn", "chance"]),
-        metric: Metric::Ndcg(5),
+        metric: Metric::Ndcg(5).into(),
         trials: 12,
         ..Search::default()
     }
@@ -206,7 +206,7 @@ fn a_search_goes_on_from_its_journal() {
 
     // Another search, another log and a damaged line are refused.
     let other = Search {
-        metric: Metric::Recall(5),
+        metric: Metric::Recall(5).into(),
         ..resumable.clone()
     };
     let error = other.run(&log, fit).unwrap_err();
@@ -290,7 +290,7 @@ fn settings_out_of_range_are_refused() {
             ..search()
         },
         Search {
-            metric: Metric::Gini(5),
+            metric: Metric::Gini(5).into(),
             ..search()
         },
         Search {
@@ -316,4 +316,48 @@ fn settings_out_of_range_are_refused() {
     ] {
         assert!(matches!(bad.run(&log, fit), Err(Error::Config { .. })));
     }
+}
+
+#[test]
+fn ratings_are_judged_by_their_error() {
+    // Ratings of a user's bias and an item's; a baseline with much shrinkage misses them.
+    let rating = |u: u32, i: u32| 3.0 + (u % 3) as f32 - 1.0 + (i % 3) as f32 / 2.0;
+    let events = (0..40u32).flat_map(|u| (0..12u32).map(move |i| (u, (i * 5 + u) % 30)));
+    let log = Interactions::from_events(events.map(|(u, i)| (u, i, rating(u, i)))).unwrap();
+    let fit = |trial: &Trial, log: &Interactions| -> crate::Result<Box<dyn Recommender>> {
+        let shrinkage = trial.f32("shrinkage")?;
+        let config = crate::Baseline {
+            user_regularization: shrinkage,
+            item_regularization: shrinkage,
+            ..crate::Baseline::default()
+        };
+        Ok(Box::new(config.fit(log)?))
+    };
+    for goal in [Goal::Rmse, Goal::Mae] {
+        let search = Search {
+            space: Space::new().log("shrinkage", 0.1..=1000.0),
+            strategy: Strategy::Grid { steps: 5 },
+            metric: goal,
+            ..Search::default()
+        };
+        let report = search.run(&log, fit).unwrap();
+        let best = report.best().unwrap();
+        assert!(
+            (best.trial.f32("shrinkage").unwrap() - 0.1).abs() < 1e-4,
+            "{report}"
+        );
+        let scores = report.trials.iter().filter_map(|t| t.score);
+        assert_eq!(best.score, scores.reduce(f64::min));
+        assert!(report.to_string().contains(&goal.to_string()), "{report}");
+    }
+    let search = Search {
+        metric: Goal::Rmse,
+        trials: 1,
+        ..Search::default()
+    };
+    let popular = |_: &Trial, log: &Interactions| -> crate::Result<Box<dyn Recommender>> {
+        Ok(Box::new(crate::Popularity::default().fit(log)?))
+    };
+    let report = search.run(&log, popular).unwrap();
+    assert!(report.to_string().contains("predict ratings"), "{report}");
 }

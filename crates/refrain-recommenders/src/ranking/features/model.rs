@@ -354,30 +354,6 @@ impl FeatureModel {
         ))
     }
 
-    /// Adds the items that are not there yet, from their features; they are recommended from now on.
-    /// Nothing else changes. Returns how many were new.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] when the model was fitted without features of items,
-    /// [`Error::Interactions`] when the features lack a column that was there.
-    pub fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
-        let Some(encoder) = &self.item_encoder else {
-            return Err(self.unsupported("add items: it was fitted without their features"));
-        };
-        let rows = encoded(encoder, features, self.config.features().1)?;
-        let before = self.memory.n_items();
-        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
-        let fitted = self.fitted as u32;
-        for id in memory.items().iter().skip(before) {
-            let at = features.ids().get(id).unwrap_or(u32::MAX);
-            let own = rows.pairs(at).map(|(feature, x)| (fitted + feature, x));
-            self.of_items.push_row(own);
-        }
-        self.memory = memory;
-        self.place_new(before);
-        Ok(self.memory.n_items() - before)
-    }
-
     /// Adds the users that are not there yet, from their features, so that they can be recommended to.
     /// Nothing else changes. Returns how many were new.
     ///

@@ -179,47 +179,6 @@ impl NextItemModel {
         Self::new(settings, memory, sequences, network, encoder)
     }
 
-    /// Adds the items that are not there yet, from their features; they are recommended from now on.
-    /// Nothing else changes; an item that came by an `update` is there already, so features come first.
-    /// Returns how many were new.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] when the model was not fitted on features of items,
-    /// [`Error::Interactions`] when the features lack a column that was there.
-    pub fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
-        let Some(encoder) = &self.encoder else {
-            return Err(Error::Unsupported {
-                model: self.name(),
-                what: "add items: it was fitted without their features",
-            });
-        };
-        let encoded = encoder.encode(features)?;
-        let before = self.memory.n_items();
-        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
-        let mut network = self.network.clone();
-        let width = network.width;
-        for id in memory.items().iter().skip(before) {
-            let (columns, values) = match features.ids().get(id) {
-                Some(row) => encoded.row(row),
-                None => (&[][..], &[][..]),
-            };
-            // Of whom nothing is known, the mean is said.
-            let mut sum = match columns.is_empty() {
-                true => network.mean(),
-                false => vec![0.0; width],
-            };
-            for (&feature, &value) in columns.iter().zip(values) {
-                let at = feature as usize * width;
-                if let Some(row) = network.features.get(at..at + width) {
-                    kernels::axpy(value, row, &mut sum);
-                }
-            }
-            network.append(&sum);
-        }
-        *self = self.changed(memory, self.sequences.clone(), network);
-        Ok(self.memory.n_items() - before)
-    }
-
     /// The settings it was fitted with.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -408,6 +367,40 @@ impl Recommender for NextItemModel {
 
     /// Approximate: histories grow at once, which is most of what a new event says; nothing is
     /// trained, and a new item has the mean vector until the next fit.
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let Some(encoder) = &self.encoder else {
+            return Err(Error::Unsupported {
+                model: self.name(),
+                what: "add items: it was fitted without their features",
+            });
+        };
+        let encoded = encoder.encode(features)?;
+        let before = self.memory.n_items();
+        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
+        let mut network = self.network.clone();
+        let width = network.width;
+        for id in memory.items().iter().skip(before) {
+            let (columns, values) = match features.ids().get(id) {
+                Some(row) => encoded.row(row),
+                None => (&[][..], &[][..]),
+            };
+            // Of whom nothing is known, the mean is said.
+            let mut sum = match columns.is_empty() {
+                true => network.mean(),
+                false => vec![0.0; width],
+            };
+            for (&feature, &value) in columns.iter().zip(values) {
+                let at = feature as usize * width;
+                if let Some(row) = network.features.get(at..at + width) {
+                    kernels::axpy(value, row, &mut sum);
+                }
+            }
+            network.append(&sum);
+        }
+        *self = self.changed(memory, self.sequences.clone(), network);
+        Ok(self.memory.n_items() - before)
+    }
+
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let memory = self.memory.extended(events)?;
         let sequences = match self.settings {

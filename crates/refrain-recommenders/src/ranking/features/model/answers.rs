@@ -1,12 +1,12 @@
 //! What a fitted hybrid answers.
 
-use refrain_core::ModelWriter;
 use refrain_core::kernels::{self, Scored};
-use refrain_data::Interactions;
+use refrain_core::{IdMap, ModelWriter};
+use refrain_data::{Interactions, ItemFeatures};
 
 use super::super::super::fold::row;
 use super::super::super::model::best_products;
-use super::{FeatureModel, KIND};
+use super::{FeatureModel, KIND, encoded};
 use crate::neighbours::sparse::Csr;
 use crate::{Change, Contribution, Memory, Query, Reason, Recommender, Result, Who};
 
@@ -126,6 +126,24 @@ impl Recommender for FeatureModel {
     /// Solves for the users with their new events; embeddings stay. New users and items have no
     /// features: add those that have with [`add_users`](Self::add_users) and
     /// [`add_items`](Self::add_items) first. An item without any is an average one.
+    fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
+        let Some(encoder) = &self.item_encoder else {
+            return Err(self.unsupported("add items: it was fitted without their features"));
+        };
+        let rows = encoded(encoder, features, self.config.features().1)?;
+        let before = self.memory.n_items();
+        let memory = self.memory.with_ids(IdMap::new(), features.ids().clone())?;
+        let fitted = self.fitted as u32;
+        for id in memory.items().iter().skip(before) {
+            let at = features.ids().get(id).unwrap_or(u32::MAX);
+            let own = rows.pairs(at).map(|(feature, x)| (fitted + feature, x));
+            self.of_items.push_row(own);
+        }
+        self.memory = memory;
+        self.place_new(before);
+        Ok(self.memory.n_items() - before)
+    }
+
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let mut new = self.clone();
         new.memory = self.memory.extended(events)?;
