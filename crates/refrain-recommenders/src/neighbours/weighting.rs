@@ -187,7 +187,7 @@ mod tests {
         let mut log = Interactions::builder();
         for day in 0..200i64 {
             // A play a day, in milliseconds.
-            log.push(day % 7, day % 11, 1.0, Some(day * 86_400_000))
+            log.push(day, day % 11, 1.0, Some(day * 86_400_000))
                 .unwrap();
         }
         let log = log.build().unwrap();
