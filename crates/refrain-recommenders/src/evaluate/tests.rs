@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use refrain_data::split;
 
 use super::*;
@@ -104,6 +105,81 @@ fn equals_ranx_and_scikit_learn() {
         }
     }
     assert_eq!((report.users, report.tested()), (3, &[0, 1, 2][..]));
+}
+
+/// What a log, its test part and a table of scores are judged at, with users and items numbered by
+/// these permutations.
+fn judged(
+    cells: &[(u8, u8, bool)],
+    scores: &[Vec<f32>],
+    (users, items): (&[usize], &[usize]),
+    metrics: &[Metric],
+) -> Option<Vec<f64>> {
+    let ids = |n| std::sync::Arc::new(refrain_core::IdMap::from_ids(0..n).unwrap());
+    let log = |test: bool| {
+        let mut builder = Interactions::builder().ids(ids(users.len()), ids(items.len()));
+        for &(u, i, _) in cells.iter().filter(|cell| cell.2 == test) {
+            builder
+                .push(users[u as usize], items[i as usize], 1.0, None)
+                .unwrap();
+        }
+        builder.build().ok()
+    };
+    let (train, test) = (log(false)?, log(true)?);
+    let mut table = vec![vec![0.0; items.len()]; users.len()];
+    for (u, row) in scores.iter().enumerate() {
+        for (i, &score) in row.iter().enumerate() {
+            table[users[u]][items[i]] = score;
+        }
+    }
+    let model = Table {
+        memory: Memory::new(&train),
+        scores: table,
+    };
+    let report = evaluate(&model, &train, &test, metrics).ok()?;
+    metrics.iter().map(|&metric| report.get(metric)).collect()
+}
+
+proptest! {
+    /// Names do not matter, and no metric leaves its range.
+    #[test]
+    fn relabelled_logs_are_judged_alike(
+        cells in proptest::collection::vec((0u8..6, 0u8..9, any::<bool>()), 8..50),
+        order in Just((0..54u32).collect::<Vec<_>>()).prop_shuffle(),
+        users in Just((0..6usize).collect::<Vec<_>>()).prop_shuffle(),
+        items in Just((0..9usize).collect::<Vec<_>>()).prop_shuffle(),
+        k in 1usize..12,
+    ) {
+        // What is in training is not in test; all scores differ.
+        let mut cells = cells;
+        cells.sort();
+        cells.dedup_by_key(|cell| (cell.0, cell.1));
+        let scores: Vec<Vec<f32>> = order.chunks(9).map(|c| c.iter().map(|&x| x as f32).collect()).collect();
+        let metrics = [
+            Precision(k), Recall(k), RecallCapped(k), Ndcg(k), Map(k), Mrr(k), HitRate(k), Auc,
+            Coverage(k), Gini(k), Diversity(k), Novelty(k), PopularityLift(k), Serendipity(k),
+        ];
+        let plain: (Vec<usize>, Vec<usize>) = ((0..6).collect(), (0..9).collect());
+        let found = judged(&cells, &scores, (&plain.0, &plain.1), &metrics);
+        let again = judged(&cells, &scores, (&users, &items), &metrics);
+        let (Some(found), Some(again)) = (found, again) else {
+            return Ok(()); // one of the logs is empty
+        };
+        // Serendipity asks for the most popular items, of which equals are taken by number.
+        for ((metric, a), b) in metrics.iter().zip(&found).zip(&again).take(13) {
+            prop_assert!((a - b).abs() < 1e-9, "{} {} {}", metric, a, b);
+        }
+        for (metric, &value) in metrics.iter().zip(&found) {
+            let (low, high) = match metric {
+                Novelty(_) => (0.0, 6f64.log2() + 1e-9),
+                PopularityLift(_) => (-1.0, 5.0),
+                _ => (0.0, 1.0 + 1e-9),
+            };
+            prop_assert!((low..=high).contains(&value), "{} is {}", metric, value);
+        }
+        prop_assert!(found[13] <= found[0] + 1e-12, "surprising hits are hits");
+        prop_assert!(found[0] <= found[2] + 1e-12 && found[1] <= found[6] + 1e-12);
+    }
 }
 
 #[test]

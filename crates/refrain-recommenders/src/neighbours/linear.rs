@@ -12,6 +12,7 @@
 //! catalogue where all are. Updating and forgetting learn S anew from the remembered histories: the
 //! cost of a fit, but for building the log.
 
+use rayon::prelude::*;
 use refrain_core::{ModelFile, ModelWriter, Monitor, kernels};
 use refrain_data::Interactions;
 use serde::Serialize;
@@ -86,6 +87,27 @@ impl Weights {
     /// From a whole matrix whose row i is what having i says about each item.
     pub(crate) fn dense(items: usize, rows: Vec<f32>) -> Self {
         Self(Kind::Dense { items, rows })
+    }
+
+    /// For each item those weights of what it listens to that `largest` keeps.
+    pub(crate) fn pruned(
+        &self,
+        items: usize,
+        largest: impl Fn(u32, &[f32]) -> Vec<(u32, f32)> + Sync,
+    ) -> Self {
+        let kept: Vec<Vec<(u32, f32)>> = (0..items as u32)
+            .into_par_iter()
+            .map_init(
+                || vec![0.0; items],
+                |row, item| {
+                    self.heard_by(item, row);
+                    largest(item, row)
+                },
+            )
+            .collect();
+        let mut nearest = Csr::with_width(items);
+        kept.into_iter().for_each(|row| nearest.push_row(row));
+        Self::sparse(nearest)
     }
 
     /// Adds what having `item` says about each item.
@@ -165,9 +187,9 @@ impl Weights {
 /// name it goes by, as [`ItemKnnModel`](crate::ItemKnnModel).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ItemModel<C> {
-    config: C,
-    memory: Memory,
-    weights: Weights,
+    pub(super) config: C,
+    pub(super) memory: Memory,
+    pub(super) weights: Weights,
 }
 
 impl<C: ItemConfig> ItemModel<C> {

@@ -18,6 +18,11 @@
 //! the log by item. A user's scores: K histories; someone unseen costs the log's rows they touch.
 //! Updating and forgetting are exact and cost a fit without building the log.
 //!
+//! **Someone unseen.** [`recommend_for`](Recommender::recommend_for) takes the history for that of a
+//! person who is not in the log. Given the history of one who is, it finds that user among the
+//! neighbours, the nearest of all, who votes for what is in the history already: ask
+//! [`recommend`](Recommender::recommend) for users of the log.
+//!
 //! **Determinism.** The same bits for any number of threads.
 //!
 //! **Defaults.** Chosen on MovieLens-100K by validation splits inside the training part.
@@ -337,6 +342,39 @@ mod tests {
         }
         .fit(log)
     });
+
+    /// A history is asked as that of someone who is not there.
+    #[test]
+    fn an_unseen_history_is_answered_as_if_its_user_had_left() {
+        let log = crate::conformance::blocks_log();
+        let config = UserKnn {
+            weighting: Weighting::Binary, // with others a leaver changes what items are worth
+            neighbours: 5,
+            ..UserKnn::default()
+        };
+        let model = config.fit(&log).unwrap();
+        for user in ["u1", "u8", "u20"] {
+            let (items, weights) = model.history(model.users().get(user).unwrap());
+            let names = items.iter().map(|&item| model.items().name(item).unwrap());
+            let history: Vec<(&str, f32)> = names.zip(weights.iter().copied()).collect();
+            let mut without = config.fit(&log).unwrap();
+            without.forget_user(user).unwrap();
+            let (own, unseen) = (
+                model.recommend(user, 8).unwrap(),
+                without.recommend_for(&history, 8).unwrap(),
+            );
+            for (a, b) in own.iter().zip(&unseen) {
+                assert_eq!(a.item, b.item);
+                assert!((a.score - b.score).abs() < 1e-5, "{a:?} {b:?}");
+            }
+            // With the user there, one of the five neighbours is the user.
+            let twin = model.recommend_for(&history, 8).unwrap();
+            assert!(
+                twin.iter().zip(&own).any(|(a, b)| a.score < b.score),
+                "{twin:?}"
+            );
+        }
+    }
 
     #[test]
     fn a_file_with_settings_out_of_range_is_refused() {

@@ -18,6 +18,9 @@
 //! **Cost.** Fit: one pass over the log. An answer: at most `sample` sessions for each item of the
 //! history, then the items of `neighbours` sessions.
 //!
+//! A history given to [`recommend_for`](Recommender::recommend_for) counts as someone new's: that of a
+//! user of the log finds this user among its neighbours.
+//!
 //! **Determinism.** The same bits for any number of threads.
 //!
 //! **Defaults.** Chosen on MovieLens-100K by the last-but-one item of each user.
