@@ -132,25 +132,4 @@ mod tests {
         ..KosWarp::default()
     }
     .fit(log));
-
-    #[test]
-    fn negatives_are_drawn_as_asked() {
-        let log = crate::conformance::blocks_log();
-        let vectors = |negatives| {
-            let config = KosWarp {
-                factors: 8,
-                epochs: 3,
-                negatives,
-                ..KosWarp::default()
-            };
-            config.fit(&log).unwrap()
-        };
-        let alike = vectors(Negatives::Uniform);
-        let popular = vectors(Negatives::Popularity { power: 1.0 });
-        assert_ne!(alike.item_factors("i3"), popular.item_factors("i3"));
-        assert_eq!(
-            alike.item_factors("i3"),
-            vectors(Negatives::Hardest { of: 5 }).item_factors("i3")
-        );
-    }
 }

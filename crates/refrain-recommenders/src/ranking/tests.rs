@@ -383,3 +383,40 @@ fn strong_decay_shrinks_and_never_throws() {
         }
     }
 }
+
+/// WARP looks for violators among uniform or popular items; the hardest of several is what it finds
+/// anyway.
+#[test]
+fn negatives_of_warp_are_drawn_as_asked() {
+    type FitWith = fn(&Interactions, Negatives) -> crate::Result<FactorModel>;
+    let warp: FitWith = |log, negatives| {
+        let (factors, epochs) = (8, 3);
+        Warp {
+            factors,
+            epochs,
+            negatives,
+            ..Warp::default()
+        }
+        .fit(log)
+    };
+    let kos_warp: FitWith = |log, negatives| {
+        let (factors, epochs) = (8, 3);
+        KosWarp {
+            factors,
+            epochs,
+            negatives,
+            ..KosWarp::default()
+        }
+        .fit(log)
+    };
+    let log = crate::conformance::blocks_log();
+    for fit in [warp, kos_warp] {
+        let vector = |negatives| {
+            let model = fit(&log, negatives).unwrap();
+            model.item_factors("i3").unwrap().to_vec()
+        };
+        let alike = vector(Negatives::Uniform);
+        assert_ne!(alike, vector(Negatives::Popularity { power: 1.0 }));
+        assert_eq!(alike, vector(Negatives::Hardest { of: 5 }));
+    }
+}
