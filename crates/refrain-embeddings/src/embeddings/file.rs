@@ -16,6 +16,7 @@ const VERSION: u32 = 1;
 const VECTORS: &str = "vectors";
 const NGRAMS: &str = "ngrams";
 const LENGTHS: &str = "ngram_lengths";
+const KEPT: &str = "ngrams_kept";
 
 /// Numbers in memory, or in a mapped file that was checked when it was opened.
 #[derive(Debug, Clone)]
@@ -67,10 +68,16 @@ impl Embeddings {
             .f32(VECTORS, &shape, self.vectors())?
             .f32("inverse_norms", &shape[..1], &self.inverse_norms[..])?;
         if let Some(subwords) = &self.subwords {
-            let lengths = [*subwords.lengths().start(), *subwords.lengths().end()];
+            let lengths = subwords.lengths();
+            let numbers = [*lengths.start(), *lengths.end(), subwords.buckets()];
+            let rows = subwords.values().len() / self.dim.max(1);
             writer = writer
-                .u64(LENGTHS, &[2], lengths.map(|n| n as u64).to_vec())?
-                .f32(NGRAMS, &[subwords.buckets(), self.dim], subwords.values())?;
+                .u64(LENGTHS, &[3], numbers.map(|n| n as u64).to_vec())?
+                .f32(NGRAMS, &[rows, self.dim], subwords.values())?;
+            if let Some(kept) = subwords.kept() {
+                let kept: Vec<u64> = kept.iter().map(|&bucket| bucket.into()).collect();
+                writer = writer.u64(KEPT, &[kept.len()], kept)?;
+            }
         }
         Ok(writer.write(path)?)
     }
@@ -104,16 +111,26 @@ impl Embeddings {
         }
         let file = Arc::new(file);
         let vectors = Values::open(&file, VECTORS, &shape)?;
-        let subwords = match file.names().any(|name| name == NGRAMS) {
+        let has = |wanted: &str| file.names().any(|name| name == wanted);
+        let subwords = match has(NGRAMS) {
             false => None,
             true => {
-                let lengths = file.u64(LENGTHS)?.expect_shape(LENGTHS, &[2])?.data;
-                let length = |i: usize| lengths.get(i).map_or(0, |&n| n as usize);
-                let [buckets, _] = file.f32(NGRAMS)?.shape[..] else {
+                let numbers = file.u64(LENGTHS)?.expect_shape(LENGTHS, &[3])?.data;
+                let number = |i: usize| numbers.get(i).map_or(0, |&n| n as usize);
+                let [rows, _] = file.f32(NGRAMS)?.shape[..] else {
                     return Err(broken("ngrams: expected rows and columns").into());
                 };
-                let values = Values::open(&file, NGRAMS, &[buckets, dim])?;
-                Some(Subwords::from_values(length(0)..=length(1), dim, values)?)
+                let values = Values::open(&file, NGRAMS, &[rows, dim])?;
+                let kept = match has(KEPT) {
+                    false => None,
+                    true => {
+                        let kept = file.u64(KEPT)?.expect_shape(KEPT, &[rows])?.data;
+                        let kept = kept.iter().map(|&n| u32::try_from(n).unwrap_or(u32::MAX));
+                        Some((number(2), kept.collect()))
+                    }
+                };
+                let lengths = number(0)..=number(1);
+                Some(Subwords::from_values(lengths, dim, values, kept)?)
             }
         };
         Ok(Self {
@@ -156,6 +173,14 @@ mod tests {
         assert_eq!(again.subwords(), words.subwords());
         assert_eq!(again.embed("thee"), words.embed("thee"));
         assert!(words.embed("thee").is_some());
+
+        let ngrams = Subwords::pruned(2..=4, 2, vec![1.0, 2.0, 3.0, 4.0], 9, vec![2, 7]).unwrap();
+        let words = words.with_subwords(ngrams).unwrap();
+        words.save(&path).unwrap();
+        assert_eq!(
+            Embeddings::load(&path).unwrap().subwords(),
+            words.subwords()
+        );
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct Subwords {
     least: usize,
     most: usize,
     buckets: usize,
+    /// The buckets that have rows, ascending, when not all have.
+    kept: Option<Vec<u32>>,
     dim: usize,
     values: Values,
 }
@@ -45,7 +47,23 @@ impl Subwords {
                 word: format!("row {} of the n-grams", at / dim.max(1)),
             });
         }
-        Self::from_values(lengths, dim, Values::Owned(values))
+        Self::from_values(lengths, dim, Values::Owned(values), None)
+    }
+
+    /// N-grams of which only those that hash to one of the ascending numbers `kept` of `buckets` have a
+    /// row, in this order; words are made of these alone.
+    ///
+    /// # Errors
+    /// As [`Subwords::new`], and [`Error::Config`] unless `kept` ascends below `buckets`.
+    pub fn pruned(
+        lengths: RangeInclusive<usize>,
+        dim: usize,
+        values: Vec<f32>,
+        buckets: usize,
+        kept: Vec<u32>,
+    ) -> Result<Self> {
+        let whole = Self::new(lengths.clone(), dim, values)?;
+        Self::from_values(lengths, dim, whole.values, Some((buckets, kept)))
     }
 
     /// Rows whose values were checked when they were written.
@@ -53,21 +71,37 @@ impl Subwords {
         lengths: RangeInclusive<usize>,
         dim: usize,
         values: Values,
+        kept: Option<(usize, Vec<u32>)>,
     ) -> Result<Self> {
         let (least, most) = (*lengths.start(), *lengths.end());
         check_lengths(least, most)?;
-        let buckets = values.len() / dim.max(1);
-        if buckets == 0 || buckets > u32::MAX as usize {
+        let rows = values.len() / dim.max(1);
+        let (buckets, kept) = match kept {
+            None => (rows, None),
+            Some((buckets, kept)) => {
+                let rising = kept.windows(2).all(|pair| pair[0] < pair[1]);
+                let last = kept.last().map_or(0, |&last| last as usize + 1);
+                if !rising || last > buckets || kept.len() != rows {
+                    return Err(Error::Config {
+                        field: "kept",
+                        value: format!("{} numbers up to {last}", kept.len()),
+                        reason: "must ascend below the number of buckets, one for each row",
+                    });
+                }
+                (buckets, Some(kept))
+            }
+        };
+        if rows == 0 || buckets > u32::MAX as usize {
             return Err(Error::Config {
                 field: "buckets",
                 value: buckets.to_string(),
                 reason: "choose between 1 and 4294967295",
             });
         }
-        if buckets * dim != values.len() {
+        if rows * dim != values.len() {
             return Err(Error::Shape {
                 what: format!("rows of n-grams, {dim} values each"),
-                expected: buckets * dim,
+                expected: rows * dim,
                 found: values.len(),
             });
         }
@@ -75,6 +109,7 @@ impl Subwords {
             least,
             most,
             buckets,
+            kept,
             dim,
             values,
         })
@@ -85,7 +120,12 @@ impl Subwords {
         self.least..=self.most
     }
 
-    /// How many rows there are.
+    /// The numbers that have rows, when not all have.
+    pub fn kept(&self) -> Option<&[u32]> {
+        self.kept.as_deref()
+    }
+
+    /// How many numbers n-grams are hashed to.
     pub fn buckets(&self) -> usize {
         self.buckets
     }
@@ -95,14 +135,24 @@ impl Subwords {
         self.dim
     }
 
-    /// All rows, `[buckets, dim]`.
+    /// All rows, `[buckets, dim]` unless some were left out.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
     /// Calls `each` with the row number of each n-gram of `word`; one that occurs twice comes twice.
-    pub fn rows(&self, word: &str, each: impl FnMut(u32)) {
-        rows(word, self.least, self.most, self.buckets as u32, each);
+    pub fn rows(&self, word: &str, mut each: impl FnMut(u32)) {
+        let buckets = self.buckets as u32;
+        rows(word, self.least, self.most, buckets, |bucket| {
+            match &self.kept {
+                None => each(bucket),
+                Some(kept) => {
+                    if let Ok(row) = kept.binary_search(&bucket) {
+                        each(row as u32);
+                    }
+                }
+            }
+        });
     }
 
     /// The mean of the rows of `word`'s n-grams; `None` when it has none.
@@ -222,5 +272,30 @@ mod tests {
         assert!(Subwords::new(3..=6, 2, Vec::new()).is_err());
         assert!(Subwords::new(3..=6, 0, vec![1.0]).is_err());
         assert!(Subwords::new(3..=6, 1, vec![f32::NAN]).is_err());
+        let pruned = |kept| Subwords::pruned(3..=6, 1, vec![1.0, 2.0], 10, kept);
+        assert!(pruned(vec![3, 9]).is_ok());
+        for kept in [vec![3, 3], vec![3, 10], vec![9, 3], vec![1], vec![]] {
+            assert!(pruned(kept).is_err());
+        }
+    }
+
+    #[test]
+    fn left_out_rows_are_no_part_of_a_word() {
+        let whole = Subwords::new(3..=4, 1, (0..10).map(|i| i as f32).collect()).unwrap();
+        let kept = vec![1, 4, 8];
+        let pruned = Subwords::pruned(3..=4, 1, vec![1.0, 4.0, 8.0], 10, kept.clone()).unwrap();
+        for word in ["where", "whale", "them", "a", "苔の生すまで"] {
+            let (mut rows, mut found) = (Vec::new(), Vec::new());
+            whole.rows(word, |row| rows.extend(kept.contains(&row).then_some(row)));
+            pruned.rows(word, |row| found.push(kept[row as usize]));
+            assert_eq!(found, rows);
+            let sum: u32 = rows.iter().sum();
+            let mean = (!rows.is_empty()).then(|| sum as f32 / rows.len() as f32);
+            let embedded = pruned.embed(word).map(|vector| vector[0]);
+            assert_eq!(
+                embedded.map(|v| (v * 1e4).round()),
+                mean.map(|v| (v * 1e4).round())
+            );
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! | files | read and written by |
 //! |---|---|
 //! | word2vec text and binary, fastText `.vec`, gensim's `save_word2vec_format` | [`word2vec`] |
+//! | fastText `.bin` and `.ftz`, with n-grams | [`fasttext`] |
 //! | GloVe, and others without a first line of counts | [`glove`] |
 //! | a matrix `.npy` of numpy and a list of words | [`numpy`] |
 //! | refrain's own, which opens without being read | [`Embeddings::load`](crate::Embeddings::load) |
@@ -10,6 +11,7 @@
 //! Readers trust no count with memory, read words that are not UTF-8 with `U+FFFD` for what they
 //! cannot decode, and keep the first of words that are equal after that.
 
+pub mod fasttext;
 pub mod glove;
 mod lines;
 pub mod numpy;
