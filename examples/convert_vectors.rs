@@ -6,18 +6,21 @@
 //! ```
 //!
 //! The formats follow from the endings of the names unless they are given: `.txt` and `.vec` are
-//! word2vec's text, `.bin` its binary format, `.npy` a matrix of numpy with its words in a file of the
+//! word2vec's text, `.bin` its binary format unless the file begins as one of fastText does, `.ftz`
+//! fastText's, `.npy` a matrix of numpy with its words in a file of the
 //! same name that ends in `.words.txt`, `.refrain` our own, which opens at once whatever its size.
 //! Prints what was read and, as a check, the neighbours of a word.
 
 use std::error::Error;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use refrain::embeddings::Embeddings;
-use refrain::embeddings::formats::{glove, numpy, word2vec};
+use refrain::embeddings::formats::{fasttext, glove, numpy, word2vec};
 
 /// Turn vectors of one format into another
 #[derive(Parser)]
@@ -44,6 +47,8 @@ enum Format {
     Word2vec,
     /// The same in bytes
     Word2vecBinary,
+    /// fastText's model, with the n-grams that unknown words are made of
+    Fasttext,
     /// A word and its values on each line
     Glove,
     /// A matrix, and a list of words beside it
@@ -56,7 +61,9 @@ impl Format {
     fn of(path: &Path) -> Result<Self, String> {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("txt" | "vec") => Ok(Self::Word2vec),
+            Some("bin") if begins_as_fasttext(path) => Ok(Self::Fasttext),
             Some("bin") => Ok(Self::Word2vecBinary),
+            Some("ftz") => Ok(Self::Fasttext),
             Some("npy") => Ok(Self::Numpy),
             Some("refrain") => Ok(Self::Refrain),
             _ => Err(format!(
@@ -65,6 +72,13 @@ impl Format {
             )),
         }
     }
+}
+
+/// Whether there is a file that begins with fastText's number.
+fn begins_as_fasttext(path: &Path) -> bool {
+    let mut number = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut number));
+    read.is_ok() && i32::from_le_bytes(number) == 793_712_314
 }
 
 fn main() -> ExitCode {
@@ -80,11 +94,18 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let (source, target) = (&options.from_file, &options.to_file);
     let from = options.from.map_or_else(|| Format::of(source), Ok)?;
-    let to = options.to.map_or_else(|| Format::of(target), Ok)?;
+    // What an old file at the target's place is says nothing of what is to be written.
+    let binary = target.extension().is_some_and(|ending| ending == "bin");
+    let to = match options.to {
+        Some(to) => to,
+        None if binary => Format::Word2vecBinary,
+        None => Format::of(target)?,
+    };
     let began = Instant::now();
     let vectors = match from {
         Format::Word2vec => word2vec::read_text(source)?,
         Format::Word2vecBinary => word2vec::read_binary(source)?,
+        Format::Fasttext => fasttext::read(source)?,
         Format::Glove => glove::read(source)?,
         Format::Numpy => numpy::read(source, source.with_extension("words.txt"))?,
         Format::Refrain => Embeddings::load(source)?,
@@ -100,6 +121,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     match to {
         Format::Word2vec => word2vec::write_text(&vectors, target)?,
         Format::Word2vecBinary => word2vec::write_binary(&vectors, target)?,
+        Format::Fasttext => fasttext::write(&vectors, target)?,
         Format::Glove => glove::write(&vectors, target)?,
         Format::Numpy => numpy::write(&vectors, target, target.with_extension("words.txt"))?,
         Format::Refrain => vectors.save(target)?,
