@@ -23,6 +23,12 @@ pub enum Error {
         /// The least count a word must have.
         min_count: u64,
     },
+    /// A corpus in which no two known words stand near each other.
+    #[error("nothing to learn from: none of the {tokens} tokens has another near it")]
+    NoPairs {
+        /// How many tokens of the vocabulary there are.
+        tokens: u64,
+    },
     /// A word that the vocabulary does not hold.
     #[error("the vocabulary has no word {word:?}")]
     UnknownWord {

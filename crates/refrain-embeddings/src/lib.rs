@@ -100,9 +100,11 @@
 
 mod corpus;
 mod embeddings;
+mod encoded;
 mod error;
 pub mod evaluate;
 pub mod formats;
+mod glove;
 pub mod tokenize;
 mod vocabulary;
 mod word2vec;
@@ -110,6 +112,7 @@ mod word2vec;
 pub use corpus::Corpus;
 pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
 pub use error::{Error, Result};
+pub use glove::{Glove, GloveEpoch, GloveTraining};
 pub use vocabulary::Vocabulary;
 pub use word2vec::{
     Architecture, DocumentVectors, Documents, Engine, EpochReport, Ngrams, Objective, Word2Vec,

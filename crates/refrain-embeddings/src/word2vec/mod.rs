@@ -35,7 +35,6 @@
 //! products; n-grams read and write about 15 rows more for each token, far apart in memory. On other
 //! devices a step's cost follows its batch and not the tables.
 
-mod chunks;
 mod documents;
 mod kernel;
 mod ngrams;

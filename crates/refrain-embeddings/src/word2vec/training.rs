@@ -8,7 +8,6 @@ use rayon::prelude::*;
 use refrain_core::rng::stream;
 use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage, is_cpu};
 
-use super::chunks::Encoded;
 use super::documents::DocumentVectors;
 use super::kernel::Rows;
 use super::shards::Shards;
@@ -16,6 +15,7 @@ use super::tensors::Tensors;
 use super::windows::{Loss, Plan};
 use super::worker::Piece;
 use super::{Engine, Objective, Word2Vec};
+use crate::encoded::Encoded;
 use crate::vocabulary::{END, Vocabulary};
 use crate::{Corpus, Embeddings, Error, Result};
 
@@ -92,7 +92,12 @@ pub struct EpochReport {
 impl Word2VecTraining {
     pub(super) fn new(mut config: Word2Vec, corpus: &Corpus<'_>) -> Result<Self> {
         config.threads = config.resolved_threads();
-        let (vocabulary, encoded) = Encoded::count(corpus, &config)?;
+        let (vocabulary, encoded) = Encoded::count(
+            corpus,
+            (config.min_count, config.max_vocabulary),
+            config.cache_tokens,
+            config.threads,
+        )?;
         let documents = config.count_documents(encoded.sentences)?;
         let inputs = first_vectors(&config, config.rows(vocabulary.len()) + documents);
         let outputs = Rows::zeros(vocabulary.len(), config.dim);

@@ -3,9 +3,9 @@
 use pulp::{Simd, WithSimd};
 use refrain_core::rng::Stream;
 
-use super::chunks::MAX_SENTENCE;
 use super::kernel::Step;
 use super::windows::{Loss, Plan, Window, Windows};
+use crate::encoded::MAX_SENTENCE;
 use crate::vocabulary::END;
 
 /// A piece of the corpus.

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 //! Training from end to end: planted structure, resuming, cancelling, determinism.
 
+mod glove;
+
 use std::sync::{Arc, Mutex};
 
 use rand::RngExt;

@@ -5,12 +5,11 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 
 use refrain_core::Error as CoreError;
 
-use super::Word2Vec;
 use crate::vocabulary::{Counter, END, Sink, Vocabulary};
 use crate::{Corpus, Error, Result};
 
 /// Longer sentences are cut.
-pub(super) const MAX_SENTENCE: usize = 10_000;
+pub(crate) const MAX_SENTENCE: usize = 10_000;
 
 /// Says where a stream of word numbers is cut: after the sentence that fills a piece.
 #[derive(Debug, Clone, Copy)]
@@ -38,24 +37,28 @@ impl Cutter {
 
 /// The numbers of a whole corpus, if they fit in memory.
 #[derive(Debug)]
-pub(super) struct Encoded {
+pub(crate) struct Encoded {
     stream: Option<Vec<u32>>,
     /// How many sentences there are.
-    pub(super) sentences: u64,
+    pub(crate) sentences: u64,
 }
 
 impl Encoded {
     /// Counts the words of `corpus` and keeps their numbers if they are not too many.
-    pub(super) fn count(corpus: &Corpus<'_>, config: &Word2Vec) -> Result<(Vocabulary, Self)> {
-        let (budget, min_count) = (config.cache_tokens, config.min_count);
-        let counter = Counter::of(corpus, budget, config.threads, config.max_vocabulary)?;
+    pub(crate) fn count(
+        corpus: &Corpus<'_>,
+        (min_count, max_vocabulary): (u64, usize),
+        budget: usize,
+        threads: usize,
+    ) -> Result<(Vocabulary, Self)> {
+        let counter = Counter::of(corpus, budget, threads, max_vocabulary)?;
         let sentences = counter.sentences;
         let (vocabulary, stream) = counter.finish(min_count)?;
         Ok((vocabulary, Self { stream, sentences }))
     }
 
     /// Encodes `corpus` with a vocabulary that is already known, and counts its words there.
-    pub(super) fn encode(
+    pub(crate) fn encode(
         corpus: &Corpus<'_>,
         vocabulary: &Vocabulary,
         budget: usize,
@@ -110,7 +113,7 @@ impl Encoded {
 
     /// Calls `round` with `group` pieces of about `size` tokens at a time, in order; the last round
     /// may have fewer. The pieces are the same whether they come from memory or from the corpus.
-    pub(super) fn rounds(
+    pub(crate) fn rounds(
         &self,
         corpus: &Corpus<'_>,
         vocabulary: &Vocabulary,
@@ -233,21 +236,13 @@ mod tests {
     use super::*;
     use crate::tokenize;
 
-    fn config(min_count: u64, cache_tokens: usize) -> Word2Vec {
-        Word2Vec {
-            min_count,
-            cache_tokens,
-            ..Word2Vec::default()
-        }
-    }
-
     #[test]
     fn pieces_are_the_same_from_memory_and_from_the_corpus() {
         let text = "a b c\n\nd e\na a a a a a a\nb\nrare c d\n".repeat(7);
         let corpus = Corpus::from_text(text.as_str(), tokenize::whitespace);
-        let (vocabulary, memory) = Encoded::count(&corpus, &config(8, 1 << 20)).unwrap();
+        let (vocabulary, memory) = Encoded::count(&corpus, (8, usize::MAX), 1 << 20, 1).unwrap();
         assert_eq!(vocabulary.len(), 4);
-        let (_, stream) = Encoded::count(&corpus, &config(8, 0)).unwrap();
+        let (_, stream) = Encoded::count(&corpus, (8, usize::MAX), 0, 1).unwrap();
         let again = Encoded::encode(&corpus, &vocabulary, 1 << 20).unwrap();
         assert!(memory.stream.is_some() && stream.stream.is_none());
         assert_eq!(memory.stream, again.0.stream);
@@ -283,7 +278,7 @@ mod tests {
     #[test]
     fn an_error_in_a_round_stops_the_reader() {
         let corpus = Corpus::from_fn(|| (0..10_000).map(|_| ["a", "b"]));
-        let (vocabulary, stream) = Encoded::count(&corpus, &config(1, 0)).unwrap();
+        let (vocabulary, stream) = Encoded::count(&corpus, (1, usize::MAX), 0, 1).unwrap();
         let error = stream
             .rounds(&corpus, &vocabulary, 2, 2, |_| {
                 Err(Error::UnknownWord {
