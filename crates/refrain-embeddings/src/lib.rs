@@ -98,6 +98,7 @@
 //! program whose cost follows its batch and not the vocabulary. Both are held against a slow
 //! reference in 64-bit numbers, and that against finite differences.
 
+mod alignment;
 mod corpus;
 mod embeddings;
 mod encoded;
@@ -105,14 +106,17 @@ mod error;
 pub mod evaluate;
 pub mod formats;
 mod glove;
+mod projection;
 pub mod tokenize;
 mod vocabulary;
 mod word2vec;
 
+pub use alignment::Alignment;
 pub use corpus::Corpus;
 pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
 pub use error::{Error, Result};
 pub use glove::{Glove, GloveEpoch, GloveTraining};
+pub use projection::Projection;
 pub use vocabulary::Vocabulary;
 pub use word2vec::{
     Architecture, DocumentVectors, Documents, Engine, EpochReport, Ngrams, Objective, Word2Vec,

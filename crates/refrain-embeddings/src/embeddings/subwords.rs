@@ -115,6 +115,15 @@ impl Subwords {
         })
     }
 
+    /// The same n-grams with other rows, as many.
+    pub(crate) fn with_values(&self, values: Vec<f32>) -> Self {
+        debug_assert_eq!(values.len(), self.values.len());
+        Self {
+            values: Values::Owned(values),
+            ..self.clone()
+        }
+    }
+
     /// How many characters the n-grams have.
     pub fn lengths(&self) -> RangeInclusive<usize> {
         self.least..=self.most
