@@ -107,6 +107,7 @@ pub mod evaluate;
 pub mod formats;
 mod glove;
 mod projection;
+mod sentence;
 pub mod tokenize;
 mod vocabulary;
 mod word2vec;
@@ -117,6 +118,7 @@ pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
 pub use error::{Error, Result};
 pub use glove::{Glove, GloveEpoch, GloveTraining};
 pub use projection::Projection;
+pub use sentence::SentenceVectors;
 pub use vocabulary::Vocabulary;
 pub use word2vec::{
     Architecture, DocumentVectors, Documents, Engine, EpochReport, Ngrams, Objective, Word2Vec,
