@@ -23,6 +23,17 @@ pub enum Error {
         /// The least count a word must have.
         min_count: u64,
     },
+    /// An example without a label, or with several where there may be one.
+    #[error(
+        "example {example} has {found} labels: it must have one, or any number of them where `several` \
+         is set"
+    )]
+    Labels {
+        /// Which one, counted from 0.
+        example: usize,
+        /// How many labels it has.
+        found: usize,
+    },
     /// A corpus in which no two known words stand near each other.
     #[error("nothing to learn from: none of the {tokens} tokens has another near it")]
     NoPairs {

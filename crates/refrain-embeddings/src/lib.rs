@@ -99,6 +99,7 @@
 //! reference in 64-bit numbers, and that against finite differences.
 
 mod alignment;
+mod classify;
 mod corpus;
 mod embeddings;
 mod encoded;
@@ -113,6 +114,9 @@ mod vocabulary;
 mod word2vec;
 
 pub use alignment::Alignment;
+pub use classify::{
+    ClassificationReport, Example, LabelReport, Prediction, TextClassifier, TextClassifierModel,
+};
 pub use corpus::Corpus;
 pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
 pub use error::{Error, Result};

@@ -28,7 +28,7 @@ impl Default for Ngrams {
 }
 
 impl Ngrams {
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         subwords::check_lengths(self.least, self.most)?;
         match (1..=1 << 28).contains(&self.buckets) {
             true => Ok(()),
