@@ -1,6 +1,6 @@
-//! Word and item embeddings: train, save, load and query.
+//! Vectors of words, items, sentences and documents: train, save, load and query.
 //!
-//! A [`Corpus`] gives sentences of tokens, [`Word2Vec`] learns a vector for each word, and
+//! A [`Corpus`] gives sentences of tokens, [`Word2Vec`] or [`Glove`] learns a vector for each word, and
 //! [`Embeddings`] answer: which words are near, how alike two are, what completes an analogy.
 //!
 //! # Words
@@ -74,6 +74,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Which model when
+//!
+//! | model | when |
+//! |---|---|
+//! | [`Word2Vec::default`], skip-gram | the usual choice for words and items; good for rare ones |
+//! | [`Architecture::Cbow`] | several times as fast per epoch, a little behind in analogies |
+//! | [`Objective::HierarchicalSoftmax`] | rare words; small corpora |
+//! | [`Word2Vec::fast_text`] | words of many forms, misspellings, words never seen |
+//! | [`Glove`] | a large corpus, counted once and trained on many times |
+//! | [`Word2Vec::fit_documents`] | documents of some length that are to be compared |
+//! | [`SentenceVectors`] | short texts, from word vectors that are there |
+//! | [`TextClassifier`] | labels of texts, in milliseconds |
+//!
 //! # Which call when
 //!
 //! | you have or want | call |
@@ -86,8 +99,12 @@
 //! | a GPU | [`Word2Vec::fit_on`] |
 //! | epochs one by one, checkpoints, resuming | [`Word2Vec::start`], [`Word2VecTraining`] |
 //! | neighbours among some words only | [`Embeddings::nearest_where`] |
+//! | go on with another corpus and its new words | [`Word2VecTraining::extend`] |
+//! | a vector of a word that was never seen | [`Embeddings::embed`] |
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
-//! | vectors of other programs | [`formats`]: word2vec (text, binary), GloVe, numpy |
+//! | a picture of some words | [`Embeddings::project`] |
+//! | two languages, or two trainings, in one space | [`Alignment`] |
+//! | vectors of other programs | [`formats`]: word2vec (text, binary), fastText, GloVe, numpy |
 //! | how good they are | [`evaluate`] |
 //!
 //! # Two engines, one config
