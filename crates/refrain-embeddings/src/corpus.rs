@@ -228,7 +228,7 @@ impl<'a> Corpus<'a> {
                 reason: "a pause cannot be negative",
             });
         }
-        let group = (PART / 64).max(1);
+        let group = PART.div_ceil(64);
         Ok(Self::new(
             log.n_users().div_ceil(group),
             move |part, sink| {

@@ -62,7 +62,7 @@ impl WithSimd for Step<'_> {
         let (w, gw) = self.word.split_at_mut(squares);
         let (c, gc) = self.context.split_at_mut(squares);
         let (bias_w, bias_c) = (w[bias], c[bias]);
-        {
+        let (step, difference) = {
             let (w, _) = S::as_mut_simd_f32s(&mut w[..bias]);
             let (c, _) = S::as_mut_simd_f32s(&mut c[..bias]);
             let mut sum = simd.splat_f32s(0.0);
@@ -84,8 +84,9 @@ impl WithSimd for Step<'_> {
                 *gw = simd.mul_add_e_f32s(to_w, to_w, *gw);
                 *gc = simd.mul_add_e_f32s(to_c, to_c, *gc);
             }
-            return self.biases(step, difference);
-        }
+            (step, difference)
+        };
+        self.biases(step, difference)
     }
 }
 

@@ -314,7 +314,7 @@ impl Word2VecTraining {
                     }
                 };
                 loss.add((sample.sum, sample.pairs));
-                pass.end(sample)
+                pass.end(sample, &loss)
             },
         )?;
         if pass.done != tokens {
@@ -491,7 +491,8 @@ impl Pass {
         pieces.iter().map(begin).collect()
     }
 
-    fn end(&mut self, loss: Loss) -> Result<()> {
+    /// A round ended with this loss; `epoch` is that of all rounds so far.
+    fn end(&mut self, loss: Loss, epoch: &Loss) -> Result<()> {
         if loss.mean().is_nan() || loss.mean() > self.limit {
             let step = self.first + self.done;
             return Err(Error::Diverged {
@@ -505,7 +506,7 @@ impl Pass {
         let steps = new - std::mem::replace(&mut self.reported, new);
         self.stage.advance(
             steps,
-            format_args!("{speed:.0}k words/s, loss {:.3}", loss.mean()),
+            format_args!("{speed:.0}k words/s, loss {:.3}", epoch.mean()),
         )?;
         Ok(())
     }

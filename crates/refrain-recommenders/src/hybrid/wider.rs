@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn features(items: impl Iterator<Item = usize>) -> ItemFeatures {
-        let genre = |i: usize| if i / 10 % 2 == 0 { "folk" } else { "rock" };
+        let genre = |i: usize| ["folk", "rock"][i / 10 % 2];
         let rows = items.map(|i| (format!("i{i}"), genre(i)));
         let builder = ItemFeatures::builder().category("genre", rows).unwrap();
         builder.build().unwrap()
