@@ -1,0 +1,194 @@
+//! Reading and asking large files of vectors, beside gensim: seconds to read word2vec's binary file, to
+//! open our own and find the first neighbours, and for a later query, with the bytes a second that it
+//! reads beside what the machine can read.
+//!
+//! ```text
+//! cargo run --release -p refrain-benches --bin vectors -- --python python3
+//! ```
+//!
+//! The vectors are random, a million words of 300 values by default: 1.2 GB in memory and twice on the
+//! disk, in a folder of the system's own. Files were just written, so they are read from the system's
+//! cache on both sides. gensim answers with the linear algebra of numpy, on as many threads as it takes.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use clap::Parser;
+use rand::RngExt;
+use rayon::prelude::*;
+use refrain::embeddings::{Embeddings, Vocabulary, formats::word2vec};
+use refrain_benches::median;
+use serde::Deserialize;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(about = "Large files of vectors: reading, opening, neighbours, beside gensim")]
+struct Arguments {
+    /// A Python with gensim 4.4.0; without it only our side runs.
+    #[arg(long)]
+    python: Option<PathBuf>,
+    #[arg(long, default_value_t = 1_000_000)]
+    words: usize,
+    #[arg(long, default_value_t = 300)]
+    dim: usize,
+    /// Turns of reading, and queries of each turn.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+}
+
+fn main() {
+    if let Err(error) = run(&Arguments::parse()) {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let folder = std::env::temp_dir().join(format!("refrain-vectors-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let result = compare(arguments, &folder);
+    std::fs::remove_dir_all(&folder)?;
+    result
+}
+
+/// Words of five to twelve letters with random vectors.
+fn make(words: usize, dim: usize) -> Result<Embeddings, Box<dyn Error>> {
+    let letters = |mut n: usize| {
+        let mut word = String::from("w");
+        for _ in 0..4 + n % 8 {
+            word.push(char::from(b'a' + (n % 26) as u8));
+            n = n / 26 + 7919;
+        }
+        word
+    };
+    let names = (0..words).map(|i| (format!("{}{i}", letters(i)), (words - i) as u64));
+    let values: Vec<f32> = (0..words)
+        .into_par_iter()
+        .flat_map_iter(|word| {
+            let mut rng = refrain::rng::stream(1, word as u64);
+            (0..dim).map(move |_| rng.random_range(-1.0..1.0))
+        })
+        .collect();
+    Ok(Embeddings::new(
+        Vocabulary::from_counts(names)?,
+        dim,
+        values,
+    )?)
+}
+
+fn seconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let began = Instant::now();
+    let result = work();
+    (began.elapsed().as_secs_f64(), result)
+}
+
+fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let (binary, own) = (folder.join("vectors.bin"), folder.join("vectors.refrain"));
+    let words = make(arguments.words, arguments.dim)?;
+    let word = words.vocabulary().word(arguments.words as u32 / 2);
+    let word = word.unwrap_or_default().to_string();
+    word2vec::write_binary(&words, &binary)?;
+    words.save(&own)?;
+    let bytes = (arguments.words * arguments.dim * 4) as f64;
+    // What the machine reads: the sum of as many numbers as there are, on all threads.
+    let sum = |values: &[f32]| -> f32 {
+        let chunk = |c: &[f32]| {
+            let mut sums = [0.0f32; 64];
+            for block in c.chunks_exact(64) {
+                sums.iter_mut().zip(block).for_each(|(sum, v)| *sum += v);
+            }
+            sums.iter().sum::<f32>()
+        };
+        values.par_chunks(1 << 20).map(chunk).sum()
+    };
+    let reads = (0..arguments.rounds).map(|_| {
+        let (time, total) = seconds(|| sum(words.vectors()));
+        std::hint::black_box(total);
+        bytes / time / 1e9
+    });
+    let machine = median(reads.collect());
+    drop(words);
+
+    let (mut loads, mut opens, mut firsts, mut queries) = (vec![], vec![], vec![], vec![]);
+    for _ in 0..arguments.rounds {
+        let (time, read) = seconds(|| word2vec::read_binary(&binary));
+        loads.push(time);
+        drop(read?);
+        let (open, vectors) = seconds(|| Embeddings::load(&own));
+        let vectors = vectors?;
+        let (first, near) = seconds(|| vectors.neighbours(&word, 10).map(|near| near.len()));
+        near?;
+        opens.push(open);
+        firsts.push(open + first);
+        for other in vectors.vocabulary().ids().iter().take(arguments.rounds) {
+            let (time, near) = seconds(|| vectors.neighbours(other, 10).map(|near| near.len()));
+            near?;
+            queries.push(time);
+        }
+    }
+    let query = median(queries);
+    println!(
+        "{:34} {:>9} {:>9} {:>7}",
+        "seconds", "ours", "gensim", "ratio"
+    );
+    let theirs = match &arguments.python {
+        Some(python) => Some(gensim(python, &binary, &word, arguments.rounds)?),
+        None => None,
+    };
+    let rows = [
+        (
+            "reading word2vec's binary file",
+            median(loads),
+            theirs.as_ref().map(|t| t.load),
+        ),
+        ("opening our own", median(opens), None),
+        (
+            "opening it and first neighbours",
+            median(firsts),
+            theirs.as_ref().map(|t| t.load + t.first),
+        ),
+        ("a later query", query, theirs.as_ref().map(|t| t.query)),
+    ];
+    for (name, ours, theirs) in rows {
+        match theirs {
+            Some(theirs) => println!("{name:34} {ours:>9.3} {theirs:>9.3} {:>7.1}", theirs / ours),
+            None => println!("{name:34} {ours:>9.3} {:>9} {:>7}", "-", "-"),
+        }
+    }
+    println!(
+        "a query reads {:.1} GB/s; the machine {machine:.1} GB/s: {:.2} of it",
+        bytes / query / 1e9,
+        bytes / query / 1e9 / machine
+    );
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Report {
+    load: f64,
+    first: f64,
+    query: f64,
+}
+
+fn gensim(
+    python: &Path,
+    binary: &Path,
+    word: &str,
+    queries: usize,
+) -> Result<Report, Box<dyn Error>> {
+    let output = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/gensim_vectors.py"))
+        .arg(binary)
+        .args([word, &queries.to_string()])
+        .output()?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(format!("{}: {message}", python.display()).into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
