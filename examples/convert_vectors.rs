@@ -7,7 +7,7 @@
 //!
 //! The formats follow from the endings of the names unless they are given: `.txt` and `.vec` are
 //! word2vec's text, `.bin` its binary format unless the file begins as one of fastText does, `.ftz`
-//! fastText's, `.npy` a matrix of numpy with its words in a file of the
+//! fastText's, a folder one of Model2Vec, `.npy` a matrix of numpy with its words in a file of the
 //! same name that ends in `.words.txt`, `.refrain` our own, which opens at once whatever its size.
 //! Prints what was read and, as a check, the neighbours of a word.
 
@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use refrain::embeddings::Embeddings;
-use refrain::embeddings::formats::{fasttext, glove, numpy, word2vec};
+use refrain::embeddings::formats::{fasttext, glove, model2vec, numpy, word2vec};
 
 /// Turn vectors of one format into another
 #[derive(Parser)]
@@ -51,6 +51,8 @@ enum Format {
     Fasttext,
     /// A word and its values on each line
     Glove,
+    /// A folder of Model2Vec: safetensors with a tokenizer
+    Model2vec,
     /// A matrix, and a list of words beside it
     Numpy,
     /// Our own
@@ -63,6 +65,7 @@ impl Format {
             Some("txt" | "vec") => Ok(Self::Word2vec),
             Some("bin") if begins_as_fasttext(path) => Ok(Self::Fasttext),
             Some("bin") => Ok(Self::Word2vecBinary),
+            None if path.is_dir() => Ok(Self::Model2vec),
             Some("ftz") => Ok(Self::Fasttext),
             Some("npy") => Ok(Self::Numpy),
             Some("refrain") => Ok(Self::Refrain),
@@ -107,6 +110,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Format::Word2vecBinary => word2vec::read_binary(source)?,
         Format::Fasttext => fasttext::read(source)?,
         Format::Glove => glove::read(source)?,
+        Format::Model2vec => model2vec::read(source)?,
         Format::Numpy => numpy::read(source, source.with_extension("words.txt"))?,
         Format::Refrain => Embeddings::load(source)?,
     };
@@ -123,6 +127,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Format::Word2vecBinary => word2vec::write_binary(&vectors, target)?,
         Format::Fasttext => fasttext::write(&vectors, target)?,
         Format::Glove => glove::write(&vectors, target)?,
+        Format::Model2vec => model2vec::write(&vectors, target)?,
         Format::Numpy => numpy::write(&vectors, target, target.with_extension("words.txt"))?,
         Format::Refrain => vectors.save(target)?,
     }

@@ -57,7 +57,7 @@ impl Embeddings {
 /// use refrain_embeddings::{Corpus, SentenceVectors, Word2Vec, tokenize};
 /// let text = refrain_data::bundled::text()?;
 /// let config = Word2Vec { dim: 20, epochs: 1, threads: 1, ..Word2Vec::default() };
-/// let words = config.fit(&Corpus::from_text(text, tokenize::words))?;
+/// let words = config.fit(&Corpus::from_text(text.as_str(), tokenize::words))?;
 ///
 /// let tokens = |text: &str| {
 ///     let mut all = Vec::new();

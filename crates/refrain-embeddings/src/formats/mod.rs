@@ -5,6 +5,7 @@
 //! | word2vec text and binary, fastText `.vec`, gensim's `save_word2vec_format` | [`word2vec`] |
 //! | fastText `.bin` and `.ftz`, with n-grams | [`fasttext`] |
 //! | GloVe, and others without a first line of counts | [`glove`] |
+//! | safetensors with a `tokenizer.json`: Model2Vec, WordLlama | [`model2vec`] |
 //! | a matrix `.npy` of numpy and a list of words | [`numpy`] |
 //! | refrain's own, which opens without being read | [`Embeddings::load`](crate::Embeddings::load) |
 //!
@@ -14,6 +15,7 @@
 pub mod fasttext;
 pub mod glove;
 mod lines;
+pub mod model2vec;
 pub mod numpy;
 pub mod word2vec;
 
