@@ -297,16 +297,21 @@ fn cut(text: &str, ends: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
     parts
 }
 
-/// A file in parts. One that cannot be asked its length is read in one, and reports its error then.
+/// A file in parts. One that cannot tell its length, as a pipe, is read in one; so is one that is not
+/// there, which reports its error then.
 fn ranges(path: &Path) -> Vec<(PathBuf, Range<u64>)> {
     let length = match is_packed(path) {
         true => None,
-        false => path.metadata().ok().map(|m| m.len()),
+        false => path
+            .metadata()
+            .ok()
+            .filter(|m| m.is_file())
+            .map(|m| m.len()),
     };
     let part = |range| (path.to_path_buf(), range);
-    match length {
+    match length.filter(|&length| length > 0) {
         None => vec![part(0..u64::MAX)],
-        Some(length) => (0..length.div_ceil(PART as u64).max(1))
+        Some(length) => (0..length.div_ceil(PART as u64))
             .map(|i| i * PART as u64)
             .map(|start| part(start..start.saturating_add(PART as u64)))
             .collect(),
@@ -385,6 +390,12 @@ mod tests {
             list(&Corpus::from_files([&plain], tokenize::words)),
             "caf noir /"
         );
+        // No file tells the length of what others write into it.
+        #[cfg(target_os = "linux")]
+        {
+            let status = Corpus::from_files(["/proc/self/status"], tokenize::whitespace);
+            assert!(list(&status).contains("VmPeak"));
+        }
         let error = Corpus::from_files(["/no/such.txt"], tokenize::words)
             .visit(&mut List(Vec::new()))
             .unwrap_err();

@@ -209,7 +209,8 @@ impl Embeddings {
             .zip(self.vectors().chunks_exact(self.dim))
     }
 
-    /// The first `n` words with their vectors: the most frequent, as they stand in that order.
+    /// The first `n` words with their vectors: the most frequent, as they stand in that order. N-grams are
+    /// left out, so that the others are unknown.
     ///
     /// # Errors
     /// None in practice: the words were checked before.
