@@ -62,10 +62,10 @@ enum Format {
 impl Format {
     fn of(path: &Path) -> Result<Self, String> {
         match path.extension().and_then(|ending| ending.to_str()) {
+            _ if path.is_dir() => Ok(Self::Model2vec),
             Some("txt" | "vec") => Ok(Self::Word2vec),
             Some("bin") if begins_as_fasttext(path) => Ok(Self::Fasttext),
             Some("bin") => Ok(Self::Word2vecBinary),
-            None if path.is_dir() => Ok(Self::Model2vec),
             Some("ftz") => Ok(Self::Fasttext),
             Some("npy") => Ok(Self::Numpy),
             Some("refrain") => Ok(Self::Refrain),
