@@ -326,7 +326,6 @@ impl Recommender for ContentBasedModel {
             .collect())
     }
 
-    /// Their histories change; new items have no features, and weights stay.
     fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
         let rows = self.encoder.encode(features)?;
         let before = self.memory.n_items();
@@ -340,6 +339,7 @@ impl Recommender for ContentBasedModel {
         Ok(self.memory.n_items() - before)
     }
 
+    /// Their histories change; new items have no features, and weights stay.
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let memory = self.memory.extended(events)?;
         let new = memory.n_items() - self.memory.n_items();

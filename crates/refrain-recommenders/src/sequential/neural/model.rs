@@ -365,8 +365,6 @@ impl Recommender for NextItemModel {
         Ok(writer)
     }
 
-    /// Approximate: histories grow at once, which is most of what a new event says; nothing is
-    /// trained, and a new item has the mean vector until the next fit.
     fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
         let Some(encoder) = &self.encoder else {
             return Err(Error::Unsupported {
@@ -401,6 +399,8 @@ impl Recommender for NextItemModel {
         Ok(self.memory.n_items() - before)
     }
 
+    /// Approximate: histories grow at once, which is most of what a new event says; nothing is
+    /// trained, and a new item has the mean vector until the next fit.
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let memory = self.memory.extended(events)?;
         let sequences = match self.settings {

@@ -123,9 +123,6 @@ impl Recommender for FeatureModel {
         )
     }
 
-    /// Solves for the users with their new events; embeddings stay. New users and items have no
-    /// features: add those that have with [`add_users`](Self::add_users) and
-    /// [`add_items`](Self::add_items) first. An item without any is an average one.
     fn add_items(&mut self, features: &ItemFeatures) -> Result<usize> {
         let Some(encoder) = &self.item_encoder else {
             return Err(self.unsupported("add items: it was fitted without their features"));
@@ -144,6 +141,9 @@ impl Recommender for FeatureModel {
         Ok(self.memory.n_items() - before)
     }
 
+    /// Solves for the users with their new events; embeddings stay. New users and items have no
+    /// features: add those that have with [`add_users`](Self::add_users) and
+    /// [`add_items`](Self::add_items) first. An item without any is an average one.
     fn update(&mut self, events: &Interactions) -> Result<Change> {
         let mut new = self.clone();
         new.memory = self.memory.extended(events)?;
