@@ -296,8 +296,7 @@ pub trait Recommender: Any + Send + Sync {
     /// [`update`](Self::update) is there already, so features come first. Returns how many were new.
     ///
     /// A blend adds them to those of its members that can; the others take a new item for their average
-    /// one. Its members number new items alike: an `update` that brings them to the others in another
-    /// order is refused with [`Error::Mismatch`], and the blend is to be fitted again.
+    /// one.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where items are known by their events alone, or the model was fitted without

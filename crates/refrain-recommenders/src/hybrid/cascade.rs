@@ -177,13 +177,10 @@ impl Recommender for CascadeModel {
 
     /// By the last member that can compare items.
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
-        for member in self.members.list.iter().rev() {
-            match member.model.similarity(item, out) {
-                Err(Error::Unsupported { .. }) => {}
-                other => return other,
-            }
+        match Members::first_similarity(self.members.list.iter().rev(), item, out)? {
+            true => Ok(()),
+            false => Err(self.unsupported("compare items")),
         }
-        Err(self.unsupported("compare items"))
     }
 
     /// By the mean of the members.

@@ -7,7 +7,7 @@ use refrain_data::ItemFeatures;
 
 use super::Mix;
 use super::mix::Level;
-use super::wider::{Wider, widest};
+use super::wider::{Wider, union};
 use crate::load::{duplicate, nested};
 use crate::{Change, Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
@@ -45,10 +45,10 @@ impl Members {
             });
         }
         let memories = list.iter().map(|m| (m.name.as_str(), m.model.memory()));
-        let memory = widest(memories)?;
-        let wide = |member: Member| match member.model.memory().n_items() < memory.n_items() {
-            false => member,
-            true => Member {
+        let memory = union(memories)?;
+        let wide = |member: Member| match member.model.items() == memory.items() {
+            true => member,
+            false => Member {
                 model: Arc::new(Wider::new(member.model, memory.clone())),
                 name: member.name,
             },
@@ -77,6 +77,48 @@ impl Members {
             list.push(Member { model, name });
         }
         Self::new(kind, list)
+    }
+
+    /// The weighted sum of the members' similarities, mixed like scores; members that cannot compare
+    /// items, and those that do not count, are left out; whether any is in is returned.
+    pub fn similarity(
+        &self,
+        mix: Mix,
+        weights: impl Iterator<Item = f32>,
+        item: u32,
+        out: &mut [f32],
+    ) -> Result<bool> {
+        self.memory.check_item(item)?;
+        self.memory.check_scores(out)?;
+        out.fill(0.0);
+        let mut own = vec![0.0; out.len()];
+        let mut any = false;
+        let counted = self.list.iter().zip(weights).filter(|(_, w)| *w > 0.0);
+        for (member, weight) in counted {
+            match member.model.similarity(item, &mut own) {
+                Err(Error::Unsupported { .. }) => continue,
+                other => other?,
+            }
+            any = true;
+            mix.level(&mut own, &[item]);
+            kernels::axpy(weight, &own, out);
+        }
+        Ok(any)
+    }
+
+    /// The similarities of the first of some members that can compare items, and whether there is one.
+    pub fn first_similarity<'a>(
+        members: impl Iterator<Item = &'a Member>,
+        item: u32,
+        out: &mut [f32],
+    ) -> Result<bool> {
+        for member in members {
+            match member.model.similarity(item, out) {
+                Err(Error::Unsupported { .. }) => {}
+                other => return other.map(|()| true),
+            }
+        }
+        Ok(false)
     }
 
     /// The weighted mean of the members' similarities of users; members that cannot compare them, and

@@ -64,7 +64,8 @@ impl BlendModel {
     ///
     /// # Errors
     /// [`Error::Config`] for a weight below 0 or not finite, or when none is above 0,
-    /// [`Error::Data`] without members, [`Error::Mismatch`] for models with other ids.
+    /// [`Error::Data`] without members, [`Error::Mismatch`] for models of other users or
+    /// catalogues.
     pub fn new(
         mix: Mix,
         members: impl IntoIterator<Item = (Arc<dyn Recommender>, f32)>,
@@ -189,23 +190,8 @@ impl Recommender for BlendModel {
 
     /// The members' similarities, mixed like scores; members that cannot compare items are left out.
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
-        self.memory().check_item(item)?;
-        self.memory().check_scores(out)?;
-        out.fill(0.0);
-        let mut own = vec![0.0; out.len()];
-        let mut any = false;
-        for (member, weight) in self.active() {
-            match member.model.similarity(item, &mut own) {
-                Err(Error::Unsupported { .. }) => continue,
-                other => other?,
-            }
-            any = true;
-            self.mix.level(&mut own, &[item]);
-            for (sum, score) in out.iter_mut().zip(&own) {
-                *sum += weight * score;
-            }
-        }
-        match any {
+        let weights = self.weights.iter().copied();
+        match self.members.similarity(self.mix, weights, item, out)? {
             true => Ok(()),
             false => Err(self.unsupported("compare items")),
         }

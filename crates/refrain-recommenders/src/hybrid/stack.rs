@@ -203,23 +203,8 @@ impl Recommender for StackModel {
     /// The members' standardised similarities with the weights that standardised scores have on
     /// average; members that cannot compare items, and those that count against, are left out.
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
-        self.memory().check_item(item)?;
-        self.memory().check_scores(out)?;
-        out.fill(0.0);
-        let mut own = vec![0.0; out.len()];
-        let mut any = false;
-        for (member, [weight, ..]) in self.members.list.iter().zip(&self.weights.members) {
-            match member.model.similarity(item, &mut own) {
-                Err(Error::Unsupported { .. }) => continue,
-                other => other?,
-            }
-            any = true;
-            Mix::Scores.level(&mut own, &[item]);
-            for (sum, score) in out.iter_mut().zip(&own) {
-                *sum += weight.max(0.0) * score;
-            }
-        }
-        match any {
+        let weights = self.weights.members.iter().map(|[weight, ..]| *weight);
+        match self.members.similarity(Mix::Scores, weights, item, out)? {
             true => Ok(()),
             false => Err(self.unsupported("compare items")),
         }

@@ -189,16 +189,12 @@ impl Recommender for SwitchModel {
 
     /// By the member that answers for the longest histories and can compare items.
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
-        for &(_, at) in self.ranges.iter().rev() {
-            let Some(member) = self.members.list.get(at) else {
-                continue;
-            };
-            match member.model.similarity(item, out) {
-                Err(Error::Unsupported { .. }) => {}
-                other => return other,
-            }
+        let longest = self.ranges.iter().rev();
+        let members = longest.filter_map(|&(_, at)| self.members.list.get(at));
+        match Members::first_similarity(members, item, out)? {
+            true => Ok(()),
+            false => Err(self.unsupported("compare items")),
         }
-        Err(self.unsupported("compare items"))
     }
 
     /// By the mean of the members.

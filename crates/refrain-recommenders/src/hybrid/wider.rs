@@ -2,54 +2,82 @@
 
 use std::sync::Arc;
 
-use refrain_core::ModelWriter;
+use refrain_core::{IdMap, ModelWriter};
 
 use super::mix::unseen;
 use crate::{Contribution, Error, Memory, Reason, Recommender, Result, Who};
 
-/// A model that takes the items it does not know, which follow its own, for its average item: in a
-/// blend it speaks neither for them nor against them.
+/// A model that takes the items it does not know for its average item: in a blend it speaks neither for
+/// them nor against them.
 ///
 /// Its file is the model's; a blend that is read makes it anew.
 pub(super) struct Wider {
     model: Arc<dyn Recommender>,
     memory: Memory,
+    /// For each of the model's items its number here.
+    places: Vec<u32>,
+    /// For each item here its number in the model, or [`UNKNOWN`].
+    numbers: Vec<u32>,
 }
 
+const UNKNOWN: u32 = u32::MAX;
+
 impl Wider {
-    /// `memory` has the model's users and items, and more items.
+    /// `memory` has the model's users, and all its items among others.
     pub(super) fn new(model: Arc<dyn Recommender>, memory: Memory) -> Self {
-        Self { model, memory }
+        let mut numbers = vec![UNKNOWN; memory.n_items()];
+        let mut places = Vec::new();
+        for (number, id) in (0u32..).zip(model.items().iter()) {
+            let place = memory.items().get(id).unwrap_or(UNKNOWN);
+            if let Some(own) = numbers.get_mut(place as usize) {
+                *own = number;
+            }
+            places.push(place);
+        }
+        Self {
+            model,
+            memory,
+            places,
+            numbers,
+        }
     }
 
-    fn known(&self) -> usize {
-        self.model.memory().n_items()
+    /// The item's number in the model.
+    fn own(&self, item: u32) -> Option<u32> {
+        let number = self.numbers.get(item as usize).copied();
+        number.filter(|&number| number != UNKNOWN)
     }
 
     /// The history as far as the model knows it.
     fn cut(&self, history: &[(u32, f32)]) -> Vec<(u32, f32)> {
-        let known = self.known();
-        let (own, _): (Vec<_>, Vec<_>) = history
-            .iter()
-            .partition(|(item, _)| (*item as usize) < known);
-        own
+        let own = |&(item, weight): &(u32, f32)| Some((self.own(item)?, weight));
+        history.iter().filter_map(own).collect()
     }
 
-    /// Scores of the model's items, and their mean for all others.
-    fn fill(
+    /// The model's values at its items' places, and for all others what `rest` makes of them.
+    fn spread(
         &self,
-        seen: &[u32],
         out: &mut [f32],
-        score: impl FnOnce(&mut [f32]) -> Result<()>,
+        values: impl FnOnce(&mut [f32]) -> Result<()>,
+        rest: impl FnOnce(&[f32]) -> f32,
     ) -> Result<()> {
         self.memory.check_scores(out)?;
-        let (own, others) = out.split_at_mut(self.known());
-        score(own)?;
-        let n = unseen(own, seen).count().max(1) as f64;
-        let mean = unseen(own, seen).map(f64::from).sum::<f64>() / n;
-        others.fill(mean as f32);
+        let mut own = vec![0.0; self.places.len()];
+        values(&mut own)?;
+        out.fill(rest(&own));
+        for (&place, value) in self.places.iter().zip(own) {
+            if let Some(out) = out.get_mut(place as usize) {
+                *out = value;
+            }
+        }
         Ok(())
     }
+}
+
+/// The mean of the scores of what is not in `seen`, which ascends.
+fn mean(scores: &[f32], seen: &[u32]) -> f32 {
+    let n = unseen(scores, seen).count().max(1) as f64;
+    (unseen(scores, seen).map(f64::from).sum::<f64>() / n) as f32
 }
 
 impl Recommender for Wider {
@@ -62,29 +90,28 @@ impl Recommender for Wider {
     }
 
     fn score(&self, user: u32, out: &mut [f32]) -> Result<()> {
-        self.fill(self.model.history(user).0, out, |own| {
-            self.model.score(user, own)
-        })
+        let seen = self.model.history(user).0;
+        let score = |own: &mut [f32]| self.model.score(user, own);
+        self.spread(out, score, |own| mean(own, seen))
     }
 
     fn score_history(&self, history: &[(u32, f32)], out: &mut [f32]) -> Result<()> {
-        let (seen, _) = self.memory.tidy(history)?;
+        self.memory.tidy(history)?;
         let history = self.cut(history);
-        self.fill(&seen, out, |own| self.model.score_history(&history, own))
+        let mut seen: Vec<u32> = history.iter().map(|&(item, _)| item).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        let score = |own: &mut [f32]| self.model.score_history(&history, own);
+        self.spread(out, score, |own| mean(own, &seen))
     }
 
     fn similarity(&self, item: u32, out: &mut [f32]) -> Result<()> {
         self.memory.check_item(item)?;
-        self.memory.check_scores(out)?;
-        let (own, others) = out.split_at_mut(self.known());
-        others.fill(0.0);
-        match (item as usize) < own.len() {
-            true => self.model.similarity(item, own),
-            false => {
-                own.fill(0.0);
-                Ok(())
-            }
-        }
+        let values = |own: &mut [f32]| match self.own(item) {
+            Some(item) => self.model.similarity(item, own),
+            None => Ok(()),
+        };
+        self.spread(out, values, |_| 0.0)
     }
 
     fn user_similarity(&self, user: u32, out: &mut [f32]) -> Result<()> {
@@ -101,7 +128,7 @@ impl Recommender for Wider {
                 Who::History(&cut)
             }
         };
-        if (item as usize) < self.known() {
+        if let Some(item) = self.own(item) {
             return self.model.contributions(own, item);
         }
         let mut scores = vec![0.0; self.memory.n_items()];
@@ -119,24 +146,28 @@ impl Recommender for Wider {
     }
 }
 
-/// The memory of the model with the most items; the others' are the same but for its last ones.
-pub(super) fn widest<'a>(models: impl Iterator<Item = (&'a str, &'a Memory)>) -> Result<Memory> {
+/// A memory with the items of all models, which have the same users, and share at least half of the
+/// items of the one that knows the fewest: the others were added to some of them later.
+pub(super) fn union<'a>(models: impl Iterator<Item = (&'a str, &'a Memory)>) -> Result<Memory> {
     let models: Vec<(&str, &Memory)> = models.collect();
+    let fewest = models.iter().min_by_key(|(_, memory)| memory.n_items());
     let most = models
         .iter()
         .rev()
         .max_by_key(|(_, memory)| memory.n_items());
-    let Some((left, memory)) = most else {
+    let (Some((left, common)), Some((_, widest))) = (fewest, most) else {
         return Err(Error::Data {
             model: "blend",
             reason: "it has no members".to_string(),
         });
     };
+    let mut all = (*widest).clone();
     for (right, other) in &models {
-        let mut items = other.items().iter().zip(memory.items().iter());
+        let shared = common.items().iter();
+        let shared = shared.filter(|id| other.items().get(id).is_some()).count();
         for (what, same) in [
-            ("users", other.users() == memory.users()),
-            ("items", items.all(|(a, b)| a == b)),
+            ("users", other.users() == common.users()),
+            ("items", 2 * shared >= common.n_items()),
         ] {
             if !same {
                 return Err(Error::Mismatch {
@@ -146,8 +177,11 @@ pub(super) fn widest<'a>(models: impl Iterator<Item = (&'a str, &'a Memory)>) ->
                 });
             }
         }
+        if other.items().iter().any(|id| all.items().get(id).is_none()) {
+            all = all.with_ids(IdMap::new(), other.items().clone())?;
+        }
     }
-    Ok((*memory).clone())
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -157,7 +191,10 @@ mod tests {
     use refrain_core::ModelFile;
     use refrain_data::{Interactions, ItemFeatures};
 
-    use crate::{Als, BlendModel, CascadeModel, ContentBased, Error, Mix, Popularity, Recommender};
+    use crate::{
+        Als, BlendModel, CascadeModel, ContentBased, Error, Mix, Popularity, Recommender,
+        StackModel, StackWeights, SwitchModel,
+    };
 
     /// Two genres of ten items; fifty users with a taste for one of them.
     fn log() -> Interactions {
@@ -246,9 +283,42 @@ mod tests {
                 again.recommend("u3", 9).unwrap(),
                 model.recommend("u3", 9).unwrap()
             );
+            // A member that cannot place new items meets the second of them first.
+            let events = [("u3", "i30", 1.0)];
+            again
+                .update(&Interactions::from_events(events).unwrap())
+                .unwrap();
+            let list = again.recommend("u3", 40).unwrap();
+            assert!(list.iter().all(|r| r.item != "i30") && list.iter().any(|r| r.item == "i20"));
+            let why = again.explain("u3", "i20").unwrap();
+            let sum: f32 = why.reasons.iter().map(|c| c.weight).sum();
+            assert!((sum - why.score).abs() < 1e-4, "{why:?}");
             again.forget_item("i3").unwrap();
             again.forget_item("i20").unwrap();
             assert!(again.items().get("i20").is_none() && again.items().get("i30").is_some());
+        }
+    }
+
+    #[test]
+    fn switches_and_stacks_take_new_items_too() {
+        let models = || members().into_iter().map(|(model, _)| model);
+        let weights = StackWeights {
+            members: vec![[1.0, 0.0, 0.5, 0.0]; 3],
+            context: (0.0, 1.0),
+        };
+        let stack = StackModel::new(models(), weights).unwrap();
+        // Short histories are the content model's.
+        let content = models().nth(1).unwrap();
+        let switch = SwitchModel::new([(0, content), (9, models().next().unwrap())]).unwrap();
+        let all: [Box<dyn Recommender>; 2] = [Box::new(stack), Box::new(switch)];
+        for mut model in all {
+            let new = features([20, 30].into_iter());
+            assert_eq!(model.add_items(&new).unwrap(), 2);
+            for (user, near, far) in [("u2", "i20", "i30"), ("u3", "i30", "i20")] {
+                let list = model.recommend(user, 30).unwrap();
+                let place = |item: &str| list.iter().position(|r| r.item == item).unwrap();
+                assert!(place(near) < place(far), "{} {user}", model.name());
+            }
         }
     }
 

@@ -234,6 +234,13 @@ mod tests {
         let pruned = dense.pruned(7).unwrap();
         assert_eq!(pruned.config, model);
         assert_eq!(pruned.weights, sparse.weights);
+        let bytes = pruned.to_file().unwrap().to_bytes().unwrap();
+        let read = crate::from_file(&refrain_core::ModelFile::from_bytes(bytes).unwrap()).unwrap();
+        let user = &log.users().iter().next().unwrap().to_string();
+        assert_eq!(
+            read.recommend(user, 30).unwrap(),
+            sparse.recommend(user, 30).unwrap()
+        );
         assert!(dense.pruned(0).is_err());
         let mut scores = vec![0.0; 30];
         for j in 0..30 {

@@ -350,6 +350,35 @@ fn ratings_are_judged_by_their_error() {
         assert_eq!(best.score, scores.reduce(f64::min));
         assert!(report.to_string().contains(&goal.to_string()), "{report}");
     }
+    // Small errors win in each strategy, also when the search goes on from a journal.
+    let folder = tempfile::tempdir().unwrap();
+    let halving = Strategy::Halving {
+        factor: 3,
+        start: 0.4,
+        resource: Resource::Users,
+    };
+    for (name, strategy) in [("random", Strategy::Random), ("halving", halving)] {
+        let search = Search {
+            space: Space::new().log("shrinkage", 0.1..=1000.0),
+            strategy,
+            trials: 9,
+            metric: Goal::Rmse,
+            ..Search::default()
+        };
+        let whole = search.run(&log, fit).unwrap();
+        let full = whole.trials.iter().filter(|t| t.trial.share == 1.0);
+        let least = full.filter_map(|t| t.score).reduce(f64::min);
+        assert_eq!(whole.best().unwrap().score, least, "{whole}");
+        let journal = Some(folder.path().join(name));
+        let part = Search {
+            journal: journal.clone(),
+            seconds: Some(0.0),
+            ..search.clone()
+        };
+        assert!(part.run(&log, fit).unwrap().stopped);
+        let rest = Search { journal, ..search };
+        assert_eq!(untimed(&rest.run(&log, fit).unwrap()), untimed(&whole));
+    }
     let search = Search {
         metric: Goal::Rmse,
         trials: 1,

@@ -356,6 +356,20 @@ mod tests {
         // √(1 · 3) for the sizes, one step from x.
         let vote = (-1.0f32 / config.proximity).exp2() / 3f32.sqrt();
         assert!((why.score - vote).abs() < 1e-6, "{why}");
+        // "yzw" as someone new's finds the user it is; asked for that user, it does not.
+        let history = [("y", 1.0), ("z", 1.0), ("w", 1.0)];
+        let new = model.explain_for(&history, "w").unwrap();
+        assert!(
+            new.reasons
+                .iter()
+                .any(|c| c.reason == Reason::User("2".into()))
+        );
+        let own = model.explain("2", "w").unwrap();
+        assert!(
+            own.reasons
+                .iter()
+                .all(|c| c.reason != Reason::User("2".into()))
+        );
         for wrong in [
             SessionKnn {
                 neighbours: 0,
