@@ -42,3 +42,11 @@ pub fn top_k_reference(scores: &[f32], k: usize) -> Vec<Scored> {
     all.truncate(k);
     all
 }
+
+/// [`scores_i8`](super::scores_i8).
+pub fn scores_i8_reference(query: &[i8], rows: &[i8]) -> Vec<i32> {
+    let product = |(&q, &r): (&i8, &i8)| i64::from(q) * i64::from(r);
+    rows.chunks_exact(query.len().max(1))
+        .map(|row| query.iter().zip(row).map(product).sum::<i64>() as i32)
+        .collect()
+}

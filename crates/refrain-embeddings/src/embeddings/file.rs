@@ -6,41 +6,64 @@ use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
+use refrain_core::model_file::Array;
 use refrain_core::{Error as CoreError, ModelFile, ModelWriter};
 
+use super::codes::Codes;
 use super::{Embeddings, Subwords};
 use crate::{Result, Vocabulary};
 
 const KIND: &str = "embeddings.vectors";
 const VERSION: u32 = 1;
 const VECTORS: &str = "vectors";
+const NORMS: &str = "inverse_norms";
+const CODES: &str = "codes";
+const SCALES: &str = "code_scales";
+const ERRORS: &str = "code_errors";
 const NGRAMS: &str = "ngrams";
 const LENGTHS: &str = "ngram_lengths";
 const KEPT: &str = "ngrams_kept";
 
 /// Numbers in memory, or in a mapped file that was checked when it was opened.
 #[derive(Debug, Clone)]
-pub(super) enum Values {
-    Owned(Vec<f32>),
+pub(super) enum Values<T = f32> {
+    Owned(Vec<T>),
     Mapped(Arc<ModelFile>, &'static str),
 }
 
-impl Values {
+/// What files hold as it is used.
+pub(super) trait Stored: Clone + 'static {
+    fn of<'a>(file: &'a ModelFile, name: &str) -> refrain_core::Result<Array<'a, Self>>;
+}
+
+impl Stored for f32 {
+    fn of<'a>(file: &'a ModelFile, name: &str) -> refrain_core::Result<Array<'a, f32>> {
+        file.f32(name)
+    }
+}
+
+impl Stored for u8 {
+    fn of<'a>(file: &'a ModelFile, name: &str) -> refrain_core::Result<Array<'a, u8>> {
+        file.u8(name)
+    }
+}
+
+impl<T: Stored> Values<T> {
     /// The numbers of `name` in `file`, left there if they can be.
     fn open(file: &Arc<ModelFile>, name: &'static str, shape: &[usize]) -> Result<Self> {
-        Ok(match file.f32(name)?.expect_shape(name, shape)?.data {
+        Ok(match T::of(file, name)?.expect_shape(name, shape)?.data {
             Cow::Owned(values) => Self::Owned(values),
             Cow::Borrowed(_) => Self::Mapped(Arc::clone(file), name),
         })
     }
 }
 
-impl Deref for Values {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
+impl<T: Stored> Deref for Values<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
         match self {
             Self::Owned(values) => values,
-            Self::Mapped(file, name) => match file.f32(name).map(|array| array.data) {
+            Self::Mapped(file, name) => match T::of(file, name).map(|array| array.data) {
                 Ok(Cow::Borrowed(values)) => values,
                 _ => &[],
             },
@@ -66,7 +89,13 @@ impl Embeddings {
             .ids("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
             .f32(VECTORS, &shape, self.vectors())?
-            .f32("inverse_norms", &shape[..1], &self.inverse_norms[..])?;
+            .f32(NORMS, &shape[..1], &self.inverse_norms[..])?;
+        if let Some(codes) = &self.codes {
+            writer = writer
+                .u8(CODES, &shape, &codes.codes[..])?
+                .f32(SCALES, &shape[..1], &codes.scales[..])?
+                .f32(ERRORS, &shape[..1], &codes.errors[..])?;
+        }
         if let Some(subwords) = &self.subwords {
             let lengths = subwords.lengths();
             let numbers = [*lengths.start(), *lengths.end(), subwords.buckets()];
@@ -97,10 +126,6 @@ impl Embeddings {
         let shape = [ids.len(), dim];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
         let vocabulary = Vocabulary::from_ids(ids, counts.data.into_owned());
-        let norms = file
-            .f32("inverse_norms")?
-            .expect_shape("inverse_norms", &shape[..1])?;
-        let inverse_norms = norms.data.into_owned();
         let origin = file.origin().to_string();
         let broken = |reason: &str| CoreError::ModelFile {
             origin: origin.clone(),
@@ -111,6 +136,7 @@ impl Embeddings {
         }
         let file = Arc::new(file);
         let vectors = Values::open(&file, VECTORS, &shape)?;
+        let inverse_norms = Values::open(&file, NORMS, &shape[..1])?;
         let has = |wanted: &str| file.names().any(|name| name == wanted);
         let subwords = match has(NGRAMS) {
             false => None,
@@ -133,11 +159,20 @@ impl Embeddings {
                 Some(Subwords::from_values(lengths, dim, values, kept)?)
             }
         };
+        let codes = match has(CODES) {
+            false => None,
+            true => Some(Codes {
+                codes: Values::open(&file, CODES, &shape)?,
+                scales: Values::open(&file, SCALES, &shape[..1])?,
+                errors: Values::open(&file, ERRORS, &shape[..1])?,
+            }),
+        };
         Ok(Self {
             vocabulary,
             dim,
             vectors,
             inverse_norms,
+            codes,
             subwords,
         })
     }
