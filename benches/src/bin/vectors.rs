@@ -94,6 +94,9 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     let word = word.unwrap_or_default().to_string();
     word2vec::write_binary(&words, &binary)?;
     words.save(&own)?;
+    let coded = folder.join("indexed.refrain");
+    let (coding, words) = seconds(|| words.indexed());
+    words.save(&coded)?;
     let bytes = (arguments.words * arguments.dim * 4) as f64;
     // What the machine reads: the sum of as many numbers as there are, on all threads.
     let sum = |values: &[f32]| -> f32 {
@@ -114,24 +117,18 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     let machine = median(reads.collect());
     drop(words);
 
-    let (mut loads, mut opens, mut firsts, mut queries) = (vec![], vec![], vec![], vec![]);
+    let mut loads = Vec::new();
+    let mut asked = [Asked::default(), Asked::default()];
     for _ in 0..arguments.rounds {
         let (time, read) = seconds(|| word2vec::read_binary(&binary));
         loads.push(time);
         drop(read?);
-        let (open, vectors) = seconds(|| Embeddings::load(&own));
-        let vectors = vectors?;
-        let (first, near) = seconds(|| vectors.neighbours(&word, 10).map(|near| near.len()));
-        near?;
-        opens.push(open);
-        firsts.push(open + first);
-        for other in vectors.vocabulary().ids().iter().take(arguments.rounds) {
-            let (time, near) = seconds(|| vectors.neighbours(other, 10).map(|near| near.len()));
-            near?;
-            queries.push(time);
+        for (path, asked) in [&own, &coded].into_iter().zip(&mut asked) {
+            asked.round(path, &word, arguments.rounds)?;
         }
     }
-    let query = median(queries);
+    let [plain, indexed] = asked;
+    let query = median(plain.queries);
     println!(
         "{:34} {:>9} {:>9} {:>7}",
         "seconds", "ours", "gensim", "ratio"
@@ -146,18 +143,30 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
             median(loads),
             theirs.as_ref().map(|t| t.load),
         ),
-        ("opening our own", median(opens), None),
+        ("opening our own", median(plain.opens), None),
         (
             "opening it and first neighbours",
-            median(firsts),
+            median(plain.firsts),
             theirs.as_ref().map(|t| t.load + t.first),
         ),
         ("a later query", query, theirs.as_ref().map(|t| t.query)),
+        ("one of 256 at once", median(plain.batches), None),
+        ("making codes", coding, None),
+        (
+            "indexed: opening, first neighbours",
+            median(indexed.firsts),
+            theirs.as_ref().map(|t| t.load + t.first),
+        ),
+        (
+            "indexed: a later query",
+            median(indexed.queries),
+            theirs.as_ref().map(|t| t.query),
+        ),
     ];
     for (name, ours, theirs) in rows {
         match theirs {
-            Some(theirs) => println!("{name:34} {ours:>9.3} {theirs:>9.3} {:>7.1}", theirs / ours),
-            None => println!("{name:34} {ours:>9.3} {:>9} {:>7}", "-", "-"),
+            Some(theirs) => println!("{name:34} {ours:>9.4} {theirs:>9.4} {:>7.1}", theirs / ours),
+            None => println!("{name:34} {ours:>9.4} {:>9} {:>7}", "-", "-"),
         }
     }
     println!(
@@ -166,6 +175,36 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
         bytes / query / 1e9 / machine
     );
     Ok(())
+}
+
+/// Seconds of questions to a file of our own.
+#[derive(Default)]
+struct Asked {
+    opens: Vec<f64>,
+    firsts: Vec<f64>,
+    queries: Vec<f64>,
+    batches: Vec<f64>,
+}
+
+impl Asked {
+    fn round(&mut self, path: &Path, word: &str, queries: usize) -> Result<(), Box<dyn Error>> {
+        let (open, words) = seconds(|| Embeddings::load(path));
+        let words = words?;
+        let (first, near) = seconds(|| words.neighbours(word, 10).map(|near| near.len()));
+        near?;
+        self.opens.push(open);
+        self.firsts.push(open + first);
+        for other in words.vocabulary().ids().iter().take(queries) {
+            let (time, near) = seconds(|| words.neighbours(other, 10).map(|near| near.len()));
+            near?;
+            self.queries.push(time);
+        }
+        let many: Vec<&str> = words.vocabulary().ids().iter().take(256).collect();
+        let (time, lists) = seconds(|| words.neighbours_batch(&many, 10).map(|lists| lists.len()));
+        lists?;
+        self.batches.push(time / 256.0);
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
+use rayon::prelude::*;
 
 use crate::{Error, Result};
 
@@ -156,6 +157,55 @@ impl IdMap {
     }
 }
 
+/// Why parts are no map.
+pub(crate) enum BadParts {
+    /// The name with this number is not text that ends where it is said to.
+    Broken(usize),
+    /// The name with this number stood before.
+    Twice(usize),
+    /// There are bytes after the last name.
+    LeftOver,
+}
+
+impl IdMap {
+    /// A map of names that lie end to end, `ends` telling where each ends.
+    pub(crate) fn from_parts(bytes: Vec<u8>, ends: Vec<u64>) -> Result<Self, BadParts> {
+        let bytes = String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to() as u64;
+            BadParts::Broken(ends.iter().take_while(|&&end| end <= valid).count())
+        })?;
+        let mut start = 0;
+        for (at, &end) in ends.iter().enumerate() {
+            let whole = usize::try_from(end).is_ok_and(|end| bytes.is_char_boundary(end));
+            if !whole || end < start || at >= u32::MAX as usize {
+                return Err(BadParts::Broken(at));
+            }
+            start = end;
+        }
+        if start != bytes.len() as u64 {
+            return Err(BadParts::LeftOver);
+        }
+        let hasher = DefaultHashBuilder::default();
+        let hash = |i: u32| hasher.hash_one(slice(&bytes, &ends, i).unwrap_or_default());
+        let hashes: Vec<u64> = (0..ends.len() as u32).into_par_iter().map(hash).collect();
+        let mut table = HashTable::with_capacity(ends.len());
+        for (i, &hash) in (0u32..).zip(&hashes) {
+            let name = slice(&bytes, &ends, i);
+            let rehash = |&i: &u32| hashes.get(i as usize).copied().unwrap_or_default();
+            match table.entry(hash, |&other| slice(&bytes, &ends, other) == name, rehash) {
+                Entry::Occupied(_) => return Err(BadParts::Twice(i as usize)),
+                Entry::Vacant(vacant) => vacant.insert(i),
+            };
+        }
+        Ok(Self {
+            bytes,
+            ends,
+            table,
+            hasher,
+        })
+    }
+}
+
 fn slice<'a>(bytes: &'a str, ends: &[u64], index: u32) -> Option<&'a str> {
     let index = index as usize;
     let end = *ends.get(index)? as usize;
@@ -211,5 +261,23 @@ mod tests {
             let again = IdMap::from_ids(ids.iter()).unwrap();
             prop_assert_eq!(again, ids);
         }
+    }
+
+    #[test]
+    fn parts_are_checked() {
+        let parts = |bytes: &str, ends: &[u64]| IdMap::from_parts(bytes.into(), ends.to_vec());
+        let ids = parts("ann五bob", &[3, 3, 6, 9]).unwrap_or_default();
+        assert_eq!(ids, IdMap::from_ids(["ann", "", "五", "bob"]).unwrap());
+        assert_eq!(
+            (ids.get("五"), ids.get(""), ids.get("b")),
+            (Some(2), Some(1), None)
+        );
+        assert!(matches!(parts("aXa", &[1, 2, 3]), Err(BadParts::Twice(2))));
+        assert!(matches!(parts("五", &[1, 3]), Err(BadParts::Broken(0))));
+        assert!(matches!(parts("ab", &[2, 1]), Err(BadParts::Broken(1))));
+        assert!(matches!(parts("ab", &[1, 3]), Err(BadParts::Broken(1))));
+        assert!(matches!(parts("ab", &[1]), Err(BadParts::LeftOver)));
+        let text = IdMap::from_parts(vec![b'a', 0xff, b'b'], vec![1, 2, 3]);
+        assert!(matches!(text, Err(BadParts::Broken(1))));
     }
 }

@@ -8,6 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
 use super::{Array, FORMAT, Header, KEY, bad};
+use crate::ids::BadParts;
 use crate::{Error, IdMap, Result};
 
 enum Backing {
@@ -172,23 +173,12 @@ impl ModelFile {
     pub fn ids(&self, name: &str) -> Result<IdMap> {
         let bytes = self.u8(&format!("ids.{name}.bytes"))?;
         let ends = self.u64(&format!("ids.{name}.ends"))?;
-        let mut ids = IdMap::with_capacity(ends.data.len(), bytes.data.len());
-        let mut start = 0usize;
-        for (i, &end) in ends.data.iter().enumerate() {
-            let text = usize::try_from(end)
-                .ok()
-                .and_then(|end| bytes.data.get(start..end))
-                .and_then(|b| std::str::from_utf8(b).ok())
-                .ok_or_else(|| self.bad(format_args!("ids {name}: entry {i} is broken")))?;
-            if ids.insert(text)? as usize != i {
-                return Err(self.bad(format_args!("ids {name}: {text:?} stands twice")));
-            }
-            start += text.len();
-        }
-        if start != bytes.data.len() {
-            return Err(self.bad(format_args!("ids {name}: bytes left over")));
-        }
-        Ok(ids)
+        let names = (bytes.data.into_owned(), ends.data.into_owned());
+        IdMap::from_parts(names.0, names.1).map_err(|bad| match bad {
+            BadParts::Broken(i) => self.bad(format_args!("ids {name}: entry {i} is broken")),
+            BadParts::Twice(i) => self.bad(format_args!("ids {name}: entry {i} stood before")),
+            BadParts::LeftOver => self.bad(format_args!("ids {name}: bytes left over")),
+        })
     }
 
     pub(super) fn array<T: Pod>(&self, name: &str, dtype: Dtype) -> Result<Array<'_, T>> {
