@@ -6,6 +6,9 @@
 //! cargo run --release -p refrain-benches --bin vectors -- --python python3
 //! ```
 //!
+//! With `--file words.refrain`: the bytes, the recall and the time of a query of vectors made smaller, and
+//! of a graph (HNSW), on vectors that were trained.
+//!
 //! The vectors are random, a million words of 300 values by default: 1.2 GB in memory and twice on the
 //! disk, in a folder of the system's own. Files were just written, so they are read from the system's
 //! cache on both sides. gensim answers with the linear algebra of numpy, on as many threads as it takes.
@@ -13,12 +16,15 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
 use rand::RngExt;
 use rayon::prelude::*;
-use refrain::embeddings::{Embeddings, Vocabulary, formats::word2vec};
+use refrain::embeddings::{
+    Approximate, Embeddings, Neighbour, Quantization, Vocabulary, formats::word2vec,
+};
 use refrain_benches::median;
 use serde::Deserialize;
 
@@ -36,6 +42,9 @@ struct Arguments {
     words: usize,
     #[arg(long, default_value_t = 300)]
     dim: usize,
+    /// A `*.refrain` file of vectors, to make smaller and to ask approximately, instead of the large files.
+    #[arg(long)]
+    file: Option<PathBuf>,
     /// Turns of reading, and queries of each turn.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -51,9 +60,107 @@ fn main() {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("refrain-vectors-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let result = compare(arguments, &folder);
+    let result = match &arguments.file {
+        Some(file) => smaller(file, arguments.rounds),
+        None => compare(arguments, &folder),
+    };
     std::fs::remove_dir_all(&folder)?;
     result
+}
+
+/// Bytes, the share of the ten nearest that is found, and the time of a query, of vectors made smaller
+/// and of a graph.
+fn smaller(file: &Path, rounds: usize) -> Result<(), Box<dyn Error>> {
+    let words = Arc::new(Embeddings::load(file)?);
+    let dim = words.dim();
+    println!("{} words of {dim} values", words.len());
+    println!(
+        "{:24} {:>8} {:>8} {:>10} {:>8}",
+        "", "MB", "recall", "a query", "made in"
+    );
+    let step = (words.len() / 500).max(1);
+    let asked: Vec<&str> = words.vocabulary().ids().iter().step_by(step).collect();
+    let exact = words.neighbours_batch(&asked, 10)?;
+    let full = (words.len() * dim * 4) as f64 / 1e6;
+    let row = |name: &str, mb: f64, made: f64, ask: &dyn Fn(&str) -> Vec<u32>| {
+        let mut times = Vec::new();
+        let mut found = 0;
+        for _ in 0..rounds {
+            let (time, lists) = seconds(|| asked.iter().map(|word| ask(word)).collect::<Vec<_>>());
+            times.push(time / asked.len() as f64);
+            let both = lists.iter().zip(&exact);
+            let same = |(list, exact): (&Vec<u32>, &Vec<Neighbour<'_>>)| {
+                exact
+                    .iter()
+                    .filter(|near| list.contains(&near.index))
+                    .count()
+            };
+            found = both.map(same).sum();
+        }
+        let recall = f64::from(found as u32) / (10 * asked.len()) as f64;
+        let time = median(times) * 1e6;
+        println!("{name:24} {mb:>8.1} {recall:>8.3} {time:>7.0} µs {made:>6.1} s");
+    };
+    let numbers = |list: refrain::embeddings::Result<Vec<Neighbour<'_>>>| -> Vec<u32> {
+        list.map(|near| near.iter().map(|n| n.index).collect())
+            .unwrap_or_default()
+    };
+    row("in full", full, 0.0, &|word| {
+        numbers(words.neighbours(word, 10))
+    });
+    let (made, indexed) = seconds(|| Embeddings::clone(&words).indexed());
+    row("indexed", full * 1.25, made, &|word| {
+        numbers(indexed.neighbours(word, 10))
+    });
+    for (name, to) in [
+        ("int8", Quantization::Int8),
+        (
+            "product, a half",
+            Quantization::Product {
+                parts: dim / 2,
+                seed: 1,
+            },
+        ),
+        (
+            "product, a fourth",
+            Quantization::Product {
+                parts: dim / 4,
+                seed: 1,
+            },
+        ),
+        (
+            "product, an eighth",
+            Quantization::Product {
+                parts: dim / 8,
+                seed: 1,
+            },
+        ),
+    ] {
+        let (made, small) = seconds(|| words.quantized(to));
+        let small = small?;
+        let mb = small.bytes() as f64 / 1e6;
+        // Asked by the vectors in full, as a service that keeps its questions so would.
+        row(name, mb, made, &|word| {
+            let own = words.vocabulary().get(word);
+            let vector = words.vector(word).unwrap_or_default();
+            numbers(small.nearest_where(vector, 10, |index, _| Some(index) != own))
+        });
+    }
+    for search in [30, 100, 300] {
+        let config = Approximate {
+            search,
+            ..Approximate::default()
+        };
+        let (made, graph) = seconds(|| config.build(words.clone()));
+        let graph = graph?;
+        row(
+            &format!("graph, {search} candidates"),
+            full,
+            made,
+            &|word| numbers(graph.neighbours(word, 10)),
+        );
+    }
+    Ok(())
 }
 
 /// Words of five to twelve letters with random vectors.

@@ -98,14 +98,17 @@
 //! | progress, cancelling | [`Word2Vec::fit_with`] |
 //! | a GPU | [`Word2Vec::fit_on`] |
 //! | epochs one by one, checkpoints, resuming | [`Word2Vec::start`], [`Word2VecTraining`] |
+//! | faster search that finds the same; many questions at once | [`Embeddings::indexed`]; [`Embeddings::nearest_batch`] |
+//! | vectors in a quarter of their bytes, or a fiftieth | [`Embeddings::quantized`] |
 //! | neighbours among some words only | [`Embeddings::nearest_where`] |
 //! | go on with another corpus and its new words | [`Word2VecTraining::extend`] |
 //! | a vector of a word that was never seen | [`Embeddings::embed`] |
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
-//! | a picture of some words | [`Embeddings::project`] |
+//! | a picture of some words; of their groups | [`Embeddings::project`]; [`Tsne`] |
 //! | two languages, or two trainings, in one space | [`Alignment`] |
 //! | vectors of other programs | [`formats`]: word2vec (text, binary), fastText, GloVe, Model2Vec, numpy |
-//! | how good they are | [`evaluate`] |
+//! | how good they are, what prejudices they hold, which neighbours are chance | [`evaluate`] |
+//! | answers in microseconds, some of them missed (feature `hnsw`) | `Approximate` |
 //!
 //! # Two engines, one config
 //!
@@ -116,6 +119,8 @@
 //! reference in 64-bit numbers, and that against finite differences.
 
 mod alignment;
+#[cfg(feature = "hnsw")]
+mod approximate;
 mod classify;
 mod corpus;
 mod embeddings;
@@ -125,12 +130,16 @@ pub mod evaluate;
 pub mod formats;
 mod glove;
 mod projection;
+mod quantized;
 mod sentence;
 pub mod tokenize;
+mod tsne;
 mod vocabulary;
 mod word2vec;
 
 pub use alignment::Alignment;
+#[cfg(feature = "hnsw")]
+pub use approximate::{Approximate, ApproximateEmbeddings};
 pub use classify::{
     ClassificationReport, Example, LabelReport, Prediction, TextClassifier, TextClassifierModel,
 };
@@ -139,7 +148,9 @@ pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
 pub use error::{Error, Result};
 pub use glove::{Glove, GloveEpoch, GloveTraining};
 pub use projection::Projection;
+pub use quantized::{Quantization, QuantizedEmbeddings};
 pub use sentence::SentenceVectors;
+pub use tsne::Tsne;
 pub use vocabulary::Vocabulary;
 pub use word2vec::{
     Architecture, DocumentVectors, Documents, Engine, EpochReport, Ngrams, Objective, Word2Vec,

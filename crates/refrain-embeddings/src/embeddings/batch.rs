@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use refrain_core::kernels::{self, TopK};
 
-use super::{BLOCK, Embeddings, Neighbour, direction, inverse_norm};
+use super::{BLOCK, Embeddings, Neighbour, direction, inverse_norm, named};
 use crate::Result;
 
 /// Fewer questions are asked one by one.
@@ -93,6 +93,9 @@ impl Embeddings {
                 }
             }
         }
-        Ok(best.into_iter().map(|top| self.named(top)).collect())
+        Ok(best
+            .into_iter()
+            .map(|top| named(self.vocabulary(), top))
+            .collect())
     }
 }

@@ -10,6 +10,7 @@ mod file;
 pub(crate) mod subwords;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use rayon::prelude::*;
 use refrain_core::kernels::{self, TopK};
@@ -333,7 +334,10 @@ impl Embeddings {
         let scale = inverse_norm(vector);
         if let Some(codes) = self.codes.as_ref().filter(|_| scale.is_finite()) {
             let keep = |index| keep(index, self.vocabulary.word(index).unwrap_or_default());
-            return Ok(self.named(codes.best(self, vector, k.min(self.len()), &keep)));
+            return Ok(named(
+                &self.vocabulary,
+                codes.best(self, vector, k.min(self.len()), &keep),
+            ));
         }
         let query = direction(vector, scale);
         Ok(self.best_by(k, keep, |rows, inverse, out| {
@@ -414,49 +418,11 @@ impl Embeddings {
         keep: impl Fn(u32, &str) -> bool + Sync,
         fill: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
     ) -> Vec<Neighbour<'_>> {
-        let (vectors, k) = (self.vectors(), k.min(self.len()));
-        if k == 0 {
-            return Vec::new();
-        }
-        let search = |(block, rows): (usize, &[f32])| {
-            let first = block * BLOCK;
-            let mut scores = vec![0.0; rows.len() / self.dim];
-            fill(
-                rows,
-                &self.inverse_norms[first..first + scores.len()],
-                &mut scores,
-            );
-            let mut top = TopK::new(k);
-            for (i, &score) in scores.iter().enumerate() {
-                let index = (first + i) as u32;
-                let good = score > top.threshold() || top.len() < k;
-                if good && keep(index, self.vocabulary.word(index).unwrap_or_default()) {
-                    top.push(index, score);
-                }
-            }
-            top.into_sorted()
-        };
-        let mut top = TopK::new(k);
-        let blocks: Vec<_> = vectors
-            .par_chunks(BLOCK * self.dim)
-            .enumerate()
-            .map(search)
-            .collect();
-        for found in blocks.into_iter().flatten() {
-            top.push(found.index, found.score);
-        }
-        self.named(top)
-    }
-
-    fn named(&self, top: TopK) -> Vec<Neighbour<'_>> {
-        let found = top.into_sorted().into_iter();
-        found
-            .map(|found| Neighbour {
-                word: self.vocabulary.word(found.index).unwrap_or_default(),
-                index: found.index,
-                similarity: found.score,
-            })
-            .collect()
+        let (vectors, inverse) = (self.vectors(), &self.inverse_norms[..]);
+        best(&self.vocabulary, k, keep, |rows, out| {
+            let values = &vectors[rows.start * self.dim..rows.end * self.dim];
+            fill(values, &inverse[rows], out);
+        })
     }
 
     fn find(&self, word: &str) -> Result<Found<'_>> {
@@ -494,8 +460,53 @@ impl Embeddings {
     }
 }
 
+/// The `k` best words by the scores that `fill` computes for a run of them.
+pub(crate) fn best(
+    words: &Vocabulary,
+    k: usize,
+    keep: impl Fn(u32, &str) -> bool + Sync,
+    fill: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<Neighbour<'_>> {
+    let k = k.min(words.len());
+    if k == 0 {
+        return Vec::new();
+    }
+    let search = |block: usize| {
+        let first = block * BLOCK;
+        let rows = first..words.len().min(first + BLOCK);
+        let mut scores = vec![0.0; rows.len()];
+        fill(rows, &mut scores);
+        let mut top = TopK::new(k);
+        for (index, &score) in (first as u32..).zip(&scores) {
+            let good = score > top.threshold() || top.len() < k;
+            if good && keep(index, words.word(index).unwrap_or_default()) {
+                top.push(index, score);
+            }
+        }
+        top.into_sorted()
+    };
+    let blocks = (0..words.len().div_ceil(BLOCK)).into_par_iter();
+    let mut top = TopK::new(k);
+    for found in blocks.map(search).collect::<Vec<_>>().into_iter().flatten() {
+        top.push(found.index, found.score);
+    }
+    named(words, top)
+}
+
+/// What was found, by its words.
+fn named(words: &Vocabulary, top: TopK) -> Vec<Neighbour<'_>> {
+    let found = top.into_sorted().into_iter();
+    found
+        .map(|found| Neighbour {
+            word: words.word(found.index).unwrap_or_default(),
+            index: found.index,
+            similarity: found.score,
+        })
+        .collect()
+}
+
 /// `1/|v|`, and 0 where it is not a number of 32 bits: for vectors of zeros and of less than 10⁻³⁷.
-fn inverse_norm(vector: &[f32]) -> f32 {
+pub(crate) fn inverse_norm(vector: &[f32]) -> f32 {
     let norm = kernels::norm(vector);
     if (1e-15..1e15).contains(&norm) {
         return 1.0 / norm;
@@ -509,7 +520,7 @@ fn inverse_norm(vector: &[f32]) -> f32 {
 }
 
 /// The vector times `1/|v|`.
-fn direction(vector: &[f32], inverse: f32) -> Vec<f32> {
+pub(crate) fn direction(vector: &[f32], inverse: f32) -> Vec<f32> {
     vector.iter().map(|v| v * inverse).collect()
 }
 

@@ -6,15 +6,19 @@
 //! | *a* is to *b* as *c* is to what? | [`analogies`] | [`read_analogies`] |
 //! | which word does not belong? | [`outliers`] | |
 //! | do clusters find the categories of words? | [`categories`] | |
+//! | what prejudices did they learn? | [`association`] | |
+//! | which neighbours are chance? | [`neighbour_stability`] | |
 //!
 //! Programs differ in what they leave out. gensim's evaluators compare words in upper case and its
 //! analogies look at the 300,000 most frequent words alone: [`Embeddings::folded`] and
 //! [`Embeddings::most_frequent`] give vectors for which these functions count the same, but for words
 //! that stand there in several spellings: gensim lets the vectors of the rarer ones answer analogies.
 
+mod diagnostics;
 mod files;
 mod groups;
 
+pub use diagnostics::{Association, Stability, association, neighbour_stability};
 pub use files::{JudgedPair, Question, parse_analogies, parse_pairs, read_analogies, read_pairs};
 pub use groups::{Categories, Outliers, categories, outliers};
 
