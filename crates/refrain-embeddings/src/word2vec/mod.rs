@@ -109,8 +109,9 @@ pub struct Word2Vec {
     /// Pieces of the corpus trained at the same time on the CPU; 0 takes as many as the machine has
     /// cores. Results are the same bits for one (seed, threads) pair.
     pub threads: usize,
-    /// Tokens that all threads together train on before their changes are merged: more is a little
-    /// faster, fewer is closer to one thread's quality.
+    /// Tokens that all threads together train on before their changes to frequent words are merged, and
+    /// 16 times as many before those to the others are: more is a little faster, fewer is closer to one
+    /// thread's quality.
     pub merge_every: usize,
     /// Windows in one step on other devices than the CPU's fast path.
     pub batch: usize,
@@ -364,7 +365,7 @@ impl Word2Vec {
     /// What stays the same during training.
     fn plan(&self, vocabulary: &Vocabulary) -> Plan {
         let counts = vocabulary.counts();
-        Plan {
+        let mut plan = Plan {
             architecture: self.architecture,
             targets: match self.objective {
                 Objective::NegativeSampling => {
@@ -383,7 +384,13 @@ impl Word2Vec {
             keep: keep_chances(counts, self.subsample),
             window: self.window,
             learning_rate: self.learning_rate,
+            hot: windows::Hot::default(),
+        };
+        if self.threads > 1 {
+            let tokens = (self.piece_size() * shards::ROUNDS) as f64;
+            plan.hot = plan.hot(counts, self.power, tokens, OFTEN);
         }
+        plan
     }
 
     /// Rows of the inputs for so many words.
@@ -405,6 +412,9 @@ impl Word2Vec {
         }
     }
 }
+
+/// A row that a thread steps more often than this before all rows are merged is merged sooner.
+const OFTEN: f64 = 32.0;
 
 impl Plan {
     /// The vectors of words and n-grams from the rows of the inputs: a word is the mean of its own

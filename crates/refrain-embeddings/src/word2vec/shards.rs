@@ -17,6 +17,11 @@
 //! ```
 //!
 //! which is 1 where steps are few and `1/threads` where they are many.
+//!
+//! Copying and merging a row costs about as much as stepping it. So the rows that are stepped often are
+//! merged after every round, and the others, which most of the table is, after [`ROUNDS`] of them: their
+//! few changes wait, and a row that a thread has touched once is copied once. Which rows are
+//! stepped often is told by the counts of the words, before training.
 
 use rayon::prelude::*;
 
@@ -58,47 +63,82 @@ impl Table for Direct<'_> {
 
 const ABSENT: u32 = u32::MAX;
 
-/// The rows that one thread has touched in this round.
+/// The rows that one thread has touched since they were merged.
 #[derive(Debug)]
 pub(super) struct Overlay {
     /// For each word, which of `rows` is its own.
     slots: Vec<u32>,
-    /// The words of `rows`, in order of first touch, and how often each was stepped.
+    /// The words of `rows` and how often each was stepped: first those that are stepped often, and then
+    /// the others in order of first touch.
     words: Vec<u32>,
     steps: Vec<u32>,
     rows: Rows,
+    /// How many are stepped often.
+    hot: usize,
 }
 
 impl Overlay {
-    pub(super) fn new(count: usize, dim: usize) -> Self {
+    /// For a table of so many rows, `hot` of which, ascending, are stepped often.
+    pub(super) fn new(count: usize, dim: usize, hot: &[u32]) -> Self {
+        let mut slots = vec![ABSENT; count];
+        for (slot, &word) in (0u32..).zip(hot) {
+            slots[word as usize] = slot;
+        }
+        let mut rows = Rows::zeros(0, dim);
+        rows.reserve(hot.len());
         Self {
-            slots: vec![ABSENT; count],
-            words: Vec::new(),
-            steps: Vec::new(),
-            rows: Rows::zeros(0, dim),
+            slots,
+            words: hot.to_vec(),
+            steps: vec![0; hot.len()],
+            rows,
+            hot: hot.len(),
         }
     }
 
+    /// Copies the rows that are stepped often anew.
+    pub(super) fn refresh(&mut self, base: &Rows) {
+        let stride = base.stride();
+        let rows = self.rows.as_mut_slice().chunks_exact_mut(stride);
+        for (row, &word) in rows.zip(&self.words[..self.hot]) {
+            let from = word as usize * stride;
+            row.copy_from_slice(&base.as_slice()[from..from + stride]);
+        }
+        self.steps[..self.hot].fill(0);
+    }
+
+    /// Forgets the other rows.
     fn clear(&mut self) {
-        for &word in &self.words {
+        for &word in &self.words[self.hot..] {
             self.slots[word as usize] = ABSENT;
         }
-        self.words.clear();
-        self.steps.clear();
+        self.words.truncate(self.hot);
+        self.steps.truncate(self.hot);
+    }
+
+    /// How often the row was stepped.
+    #[cfg(test)]
+    pub(super) fn steps_of(&self, row: u32) -> u32 {
+        self.touched(row as usize).map_or(0, |(_, steps)| steps)
     }
 
     /// The row of `word` and its steps, if it was touched.
     #[inline]
     fn touched(&self, word: usize) -> Option<(&[f32], u32)> {
-        let slot = self.slots[word];
-        (slot != ABSENT).then(|| {
-            let (slot, stride) = (slot as usize, self.rows.stride());
-            (
-                &self.rows.as_slice()[slot * stride..(slot + 1) * stride],
-                self.steps[slot],
-            )
-        })
+        let slot = *self.slots.get(word)? as usize;
+        let steps = *self.steps.get(slot).filter(|&&steps| steps > 0)?;
+        let stride = self.rows.stride();
+        Some((
+            &self.rows.as_slice()[slot * stride..(slot + 1) * stride],
+            steps,
+        ))
     }
+}
+
+/// Which rows are merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Hot,
+    All,
 }
 
 /// An overlay on the table it covers.
@@ -144,26 +184,35 @@ impl Covered<'_> {
     }
 }
 
-/// Applies the overlays' changes to the table, and empties them. `contraction` is `c` above.
-pub(super) fn merge(base: &mut Rows, overlays: &mut [&mut Overlay], contraction: f64) {
+/// Applies the overlays' changes to the table, of the rows that are stepped often or of all, and
+/// forgets the others. `contraction` is `c` above.
+pub(super) fn merge(
+    base: &mut Rows,
+    overlays: &mut [&mut Overlay],
+    contraction: f64,
+    scope: Scope,
+) {
     const BLOCK: usize = 256;
     let stride = base.stride();
     let shared: &[&mut Overlay] = overlays;
+    let hot = shared.first().map_or(&[][..], |o| &o.words[..o.hot]);
     let log = (-contraction).ln_1p();
     base.as_mut_slice()
         .par_chunks_mut(BLOCK * stride)
         .enumerate()
         .for_each(|(block, rows)| {
+            let first = block * BLOCK;
             let mut old = vec![0.0f32; stride];
-            for (i, row) in rows.chunks_exact_mut(stride).enumerate() {
-                let word = block * BLOCK + i;
+            let mut each = |word: usize| {
+                let at = (word - first) * stride;
+                let row = &mut rows[at..at + stride];
                 let touched = || shared.iter().filter_map(|o| o.touched(word));
                 let threads = touched().count();
                 if threads <= 1 {
                     if let Some((new, _)) = touched().next() {
                         row.copy_from_slice(new);
                     }
-                    continue;
+                    return;
                 }
                 // −expm1(n·log(1−c)) is 1 − (1−c)ⁿ.
                 let total: u64 = touched().map(|(_, n)| u64::from(n)).sum();
@@ -175,14 +224,37 @@ pub(super) fn merge(base: &mut Rows, overlays: &mut [&mut Overlay], contraction:
                         *value += scale * (new - old);
                     }
                 }
+            };
+            let end = first + BLOCK;
+            match scope {
+                Scope::Hot => {
+                    let from = hot.partition_point(|&word| (word as usize) < first);
+                    let own = hot[from..].iter().map(|&word| word as usize);
+                    own.take_while(|&word| word < end).for_each(each);
+                }
+                Scope::All => {
+                    let count = shared.first().map_or(0, |overlay| overlay.slots.len());
+                    (first..end.min(count)).for_each(&mut each);
+                }
             }
         });
-    overlays.par_iter_mut().for_each(|overlay| overlay.clear());
+    if scope == Scope::All {
+        overlays.par_iter_mut().for_each(|overlay| overlay.clear());
+    }
 }
+
+/// Rounds after which all rows are merged.
+pub(super) const ROUNDS: usize = 16;
 
 /// Every thread's space.
 #[derive(Debug, Default)]
-pub(super) struct Shards(Vec<Shard>);
+pub(super) struct Shards {
+    shards: Vec<Shard>,
+    /// Since all rows were merged.
+    rounds: usize,
+    /// `c` of the last round.
+    contraction: f64,
+}
 
 #[derive(Debug)]
 struct Shard {
@@ -205,20 +277,20 @@ impl Shards {
         pieces: Vec<Piece<'_>>,
     ) -> Loss {
         let (alone, stride) = (threads == 1, inputs.stride());
-        let overlay = |rows: &Rows| {
-            let count = rows.as_slice().len() / stride;
-            Overlay::new(if alone { 0 } else { count }, stride)
+        let overlay = |rows: &Rows, hot: &[u32]| match alone {
+            true => Overlay::new(0, stride, &[]),
+            false => Overlay::new(rows.as_slice().len() / stride, stride, hot),
         };
-        self.0.resize_with(threads, || Shard {
+        self.shards.resize_with(threads, || Shard {
             worker: Worker::default(),
-            inputs: overlay(inputs),
-            outputs: overlay(outputs),
+            inputs: overlay(inputs, &plan.hot.inputs),
+            outputs: overlay(outputs, &plan.hot.outputs),
         });
-        for shard in &mut self.0 {
+        for shard in &mut self.shards {
             shard.worker.loss = Loss::default();
         }
         if alone {
-            for (piece, shard) in pieces.into_iter().zip(&mut self.0) {
+            for (piece, shard) in pieces.into_iter().zip(&mut self.shards) {
                 let (mut xs, mut ys) = (Direct::new(inputs), Direct::new(outputs));
                 shard.worker.train(plan, piece, &mut xs, &mut ys);
             }
@@ -227,38 +299,47 @@ impl Shards {
                 .first()
                 .map_or(0.0, |piece| plan.rate(piece.first, piece.total));
             let (xs, ys): (&Rows, &Rows) = (inputs, outputs);
-            pieces.into_par_iter().zip(self.0.par_iter_mut()).for_each(
-                |(
-                    piece,
-                    Shard {
-                        worker,
-                        inputs,
-                        outputs,
-                    },
-                )| {
-                    let mut inputs = Covered {
-                        base: xs,
-                        overlay: inputs,
-                    };
-                    let mut outputs = Covered {
-                        base: ys,
-                        overlay: outputs,
-                    };
-                    worker.train(plan, piece, &mut inputs, &mut outputs);
-                },
-            );
-            let contraction = (CONTRACTION * rate).min(0.5);
-            let mut overlays: Vec<&mut Overlay> =
-                self.0.iter_mut().map(|s| &mut s.inputs).collect();
-            merge(inputs, &mut overlays, contraction);
-            let mut overlays: Vec<&mut Overlay> =
-                self.0.iter_mut().map(|s| &mut s.outputs).collect();
-            merge(outputs, &mut overlays, contraction);
+            let pieces = pieces.into_par_iter().zip(self.shards.par_iter_mut());
+            pieces.for_each(|(piece, shard)| {
+                shard.inputs.refresh(xs);
+                shard.outputs.refresh(ys);
+                let mut inputs = Covered {
+                    base: xs,
+                    overlay: &mut shard.inputs,
+                };
+                let mut outputs = Covered {
+                    base: ys,
+                    overlay: &mut shard.outputs,
+                };
+                shard.worker.train(plan, piece, &mut inputs, &mut outputs);
+            });
+            self.contraction = (CONTRACTION * rate).min(0.5);
+            self.rounds += 1;
+            match self.rounds < ROUNDS {
+                true => self.merge(inputs, outputs, Scope::Hot),
+                false => self.finish(inputs, outputs),
+            }
         }
         let mut loss = Loss::default();
-        for shard in &self.0 {
+        for shard in &self.shards {
             loss.add((shard.worker.loss.sum, shard.worker.loss.pairs));
         }
         loss
+    }
+
+    /// Merges what waits to be.
+    pub(super) fn finish(&mut self, inputs: &mut Rows, outputs: &mut Rows) {
+        if self.rounds > 0 {
+            self.merge(inputs, outputs, Scope::All);
+            self.rounds = 0;
+        }
+    }
+
+    fn merge(&mut self, inputs: &mut Rows, outputs: &mut Rows, scope: Scope) {
+        let shards = self.shards.iter_mut();
+        let (mut xs, mut ys): (Vec<&mut Overlay>, Vec<&mut Overlay>) =
+            shards.map(|s| (&mut s.inputs, &mut s.outputs)).unzip();
+        merge(inputs, &mut xs, self.contraction, scope);
+        merge(outputs, &mut ys, self.contraction, scope);
     }
 }

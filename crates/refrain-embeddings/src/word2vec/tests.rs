@@ -9,9 +9,9 @@ use super::kernel::{Pair, Rows, Step, window_reference};
 use super::ngrams::{NgramRows, Ngrams};
 use super::paths::Paths;
 use super::sampling::{Negatives, keep_chances};
-use super::shards::{Covered, Direct, Overlay, merge};
+use super::shards::{Covered, Direct, Overlay, Scope, merge};
 use super::tensors::{CAP, Tensors};
-use super::windows::{Loss, Plan, Targets, Window, Windows};
+use super::windows::{Hot, Loss, Plan, Targets, Window, Windows};
 use super::worker::{Piece, Worker};
 use crate::Vocabulary;
 use crate::vocabulary::END;
@@ -89,6 +89,7 @@ fn plan(
         keep: keep_chances(counts, 1e-2),
         window: 3,
         learning_rate: 0.05,
+        hot: Hot::default(),
     }
 }
 
@@ -350,8 +351,11 @@ fn one_overlay_merged_is_the_table_trained_directly() {
         Worker::default().train(&plan, piece(&text), &mut a, &mut b);
 
         let (mut base_x, mut base_y) = (Rows::from_dense(&x, dim), Rows::from_dense(&y, dim));
-        let mut over_x = Overlay::new(words + BUCKETS + DOCUMENTS, dim);
-        let mut over_y = Overlay::new(words, dim);
+        // Some rows are stepped often, so that they are copied before they are touched.
+        let mut over_x = Overlay::new(words + BUCKETS + DOCUMENTS, dim, &[0, 7, 299, 310]);
+        let mut over_y = Overlay::new(words, dim, &[0, 1, 250]);
+        over_x.refresh(&base_x);
+        over_y.refresh(&base_y);
         let mut a = Covered {
             base: &base_x,
             overlay: &mut over_x,
@@ -361,10 +365,70 @@ fn one_overlay_merged_is_the_table_trained_directly() {
             overlay: &mut over_y,
         };
         Worker::default().train(&plan, piece(&text), &mut a, &mut b);
-        merge(&mut base_x, &mut [&mut over_x], 0.1);
-        merge(&mut base_y, &mut [&mut over_y], 0.1);
+        merge(&mut base_x, &mut [&mut over_x], 0.1, Scope::Hot);
+        merge(&mut base_y, &mut [&mut over_y], 0.1, Scope::Hot);
+        let (some_x, some_y) = (base_x.to_dense(dim), base_y.to_dense(dim));
+        assert_eq!(some_x[..dim], xs.to_dense(dim)[..dim]);
+        assert!(some_x != xs.to_dense(dim) && some_y != ys.to_dense(dim));
+        merge(&mut base_x, &mut [&mut over_x], 0.1, Scope::All);
+        merge(&mut base_y, &mut [&mut over_y], 0.1, Scope::All);
         assert_eq!(base_x.to_dense(dim), xs.to_dense(dim));
         assert_eq!(base_y.to_dense(dim), ys.to_dense(dim));
+    }
+}
+
+#[test]
+fn rows_that_are_stepped_often_are_foretold() {
+    let (words, dim) = (60, 4);
+    let mut rng = stream(5, 6);
+    // Long sentences, so that windows are seldom cut; by Zipf's law.
+    let weights: Vec<f64> = (1..=words).map(|rank| 1.0 / rank as f64).collect();
+    let total: f64 = weights.iter().sum();
+    let mut text: Vec<u32> = (0..40_000)
+        .map(|_| {
+            let mut at = rng.random_range(0.0..total);
+            let found = weights.iter().position(|w| {
+                at -= w;
+                at < 0.0
+            });
+            found.unwrap_or(0) as u32
+        })
+        .collect();
+    let mut counts = vec![0u64; words];
+    text.iter().for_each(|&word| counts[word as usize] += 1);
+    (0..text.len()).step_by(500).for_each(|at| text[at] = END);
+    for plan in plans(&counts)
+        .iter()
+        .filter(|plan| plan.documents.is_none())
+    {
+        let rows = words + BUCKETS;
+        let (base_x, base_y) = (
+            Rows::from_dense(&table(rows, dim, 1), dim),
+            Rows::from_dense(&table(words, dim, 2), dim),
+        );
+        let (mut over_x, mut over_y) =
+            (Overlay::new(rows, dim, &[]), Overlay::new(words, dim, &[]));
+        let mut a = Covered {
+            base: &base_x,
+            overlay: &mut over_x,
+        };
+        let mut b = Covered {
+            base: &base_y,
+            overlay: &mut over_y,
+        };
+        Worker::default().train(plan, piece(&text), &mut a, &mut b);
+        for often in [100.0, 1000.0, 10_000.0] {
+            let hot = plan.hot(&counts, 0.75, text.len() as f64, often);
+            for (foretold, overlay) in [(hot.inputs, &over_x), (hot.outputs, &over_y)] {
+                // Rows that a window has twice are stepped once, so that somewhat fewer may be found.
+                for row in 0..rows as u32 {
+                    let steps = f64::from(overlay.steps_of(row));
+                    let said = foretold.contains(&row);
+                    assert!(!said || steps > often / 2.5, "{plan:?} {row}: {steps}");
+                    assert!(said || steps < often * 1.3, "{plan:?} {row}: {steps}");
+                }
+            }
+        }
     }
 }
 
@@ -372,8 +436,9 @@ fn one_overlay_merged_is_the_table_trained_directly() {
 fn merging_adds_rare_changes_and_averages_frequent_ones() {
     use super::worker::Table;
     let mut base = Rows::from_dense(&[1.0; 3], 1);
-    let mut overlays = [Overlay::new(3, 1), Overlay::new(3, 1)];
+    let mut overlays = [Overlay::new(3, 1, &[2]), Overlay::new(3, 1, &[2])];
     for overlay in &mut overlays {
+        overlay.refresh(&base);
         let mut covered = Covered {
             base: &base,
             overlay,
@@ -386,7 +451,11 @@ fn merging_adds_rare_changes_and_averages_frequent_ones() {
         }
     }
     let [a, b] = &mut overlays;
-    merge(&mut base, &mut [a, b], 1e-2);
+    merge(&mut base, &mut [a, b], 1e-2, Scope::Hot);
+    assert_eq!(base.to_dense(1)[..2], [1.0, 1.0], "rare rows wait");
+    a.refresh(&base);
+    b.refresh(&base);
+    merge(&mut base, &mut [a, b], 1e-2, Scope::All);
     let values = base.to_dense(1);
     assert_eq!(values[0], 1.0);
     assert!((values[1] - 2.0).abs() < 0.01, "{values:?}");

@@ -323,6 +323,14 @@ impl Word2VecTraining {
                 found: pass.done,
             });
         }
+        if let Tables::Rows {
+            inputs,
+            outputs,
+            shards,
+        } = &mut self.tables
+        {
+            shards.finish(inputs, outputs);
+        }
         self.losses.push(loss.mean());
         self.encoded = Some(encoded);
         self.interrupted = false;

@@ -21,6 +21,15 @@ pub(super) struct Plan {
     pub(super) keep: Vec<u32>,
     pub(super) window: usize,
     pub(super) learning_rate: f64,
+    /// With threads, the rows that are merged most often.
+    pub(super) hot: Hot,
+}
+
+/// Rows that are stepped often, ascending.
+#[derive(Debug, Default)]
+pub(super) struct Hot {
+    pub(super) inputs: Vec<u32>,
+    pub(super) outputs: Vec<u32>,
 }
 
 /// What a word is told from.
@@ -38,6 +47,76 @@ impl Plan {
     pub(super) fn rate(&self, done: u64, total: u64) -> f64 {
         let left = 1.0 - done as f64 / total.max(1) as f64;
         self.learning_rate * left.max(1e-4)
+    }
+
+    /// The rows that a thread is expected to step `often` times or more in so many tokens, from the words'
+    /// counts, those of documents left out.
+    pub(super) fn hot(&self, counts: &[u64], power: f64, tokens: f64, often: f64) -> Hot {
+        let all = counts.iter().sum::<u64>().max(1) as f64;
+        let kept = counts.iter().zip(&self.keep);
+        let centres: Vec<f64> = kept
+            .map(|(&count, &keep)| {
+                tokens * count as f64 / all * f64::from(keep) / f64::from(u32::MAX)
+            })
+            .collect();
+        // A word is a context of all words in its window, and they are its contexts.
+        let contexts = self.window as f64 + 1.0;
+        let inputs = match self.tells_contexts() {
+            true => 1.0,
+            false => contexts,
+        };
+        let mut stepped = vec![0.0; counts.len()];
+        for (word, centre) in centres.iter().enumerate() {
+            match &self.ngrams {
+                None => stepped[word] += inputs * centre,
+                Some(ngrams) => {
+                    for &row in ngrams.of(word as u32) {
+                        let row = row as usize;
+                        if row >= stepped.len() {
+                            stepped.resize(row + 1, 0.0);
+                        }
+                        stepped[row] += inputs * centre;
+                    }
+                }
+            }
+        }
+        let told = match self.tells_contexts() {
+            true => contexts,
+            false => 1.0,
+        };
+        let mut outputs: Vec<f64> = centres.iter().map(|centre| told * centre).collect();
+        match &self.targets {
+            Targets::Negatives(_, drawn) => {
+                let windows: f64 = centres.iter().sum();
+                let weight = |&count: &u64| (count as f64).powf(power);
+                let weights = counts
+                    .iter()
+                    .map(weight)
+                    .sum::<f64>()
+                    .max(f64::MIN_POSITIVE);
+                for (output, count) in outputs.iter_mut().zip(counts) {
+                    *output += told * windows * *drawn as f64 * weight(count) / weights;
+                }
+            }
+            Targets::Paths(paths) => {
+                outputs.fill(0.0);
+                for (word, centre) in centres.iter().enumerate() {
+                    for &(node, _) in paths.of(word as u32) {
+                        outputs[node as usize] += told * centre;
+                    }
+                }
+            }
+        }
+        let choose = |steps: &[f64]| -> Vec<u32> {
+            let rows = (0u32..).zip(steps);
+            rows.filter(|(_, steps)| **steps >= often)
+                .map(|(row, _)| row)
+                .collect()
+        };
+        Hot {
+            inputs: choose(&stepped),
+            outputs: choose(&outputs),
+        }
     }
 
     /// Whether a window's centre tells its contexts, and not they the centre.
