@@ -104,7 +104,7 @@
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
 //! | a picture of some words | [`Embeddings::project`] |
 //! | two languages, or two trainings, in one space | [`Alignment`] |
-//! | vectors of other programs | [`formats`]: word2vec (text, binary), fastText, GloVe, Model2Vec, numpy |
+//! | vectors of other programs | [`formats`]: word2vec (text, binary), fastText, floret, GloVe, Model2Vec, numpy |
 //! | how good they are | [`evaluate`] |
 //!
 //! # Two engines, one config
@@ -135,7 +135,7 @@ pub use classify::{
     ClassificationReport, Example, LabelReport, Prediction, TextClassifier, TextClassifierModel,
 };
 pub use corpus::Corpus;
-pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
+pub use embeddings::{Analogy, Embeddings, Neighbour, SubwordHashing, Subwords};
 pub use error::{Error, Result};
 pub use glove::{Glove, GloveEpoch, GloveTraining};
 pub use projection::Projection;

@@ -14,8 +14,8 @@
 //!
 //! *Writing* makes version 12 of a skip-gram model that fastText and gensim load, with zeros for what
 //! is told: to ask for vectors, not to go on training. Vectors may differ in their last bits, since a
-//! word's own row is what is left of its vector less its n-grams'. N-grams of which some were pruned,
-//! and words with a zero byte, cannot be written.
+//! word's own row is what is left of its vector less its n-grams'. N-grams of which some were pruned or that
+//! are hashed as another program does, and words with a zero byte, cannot be written.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -25,7 +25,7 @@ use rayon::prelude::*;
 use refrain_core::{Error as CoreError, IdMap, kernels};
 
 use super::bad;
-use crate::{Embeddings, Error, Result, Subwords, Vocabulary};
+use crate::{Embeddings, Error, Result, SubwordHashing, Subwords, Vocabulary};
 
 const MAGIC: i32 = 793_712_314;
 /// Centroids of a part of a quantised row: one for each value of a byte.
@@ -344,8 +344,8 @@ impl Parts {
 /// Writes the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`] naming a word that does not fit the format, or that n-grams were pruned; and when
-/// the file cannot be written.
+/// [`Error::Vectors`] naming a word that does not fit the format, or that n-grams were pruned or are
+/// another program's; and when the file cannot be written.
 pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let origin = path.display().to_string();
@@ -353,6 +353,10 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     let subwords = embeddings.subwords();
     if subwords.is_some_and(|subwords| subwords.kept().is_some()) {
         let reason = "n-grams of which some were pruned cannot be written".to_string();
+        return Err(bad(&origin, "n-grams", reason));
+    }
+    if subwords.is_some_and(|subwords| *subwords.hashing() != SubwordHashing::FastText) {
+        let reason = "they are not hashed as fastText does".to_string();
         return Err(bad(&origin, "n-grams", reason));
     }
     if let Some(word) = words.ids().iter().find(|word| word.contains('\0')) {
@@ -596,6 +600,9 @@ mod tests {
 
         let pruned = parse(LABELS).unwrap();
         assert!(write(&pruned, folder.path().join("no.bin")).is_err());
+        let others = Subwords::hashed(3..=3, 1, vec![1.0], SubwordHashing::Finalfusion).unwrap();
+        let others = Embeddings::from_subwords(others, ["cat"]).unwrap();
+        assert!(write(&others, folder.path().join("no.bin")).is_err());
         let zero = Embeddings::from_vectors([("a\0", [1.0])]).unwrap();
         assert!(write(&zero, folder.path().join("no.bin")).is_err());
         assert!(!folder.path().join("no.bin").exists());

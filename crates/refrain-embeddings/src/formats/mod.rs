@@ -4,6 +4,7 @@
 //! |---|---|
 //! | word2vec text and binary, fastText `.vec`, gensim's `save_word2vec_format` | [`word2vec`] |
 //! | fastText `.bin` and `.ftz`, with n-grams | [`fasttext`] |
+//! | floret `.floret`, n-grams alone | [`floret`] |
 //! | GloVe, and others without a first line of counts | [`glove`] |
 //! | safetensors with a `tokenizer.json`: Model2Vec, WordLlama | [`model2vec`] |
 //! | a matrix `.npy` of numpy and a list of words | [`numpy`] |
@@ -13,6 +14,7 @@
 //! cannot decode, and keep the first of words that are equal after that.
 
 pub mod fasttext;
+pub mod floret;
 pub mod glove;
 mod lines;
 pub mod model2vec;
