@@ -104,7 +104,7 @@
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
 //! | a picture of some words | [`Embeddings::project`] |
 //! | two languages, or two trainings, in one space | [`Alignment`] |
-//! | vectors of other programs | [`formats`]: word2vec (text, binary), fastText, floret, GloVe, Model2Vec, numpy |
+//! | vectors of other programs | [`formats`]: word2vec (text, binary), fastText, floret, finalfusion, GloVe, Model2Vec, numpy |
 //! | how good they are | [`evaluate`] |
 //!
 //! # Two engines, one config
