@@ -274,8 +274,8 @@ impl Parts {
 /// Writes the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`](crate::Error::Vectors) naming a word that does not fit the format, or that n-grams were pruned or are
-/// another program's; and when the file cannot be written.
+/// [`Error::Vectors`](crate::Error::Vectors) naming a word that does not fit the format, or that n-grams
+/// were pruned or are another program's; and when the file cannot be written.
 pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let origin = path.display().to_string();

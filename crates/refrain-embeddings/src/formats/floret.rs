@@ -1,7 +1,7 @@
-//! The text format of floret, which spaCy reads and writes too: rows of n-grams and no words.
+//! The text format of floret, which spaCy and finalfusion read too: rows of n-grams and no words.
 //!
 //! ```text
-//! rows, values in each, least and greatest length of n-grams, hashes, seed, marks: 50000 300 4 5 2 2166136261 < >
+//! rows, values in each, least and greatest length of n-grams, hashes, seed, marks: 50 300 4 5 2 7 < >
 //! a line for each row with its number, from 0, and its values
 //! ```
 //!
@@ -13,7 +13,7 @@
 //! frequent word of the text it was trained on has a row of its own that is in its binary model alone, so
 //! that its vector differs here, as it does in spaCy. `</s>`, the end of a line, has no n-grams. spaCy,
 //! unlike floret, takes a mark alone for an n-gram; this can matter where the least length is 1, and floret
-//! is followed.
+//! is followed. A file that was cut within its last value cannot be told from a whole one.
 
 use std::fs::File;
 use std::io::{BufRead, BufWriter, Write};
