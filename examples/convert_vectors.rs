@@ -7,8 +7,9 @@
 //!
 //! The formats follow from the endings of the names unless they are given: `.txt` and `.vec` are
 //! word2vec's text, `.bin` its binary format unless the file begins as one of fastText does, `.ftz`
-//! fastText's, a folder one of Model2Vec, `.npy` a matrix of numpy with its words in a file of the
-//! same name that ends in `.words.txt`, `.refrain` our own, which opens at once whatever its size.
+//! fastText's, `.floret` floret's, `.fifu` finalfusion's, a folder one of Model2Vec, `.npy` a matrix
+//! of numpy with its words in a file of the same name that ends in `.words.txt`, `.refrain` our own,
+//! which opens at once whatever its size.
 //! Prints what was read and, as a check, the neighbours of a word.
 
 use std::error::Error;
@@ -20,7 +21,9 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use refrain::embeddings::Embeddings;
-use refrain::embeddings::formats::{fasttext, glove, model2vec, numpy, word2vec};
+use refrain::embeddings::formats::{
+    fasttext, finalfusion, floret, glove, model2vec, numpy, word2vec,
+};
 
 /// Turn vectors of one format into another
 #[derive(Parser)]
@@ -36,6 +39,9 @@ struct Options {
     /// The format to write; by the ending if not given
     #[arg(long, value_enum)]
     to: Option<Format>,
+    /// A file with the words to make, one on each line, when vectors of floret are read, which name none
+    #[arg(long)]
+    words: Option<PathBuf>,
     /// Whose neighbours to print; the first word's if not given
     #[arg(long)]
     word: Option<String>,
@@ -49,6 +55,10 @@ enum Format {
     Word2vecBinary,
     /// fastText's model, with the n-grams that unknown words are made of
     Fasttext,
+    /// floret's rows of n-grams
+    Floret,
+    /// finalfusion's chunks
+    Finalfusion,
     /// A word and its values on each line
     Glove,
     /// A folder of Model2Vec: safetensors with a tokenizer
@@ -67,6 +77,8 @@ impl Format {
             Some("bin") if begins_as_fasttext(path) => Ok(Self::Fasttext),
             Some("bin") => Ok(Self::Word2vecBinary),
             Some("ftz") => Ok(Self::Fasttext),
+            Some("floret") => Ok(Self::Floret),
+            Some("fifu") => Ok(Self::Finalfusion),
             Some("npy") => Ok(Self::Numpy),
             Some("refrain") => Ok(Self::Refrain),
             _ => Err(format!(
@@ -109,6 +121,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Format::Word2vec => word2vec::read_text(source)?,
         Format::Word2vecBinary => word2vec::read_binary(source)?,
         Format::Fasttext => fasttext::read(source)?,
+        Format::Floret => {
+            let words = options.words.as_ref().map(std::fs::read_to_string);
+            floret::read_words(source, words.transpose()?.unwrap_or_default().lines())?
+        }
+        Format::Finalfusion => finalfusion::read(source)?,
         Format::Glove => glove::read(source)?,
         Format::Model2vec => model2vec::read(source)?,
         Format::Numpy => numpy::read(source, source.with_extension("words.txt"))?,
@@ -126,6 +143,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Format::Word2vec => word2vec::write_text(&vectors, target)?,
         Format::Word2vecBinary => word2vec::write_binary(&vectors, target)?,
         Format::Fasttext => fasttext::write(&vectors, target)?,
+        Format::Floret => {
+            let ngrams = vectors.subwords().ok_or("there are no n-grams to write")?;
+            floret::write(ngrams, target)?;
+        }
+        Format::Finalfusion => finalfusion::write(&vectors, target)?,
         Format::Glove => glove::write(&vectors, target)?,
         Format::Model2vec => model2vec::write(&vectors, target)?,
         Format::Numpy => numpy::write(&vectors, target, target.with_extension("words.txt"))?,

@@ -106,7 +106,7 @@
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
 //! | a picture of some words; of their groups | [`Embeddings::project`]; [`Tsne`] |
 //! | two languages, or two trainings, in one space | [`Alignment`] |
-//! | vectors of other programs | [`formats`]: word2vec (text, binary), fastText, GloVe, Model2Vec, numpy |
+//! | vectors of other programs | [`formats`]: word2vec (text, binary), fastText, floret, finalfusion, GloVe, Model2Vec, numpy |
 //! | how good they are, what prejudices they hold, which neighbours are chance | [`evaluate`] |
 //! | answers in microseconds, some of them missed (feature `hnsw`) | `Approximate` |
 //!
@@ -144,7 +144,7 @@ pub use classify::{
     ClassificationReport, Example, LabelReport, Prediction, TextClassifier, TextClassifierModel,
 };
 pub use corpus::Corpus;
-pub use embeddings::{Analogy, Embeddings, Neighbour, Subwords};
+pub use embeddings::{Analogy, Embeddings, Neighbour, SubwordHashing, Subwords};
 pub use error::{Error, Result};
 pub use glove::{Glove, GloveEpoch, GloveTraining};
 pub use projection::Projection;

@@ -10,11 +10,13 @@ use refrain_core::model_file::Array;
 use refrain_core::{Error as CoreError, ModelFile, ModelWriter};
 
 use super::codes::Codes;
-use super::{Embeddings, Subwords};
+use super::{Embeddings, SubwordHashing, Subwords};
 use crate::{Result, Vocabulary};
 
 const KIND: &str = "embeddings.vectors";
-const VERSION: u32 = 1;
+/// Version 2 names the hashing of n-grams beside the length of vectors. Where it is fastText's, or there
+/// are no n-grams, version 1 is written.
+const VERSION: u32 = 2;
 const VECTORS: &str = "vectors";
 const NORMS: &str = "inverse_norms";
 const CODES: &str = "codes";
@@ -84,8 +86,12 @@ impl Embeddings {
     /// When it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let shape = [self.len(), self.dim];
-        let mut writer = ModelWriter::new(KIND, VERSION)
-            .config(&self.dim)?
+        let hashing = self.subwords.as_ref().map(Subwords::hashing);
+        let writer = match hashing {
+            None | Some(SubwordHashing::FastText) => ModelWriter::new(KIND, 1).config(&self.dim)?,
+            Some(hashing) => ModelWriter::new(KIND, VERSION).config(&(self.dim, hashing))?,
+        };
+        let mut writer = writer
             .ids("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
             .f32(VECTORS, &shape, self.vectors())?
@@ -121,7 +127,10 @@ impl Embeddings {
 
     fn from_file(file: ModelFile) -> Result<Self> {
         file.expect(KIND, VERSION)?;
-        let dim: usize = file.config()?;
+        let (dim, hashing): (usize, _) = match file.version() {
+            1 => (file.config()?, SubwordHashing::FastText),
+            _ => file.config()?,
+        };
         let ids = file.ids("words")?;
         let shape = [ids.len(), dim];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
@@ -156,7 +165,7 @@ impl Embeddings {
                     }
                 };
                 let lengths = number(0)..=number(1);
-                Some(Subwords::from_values(lengths, dim, values, kept)?)
+                Some(Subwords::from_values(lengths, dim, values, kept, hashing)?)
             }
         };
         let codes = match has(CODES) {
@@ -216,6 +225,29 @@ mod tests {
             Embeddings::load(&path).unwrap().subwords(),
             words.subwords()
         );
+
+        // Words of others' n-grams, of which a file of version 1 could not tell.
+        let floret = SubwordHashing::Floret {
+            hashes: 3,
+            seed: 7,
+            begin: "[".to_string(),
+            end: "]".to_string(),
+        };
+        for (hashing, version) in [
+            (SubwordHashing::FastText, 1),
+            (SubwordHashing::Finalfusion, 2),
+            (floret, 2),
+        ] {
+            let values = (0..14).map(|i| i as f32).collect();
+            let ngrams = Subwords::hashed(2..=4, 2, values, hashing).unwrap();
+            let words = Embeddings::from_subwords(ngrams, ["the", "猫"]).unwrap();
+            words.save(&path).unwrap();
+            let again = Embeddings::load(&path).unwrap();
+            assert_eq!(again.subwords(), words.subwords());
+            assert_eq!(again.vectors(), words.vectors());
+            assert_eq!(again.embed("thee"), words.embed("thee"));
+            assert_eq!(ModelFile::open(&path).unwrap().version(), version);
+        }
     }
 
     #[test]
@@ -224,7 +256,7 @@ mod tests {
         let none = refrain_core::IdMap::new();
         let other = ModelWriter::new("recommenders.als", 1);
         assert!(Embeddings::from_file(bytes(other)).is_err());
-        let empty = ModelWriter::new(KIND, VERSION)
+        let empty = ModelWriter::new(KIND, 1)
             .config(&0usize)
             .and_then(|w| w.ids("words", &none))
             .and_then(|w| w.u64("counts", &[0], vec![]))
@@ -237,7 +269,7 @@ mod tests {
                 .to_string()
                 .contains("length 0")
         );
-        let short = ModelWriter::new(KIND, VERSION)
+        let short = ModelWriter::new(KIND, 1)
             .config(&2usize)
             .and_then(|w| w.ids("words", &refrain_core::IdMap::from_ids(["a"])?))
             .and_then(|w| w.u64("counts", &[1], vec![3]))

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use refrain_core::kernels::{self, TopK};
 
 pub use analogy::Analogy;
-pub use subwords::Subwords;
+pub use subwords::{SubwordHashing, Subwords};
 
 use codes::Codes;
 use file::Values;
@@ -135,6 +135,36 @@ impl Embeddings {
         }
         self.subwords = Some(subwords);
         Ok(self)
+    }
+
+    /// Words that are made of n-grams, in this order, and all others when they are [asked
+    /// for](Embeddings::embed). There may be none.
+    ///
+    /// ```
+    /// use refrain_embeddings::{Embeddings, Subwords};
+    /// let subwords = Subwords::new(3..=3, 1, vec![1.0, 2.0, 3.0, 4.0])?;
+    /// let words = Embeddings::from_subwords(subwords, ["cat", "dog"])?;
+    /// assert_eq!(words.vector("cat"), words.subwords().and_then(|s| s.embed("cat")).as_deref());
+    /// assert!(words.embed("horse").is_some());
+    /// # Ok::<(), refrain_embeddings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownWord`] when a word has no n-grams, [`Error::Config`] when it stands twice.
+    pub fn from_subwords<W: AsRef<str>>(
+        subwords: Subwords,
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self> {
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        for word in words {
+            let vector = subwords.embed(word.as_ref());
+            values.extend(vector.ok_or_else(|| Error::UnknownWord {
+                word: word.as_ref().to_string(),
+            })?);
+            names.push((word, 1));
+        }
+        let vocabulary = Vocabulary::from_counts(names)?;
+        Self::new(vocabulary, subwords.dim(), values)?.with_subwords(subwords)
     }
 
     /// The n-grams of which unknown words are made, if there are any.

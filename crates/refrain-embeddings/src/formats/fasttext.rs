@@ -14,8 +14,8 @@
 //!
 //! *Writing* makes version 12 of a skip-gram model that fastText and gensim load, with zeros for what
 //! is told: to ask for vectors, not to go on training. Vectors may differ in their last bits, since a
-//! word's own row is what is left of its vector less its n-grams'. N-grams of which some were pruned,
-//! and words with a zero byte, cannot be written.
+//! word's own row is what is left of its vector less its n-grams'. N-grams of which some were pruned or
+//! that are hashed as another program does, and words with a zero byte, cannot be written.
 
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
@@ -25,7 +25,8 @@ use rayon::prelude::*;
 use refrain_core::{Error as CoreError, IdMap, kernels};
 
 use super::bad;
-use crate::{Embeddings, Error, Result, Subwords, Vocabulary};
+use super::bytes::Bytes;
+use crate::{Embeddings, Result, SubwordHashing, Subwords, Vocabulary};
 
 const MAGIC: i32 = 793_712_314;
 /// Centroids of a part of a quantised row: one for each value of a byte.
@@ -34,7 +35,7 @@ const CENTROIDS: usize = 256;
 /// Reads the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`] naming the place in the file.
+/// [`Error::Vectors`](crate::Error::Vectors) naming the place in the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Embeddings> {
     let path = path.as_ref();
     let io = |error| CoreError::io(path, error);
@@ -49,12 +50,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Embeddings> {
 /// # Errors
 /// As [`read`].
 pub fn read_from(reader: impl Read, size: u64, origin: &str) -> Result<Embeddings> {
-    let mut bytes = Bytes {
-        reader,
-        left: size,
-        at: 0,
-        origin,
-    };
+    let mut bytes = Bytes::new(reader, size, origin);
     let (magic, version) = (bytes.i32()?, bytes.i32()?);
     if magic != MAGIC {
         return Err(bytes.bad("not a model of fastText: its first number is another".to_string()));
@@ -68,8 +64,8 @@ pub fn read_from(reader: impl Read, size: u64, origin: &str) -> Result<Embedding
     }
     bytes.skip(8)?; // the threshold of subsampling
     let [dim, .., model, buckets, least, most, _] = settings;
-    let dim = bytes.count(dim.into(), 1, 1 << 20, "values in a vector")?;
-    let buckets = bytes.count(buckets.into(), 0, u32::MAX as usize, "rows of n-grams")?;
+    let dim = bytes.count(dim, 1, 1 << 20, "values in a vector")?;
+    let buckets = bytes.count(buckets, 0, u32::MAX as usize, "rows of n-grams")?;
     // Supervised models of version 11 had no n-grams of characters, whatever their settings say.
     let most = if version == 11 && model == 3 { 0 } else { most };
     let lengths = usize::try_from(least).unwrap_or(0)..=usize::try_from(most).unwrap_or(0);
@@ -143,78 +139,12 @@ fn compose(own: &mut [f32], subwords: &Subwords, word: &str) {
 /// Numbers in a pruned model: an n-gram's number and the row it has.
 type Kept = Vec<(u32, u32)>;
 
-/// Little-endian numbers, never more than the file has left.
-struct Bytes<'a, R> {
-    reader: R,
-    left: u64,
-    at: u64,
-    origin: &'a str,
-}
-
 impl<R: Read> Bytes<'_, R> {
-    fn bad(&self, reason: String) -> Error {
-        bad(self.origin, format_args!("byte {}", self.at), reason)
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        let read = self.reader.read_exact(&mut bytes);
-        read.map_err(|error| self.bad(error.to_string()))?;
-        self.at += N as u64;
-        self.left = self.left.saturating_sub(N as u64);
-        Ok(bytes)
-    }
-
-    fn u8(&mut self) -> Result<u8> {
-        Ok(u8::from_le_bytes(self.take()?))
-    }
-
-    fn i32(&mut self) -> Result<i32> {
-        Ok(i32::from_le_bytes(self.take()?))
-    }
-
-    fn i64(&mut self) -> Result<i64> {
-        Ok(i64::from_le_bytes(self.take()?))
-    }
-
-    fn skip(&mut self, count: usize) -> Result<()> {
-        (0..count).try_for_each(|_| self.u8().map(drop))
-    }
-
-    /// A count between two bounds.
-    fn count(&self, value: i64, least: usize, most: usize, what: &str) -> Result<usize> {
-        match usize::try_from(value) {
-            Ok(count) if (least..=most).contains(&count) => Ok(count),
-            _ => Err(self.bad(format!("{value} {what}"))),
-        }
-    }
-
-    /// A count of things of so many bytes, which must fit what is left of the file.
-    fn fitting(&self, value: i64, bytes: usize, what: &str) -> Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX) / bytes.max(1);
-        self.count(value, 0, most, what)
-    }
-
-    fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; count];
-        let read = self.reader.read_exact(&mut bytes);
-        read.map_err(|error| self.bad(error.to_string()))?;
-        self.at += count as u64;
-        self.left = self.left.saturating_sub(count as u64);
-        Ok(bytes)
-    }
-
-    fn floats(&mut self, count: usize) -> Result<Vec<f32>> {
-        let bytes = self.bytes(count * 4)?;
-        let float = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap_or_default());
-        Ok(bytes.par_chunks_exact(4).map(float).collect())
-    }
-
     /// The words, which stand before the labels, and the rows that pruned n-grams have.
     fn dictionary(&mut self) -> Result<(Vocabulary, Option<Kept>)> {
-        let size = self.i32()?.into();
+        let size = self.i32()?;
         let size = self.fitting(size, 10, "entries")?;
-        let words = self.i32()?.into();
+        let words = self.i32()?;
         let words = self.count(words, 0, size, "words")?;
         let _labels = self.i32()?;
         let _tokens = self.i64()?;
@@ -276,7 +206,7 @@ impl<R: Read> Bytes<'_, R> {
     fn quantised(&mut self, dim: usize) -> Result<Vec<f32>> {
         let with_norms = self.u8()? != 0;
         let rows = self.shape(dim, 1)?;
-        let codes = self.i32()?.into();
+        let codes = self.i32()?;
         let codes = self.fitting(codes, 1, "codes")?;
         let codes = self.bytes(codes)?;
         let parts = self.quantiser(dim)?;
@@ -344,8 +274,8 @@ impl Parts {
 /// Writes the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`] naming a word that does not fit the format, or that n-grams were pruned; and when
-/// the file cannot be written.
+/// [`Error::Vectors`](crate::Error::Vectors) naming a word that does not fit the format, or that n-grams
+/// were pruned or are another program's; and when the file cannot be written.
 pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let origin = path.display().to_string();
@@ -353,6 +283,10 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     let subwords = embeddings.subwords();
     if subwords.is_some_and(|subwords| subwords.kept().is_some()) {
         let reason = "n-grams of which some were pruned cannot be written".to_string();
+        return Err(bad(&origin, "n-grams", reason));
+    }
+    if subwords.is_some_and(|subwords| *subwords.hashing() != SubwordHashing::FastText) {
+        let reason = "they are not hashed as fastText does".to_string();
         return Err(bad(&origin, "n-grams", reason));
     }
     if let Some(word) = words.ids().iter().find(|word| word.contains('\0')) {
@@ -596,6 +530,9 @@ mod tests {
 
         let pruned = parse(LABELS).unwrap();
         assert!(write(&pruned, folder.path().join("no.bin")).is_err());
+        let others = Subwords::hashed(3..=3, 1, vec![1.0], SubwordHashing::Finalfusion).unwrap();
+        let others = Embeddings::from_subwords(others, ["cat"]).unwrap();
+        assert!(write(&others, folder.path().join("no.bin")).is_err());
         let zero = Embeddings::from_vectors([("a\0", [1.0])]).unwrap();
         assert!(write(&zero, folder.path().join("no.bin")).is_err());
         assert!(!folder.path().join("no.bin").exists());

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | word2vec text and binary, fastText `.vec`, gensim's `save_word2vec_format` | [`word2vec`] |
 //! | fastText `.bin` and `.ftz`, with n-grams | [`fasttext`] |
+//! | floret `.floret`, n-grams alone | [`floret`] |
+//! | finalfusion `.fifu`, plain or quantised, with n-grams | [`finalfusion`] |
 //! | GloVe, and others without a first line of counts | [`glove`] |
 //! | safetensors with a `tokenizer.json`: Model2Vec, WordLlama | [`model2vec`] |
 //! | a matrix `.npy` of numpy and a list of words | [`numpy`] |
@@ -12,7 +14,10 @@
 //! Readers trust no count with memory, read words that are not UTF-8 with `U+FFFD` for what they
 //! cannot decode, and keep the first of words that are equal after that.
 
+mod bytes;
 pub mod fasttext;
+pub mod finalfusion;
+pub mod floret;
 pub mod glove;
 mod lines;
 pub mod model2vec;
