@@ -16,7 +16,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use refrain::Monitor;
 use refrain::data::bundled;
-use refrain::embeddings::{Analogy, Architecture, Corpus, Embeddings, Ngrams, Word2Vec, tokenize};
+use refrain::embeddings::{
+    Analogy, Architecture, Corpus, Embeddings, Ngrams, Tsne, Word2Vec, tokenize,
+};
 
 /// Train word vectors and look at them
 #[derive(Parser)]
@@ -140,7 +142,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let path = out.join("words.svg");
     std::fs::write(&path, picture.to_svg("Words by their vectors"))?;
-    println!("\n{} and words.refrain written", path.display());
+    let frequent: Vec<&str> = words.vocabulary().ids().iter().skip(30).take(300).collect();
+    let perplexity = Tsne::default().perplexity.min(frequent.len() as f64 / 4.0);
+    if perplexity >= 1.0 {
+        let map = Tsne {
+            perplexity,
+            ..Tsne::default()
+        };
+        let map = map.fit_with(&words, &frequent, &Monitor::bars())?;
+        std::fs::write(out.join("map.svg"), map.to_svg("Frequent words, by t-SNE"))?;
+    }
+    println!("\n{}, map.svg and words.refrain written", path.display());
     Ok(())
 }
 

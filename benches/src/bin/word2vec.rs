@@ -72,6 +72,9 @@ struct Arguments {
     /// Also train as tensors, on the device of `REFRAIN_DEVICE`.
     #[arg(long)]
     tensors: bool,
+    /// Keeps our vectors of the last turn in a `*.refrain` file.
+    #[arg(long)]
+    save: Option<PathBuf>,
     /// Windows in a step of tensors.
     #[arg(long, default_value_t = Word2Vec::default().batch)]
     batch: usize,
@@ -272,7 +275,11 @@ fn train(
         Engine::Tensors => "refrain, tensors",
         _ => "refrain",
     };
-    let quality = judge.judge(&training.finish()?);
+    let vectors = training.finish()?;
+    if let Some(path) = &arguments.save {
+        vectors.save(path)?;
+    }
+    let quality = judge.judge(&vectors);
     Ok(Row {
         name: name.to_string(),
         threads,
