@@ -42,11 +42,37 @@ pub trait LanguageState: Send {
     /// no token at all, [`crate::Error::Device`].
     fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>>;
 
+    /// Reads tokens and returns the logits after each of them.
+    ///
+    /// # Errors
+    /// As [`feed`](Self::feed).
+    fn feed_each(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        tokens.iter().map(|&token| self.feed(&[token])).collect()
+    }
+
+    /// Forgets the tokens after the first `position` and tells whether it could; if not, nothing has
+    /// changed, and a [`fork`](Self::fork) made there will do.
+    fn rewind(&mut self, position: usize) -> bool {
+        position == self.position()
+    }
+
     /// How many tokens were read.
     fn position(&self) -> usize;
 
     /// A copy that continues on its own: a prompt is read once and continued many times.
-    fn fork(&self) -> Box<dyn LanguageState + '_>;
+    fn fork<'s>(&self) -> Box<dyn LanguageState + 's>
+    where
+        Self: 's;
+}
+
+/// `ln softmax(logits)`, summed in double precision.
+pub(crate) fn log_probabilities_of(logits: &[f32]) -> impl Iterator<Item = f32> {
+    let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|&x| f64::from(x - most).exp()).sum();
+    let log = sum.ln();
+    logits
+        .iter()
+        .map(move |&x| (f64::from(x - most) - log) as f32)
 }
 
 /// `ln softmax(logits)[token]`, summed in double precision.

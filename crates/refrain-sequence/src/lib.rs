@@ -41,6 +41,11 @@
 //! | a model that should lean towards a few favourites | [`Trainer::fine_tune`] with [`Trainer::fine_tuning`] |
 //! | hours of training | [`Trainer::checkpoint`], then [`Trainer::resume`]: the same losses as an unbroken run |
 //! | your own idea of a valid next token | [`Sampler::generate_with`]: a filter on the logits |
+//! | text in, text out, as it is written | [`Sampler::write`], with stop strings |
+//! | many texts, or the best of them | [`Sampler::generate_many`], [`Sampler::best_of`], [`Sampler::generate_batch`] |
+//! | the likeliest text: translations, summaries | [`BeamSearch`] |
+//! | a prompt that is continued again and again; a chat | [`Prompt`] |
+//! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -86,6 +91,7 @@
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
 
 mod batch;
+mod beam;
 mod corpus;
 mod engine;
 mod error;
@@ -94,15 +100,20 @@ mod language_model;
 #[doc(hidden)]
 pub mod parts;
 mod sampler;
+mod speculative;
 mod tokenizer;
 mod train;
 mod transformer;
+mod writing;
 
+pub use beam::BeamSearch;
 pub use corpus::{Corpus, TokenSequences};
 pub use error::{Error, Result};
 pub use language_model::{LanguageModel, LanguageState};
 pub use refrain_core::Device;
-pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Sampler};
+pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};
+pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
 pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};
 pub use transformer::{Compute, FeedForward, Norm, Positions, Transformer, TransformerConfig};
+pub use writing::{Writing, Written};

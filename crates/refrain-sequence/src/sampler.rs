@@ -1,16 +1,24 @@
 //! Drawing text from a language model.
 //!
-//! Each step turns the model's logits into one token, in this order: repetition penalty, the
-//! caller's filter, then greedy choice, or temperature, top-k, top-p and a draw. Top-k keeps the
-//! `k` likeliest tokens; top-p (nucleus sampling, Holtzman et al., 2020) keeps the smallest set of
-//! likeliest tokens whose probabilities reach `p`; the token that crosses `p` is kept. Equal
-//! logits are ranked by token number. The repetition penalty is that of CTRL (Keskar et al.,
+//! Each step turns the model's logits into one token, in this order: biases, penalties, the caller's
+//! filter, then greedy choice, or temperature, top-k, typical, top-p, min-p and a draw.
+//!
+//! | | keeps | |
+//! |---|---|---|
+//! | top-k | the `k` likeliest tokens | Fan et al., 2018 |
+//! | typical | the tokens whose surprise −ln p is nearest to the expected one, until they reach the probability | Meister et al., 2022 |
+//! | top-p, nucleus | the likeliest tokens until they reach the probability; the one that crosses it is kept | Holtzman et al., 2020 |
+//! | min-p | the tokens with at least this share of the likeliest one's probability | Nguyen et al., 2024 |
+//!
+//! Equal logits are ranked by token number. The repetition penalty is that of CTRL (Keskar et al.,
 //! 2019): the logit of each token that already stands in the text is divided by it when positive
-//! and multiplied when negative.
+//! and multiplied when negative. The presence penalty is subtracted from the logit of such a token, and
+//! the frequency penalty as often as it stands there.
 //!
 //! One step costs one pass over the vocabulary beside the model's own work.
 
 use rand::RngExt;
+use rayon::prelude::*;
 use refrain_core::rng;
 
 use crate::language_model::log_probability;
@@ -37,12 +45,26 @@ pub struct Sampler {
     pub top_k: Option<usize>,
     /// Keep only the likeliest tokens that together reach this probability.
     pub top_p: Option<f32>,
+    /// Keep only the tokens with at least this share of the likeliest one's probability.
+    pub min_p: Option<f32>,
+    /// Keep only the tokens that are about as surprising as expected, up to this probability.
+    pub typical_p: Option<f32>,
     /// Discourages tokens that already stand in the prompt or the text; 1 does nothing.
     pub repetition_penalty: f32,
-    /// How many of the last tokens the penalty looks at; `None` looks at all.
+    /// Taken off the logit of a token that already stands there; 0 does nothing, less than 0 encourages.
+    pub presence_penalty: f32,
+    /// Taken off the logit of a token as often as it stands there.
+    pub frequency_penalty: f32,
+    /// How many of the last tokens the penalties look at; `None` looks at all.
     pub repetition_window: Option<usize>,
+    /// Added to the logits of tokens; −∞ rules one out.
+    pub logit_bias: Vec<(u32, f32)>,
     /// Tokens that end the text; the one that ended it is the text's last.
     pub stop: Vec<u32>,
+    /// Runs of tokens that end the text, and are its last.
+    pub stop_sequences: Vec<Vec<u32>>,
+    /// How many of the likeliest tokens are told beside each, with their log-probabilities.
+    pub alternatives: usize,
     /// The most tokens to generate.
     pub max_tokens: usize,
     /// The same seed, model and prompt give the same text.
@@ -55,9 +77,16 @@ impl Default for Sampler {
             temperature: 1.0,
             top_k: None,
             top_p: None,
+            min_p: None,
+            typical_p: None,
             repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             repetition_window: None,
+            logit_bias: Vec::new(),
             stop: Vec::new(),
+            stop_sequences: Vec::new(),
+            alternatives: 0,
             max_tokens: 256,
             seed: 0,
         }
@@ -67,19 +96,22 @@ impl Default for Sampler {
 /// Why a text ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// A stop token was drawn.
+    /// A stop token was drawn, or a stop sequence or string stands at the end.
     Stop,
     /// [`Sampler::max_tokens`] were drawn.
     Length,
 }
 
 /// One generated token.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GeneratedToken {
     /// The token.
     pub token: u32,
     /// Its natural log-probability under the model itself, before penalties and filters.
     pub log_probability: f32,
+    /// The [likeliest tokens](Sampler::alternatives) in its place and their log-probabilities under the
+    /// model itself, likeliest first.
+    pub alternatives: Vec<(u32, f32)>,
 }
 
 /// A generated text.
@@ -89,6 +121,8 @@ pub struct Generated {
     pub tokens: Vec<u32>,
     /// The model's own log-probability of each.
     pub log_probabilities: Vec<f32>,
+    /// The [likeliest tokens](Sampler::alternatives) in the place of each, with their log-probabilities.
+    pub alternatives: Vec<Vec<(u32, f32)>>,
     /// Why it ended.
     pub finish: Finish,
 }
@@ -139,14 +173,43 @@ impl Sampler {
         prompt: &[u32],
         n: usize,
     ) -> Result<Vec<Generated>> {
-        self.check(model, prompt)?;
-        let mut state = model.start()?;
-        let logits = state.feed(prompt)?;
+        let prompt = Prompt::read(model, prompt)?;
         (0..n as u64)
-            .map(|i| {
-                self.continue_from(state.fork(), logits.clone(), prompt, i)
-                    .finish()
-            })
+            .map(|i| self.continue_from(&prompt, i)?.finish())
+            .collect()
+    }
+
+    /// The likeliest of `n` texts after one prompt, by [their mean](Generated::mean_log_probability).
+    ///
+    /// # Errors
+    /// As [`Sampler::generate`], and [`Error::Config`] for none.
+    pub fn best_of(
+        &self,
+        model: &dyn LanguageModel,
+        prompt: &[u32],
+        n: usize,
+    ) -> Result<Generated> {
+        let many = self.generate_many(model, prompt, n)?.into_iter();
+        let mean = Generated::mean_log_probability;
+        many.reduce(|best, other| match mean(&other) > mean(&best) {
+            true => other,
+            false => best,
+        })
+        .ok_or_else(|| Error::config("best_of", n, "at least 1 text"))
+    }
+
+    /// A text after each of several prompts, on all cores; each is exactly what it is alone.
+    ///
+    /// # Errors
+    /// As [`Sampler::generate`], for the first prompt that fails.
+    pub fn generate_batch<P: AsRef<[u32]> + Sync>(
+        &self,
+        model: &dyn LanguageModel,
+        prompts: &[P],
+    ) -> Result<Vec<Generated>> {
+        let texts = prompts.par_iter();
+        texts
+            .map(|prompt| self.generate(model, prompt.as_ref()))
             .collect()
     }
 
@@ -159,25 +222,38 @@ impl Sampler {
         model: &'a dyn LanguageModel,
         prompt: &[u32],
     ) -> Result<Generation<'a>> {
-        self.check(model, prompt)?;
-        let mut state = model.start()?;
-        let logits = state.feed(prompt)?;
-        Ok(self.continue_from(state, logits, prompt, 0))
+        let prompt = Prompt::read(model, prompt)?;
+        self.check(prompt.logits.len())?;
+        Ok(self.begin(prompt.state, prompt.logits, prompt.tokens, 0))
     }
 
-    fn continue_from<'a>(
+    /// The tokens one by one after a prompt that was read before, and stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::Config`], and as [`Sampler::generate`] while tokens are drawn.
+    pub fn continue_prompt<'a>(&self, prompt: &'a Prompt<'_>) -> Result<Generation<'a>> {
+        self.continue_from(prompt, 0)
+    }
+
+    fn continue_from<'a>(&self, prompt: &'a Prompt<'_>, stream: u64) -> Result<Generation<'a>> {
+        self.check(prompt.logits.len())?;
+        let (state, logits) = (prompt.state.fork(), prompt.logits.clone());
+        Ok(self.begin(state, logits, prompt.tokens.clone(), stream))
+    }
+
+    fn begin<'a>(
         &self,
         state: Box<dyn LanguageState + 'a>,
         logits: Vec<f32>,
-        prompt: &[u32],
+        text: Vec<u32>,
         stream: u64,
     ) -> Generation<'a> {
         Generation {
             sampler: self.clone(),
             state,
             logits,
-            text: prompt.to_vec(),
-            prompt: prompt.len(),
+            prompt: text.len(),
+            text,
             draw: rng::stream(self.seed, stream),
             filter: None,
             finish: (self.max_tokens == 0).then_some(Finish::Length),
@@ -185,7 +261,8 @@ impl Sampler {
         }
     }
 
-    fn check(&self, model: &dyn LanguageModel, prompt: &[u32]) -> Result<()> {
+    /// Refuses settings that no vocabulary of this size can have.
+    pub(crate) fn check(&self, vocabulary: usize) -> Result<()> {
         let positive = |x: f32| x.is_finite() && x > 0.0;
         if !(positive(self.temperature) || self.temperature == 0.0) {
             return Err(Error::config(
@@ -197,10 +274,16 @@ impl Sampler {
         if self.top_k == Some(0) {
             return Err(Error::config("Sampler.top_k", 0, "at least 1"));
         }
-        if let Some(p) = self.top_p
-            && !(positive(p) && p <= 1.0)
-        {
-            return Err(Error::config("Sampler.top_p", p, "above 0, at most 1"));
+        for (field, share) in [
+            ("Sampler.top_p", self.top_p),
+            ("Sampler.min_p", self.min_p),
+            ("Sampler.typical_p", self.typical_p),
+        ] {
+            if let Some(p) = share
+                && !(positive(p) && p <= 1.0)
+            {
+                return Err(Error::config(field, p, "above 0, at most 1"));
+            }
         }
         if !positive(self.repetition_penalty) {
             let value = self.repetition_penalty;
@@ -210,31 +293,42 @@ impl Sampler {
                 "positive",
             ));
         }
-        if prompt.is_empty() {
-            return Err(Error::TooShort {
-                what: "the prompt".to_string(),
-                needed: 1,
-                found: 0,
-            });
+        for (field, penalty) in [
+            ("Sampler.presence_penalty", self.presence_penalty),
+            ("Sampler.frequency_penalty", self.frequency_penalty),
+        ] {
+            if !penalty.is_finite() {
+                return Err(Error::config(field, penalty, "finite"));
+            }
         }
-        crate::tokenizer::check_tokens("the prompt", prompt, model.vocabulary_size())
+        if let Some((_, bias)) = self.logit_bias.iter().find(|(_, bias)| bias.is_nan()) {
+            return Err(Error::config("Sampler.logit_bias", bias, "a number"));
+        }
+        let biased: Vec<u32> = self.logit_bias.iter().map(|(token, _)| *token).collect();
+        crate::tokenizer::check_tokens("Sampler.logit_bias", &biased, vocabulary)
     }
 
-    /// Divides positive and multiplies negative logits of tokens that stand in `text`, once each.
+    /// Adds the biases, and what the tokens that stand in `text` cost.
     fn penalise(&self, text: &[u32], logits: &mut [f32]) {
-        if self.repetition_penalty == 1.0 {
+        for &(token, bias) in &self.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                *logit += bias;
+            }
+        }
+        let (presence, frequency) = (self.presence_penalty, self.frequency_penalty);
+        if self.repetition_penalty == 1.0 && presence == 0.0 && frequency == 0.0 {
             return;
         }
         let window = self.repetition_window.unwrap_or(text.len()).min(text.len());
         let mut recent = text[text.len() - window..].to_vec();
         recent.sort_unstable();
-        recent.dedup();
-        for token in recent {
-            if let Some(logit) = logits.get_mut(token as usize) {
+        for same in recent.chunk_by(|a, b| a == b) {
+            if let Some(logit) = logits.get_mut(same[0] as usize) {
                 *logit = match *logit > 0.0 {
                     true => *logit / self.repetition_penalty,
                     false => *logit * self.repetition_penalty,
                 };
+                *logit -= presence + frequency * same.len() as f32;
             }
         }
     }
@@ -277,6 +371,11 @@ impl Sampler {
             };
             sum += *x;
         }
+        if let Some(p) = self.typical_p {
+            kept = typical(kept, sum, f64::from(p));
+            kept.sort_unstable_by(likelier);
+            sum = kept.iter().map(|(_, x)| x).sum();
+        }
         if let Some(p) = self.top_p {
             let enough = f64::from(p) * sum;
             let mut reached = 0.0;
@@ -289,8 +388,176 @@ impl Sampler {
             kept.truncate(n);
             sum = kept.iter().map(|(_, x)| x).sum();
         }
+        if let Some(p) = self.min_p {
+            let least = f64::from(p) * kept.first().map_or(0.0, |(_, x)| *x);
+            kept.retain(|(_, x)| *x >= least);
+            sum = kept.iter().map(|(_, x)| x).sum();
+        }
         kept.iter_mut().for_each(|(_, x)| *x /= sum);
         kept
+    }
+
+    /// Whether the text that was drawn is at its end.
+    pub(crate) fn ends(&self, drawn: &[u32]) -> Option<Finish> {
+        let last = drawn.last();
+        let token = last.is_some_and(|last| self.stop.contains(last));
+        let run = |run: &Vec<u32>| !run.is_empty() && drawn.ends_with(run);
+        if token || self.stop_sequences.iter().any(run) {
+            return Some(Finish::Stop);
+        }
+        (drawn.len() >= self.max_tokens).then_some(Finish::Length)
+    }
+
+    /// The token that a draw from `[0, 1)` chooses from a model's logits after `text`.
+    pub(crate) fn choose(
+        &self,
+        text: &[u32],
+        logits: &[f32],
+        filter: Option<&mut Filter<'_>>,
+        draw: &mut rng::Stream,
+    ) -> Result<u32> {
+        let mut logits = logits.to_vec();
+        self.penalise(text, &mut logits);
+        if let Some(filter) = filter {
+            filter(text, &mut logits);
+        }
+        let candidates = self.candidates(&logits);
+        let Some(&(mut token, _)) = candidates.first() else {
+            return Err(Error::NoTokenLeft {
+                position: text.len(),
+            });
+        };
+        if candidates.len() > 1 {
+            let mut left: f64 = draw.random();
+            for &(candidate, probability) in &candidates {
+                token = candidate;
+                left -= probability;
+                if left < 0.0 {
+                    break;
+                }
+            }
+        }
+        Ok(token)
+    }
+
+    /// A token with what the model itself says of it.
+    pub(crate) fn told(&self, logits: &[f32], token: u32) -> GeneratedToken {
+        let mut alternatives = Vec::new();
+        if self.alternatives > 0 {
+            let best = refrain_core::kernels::top_k(logits, self.alternatives);
+            let told = best.into_iter();
+            alternatives = told
+                .map(|s| (s.index, log_probability(logits, s.index)))
+                .collect();
+        }
+        GeneratedToken {
+            token,
+            log_probability: log_probability(logits, token),
+            alternatives,
+        }
+    }
+}
+
+/// The tokens whose surprise is nearest to the expected one until their weights reach the share `p` of
+/// all, which add up to `sum`.
+fn typical(mut weighted: Vec<(u32, f64)>, sum: f64, p: f64) -> Vec<(u32, f64)> {
+    let surprise = |x: f64| -(x / sum).ln();
+    let positive = weighted.iter().filter(|(_, x)| *x > 0.0);
+    let expected: f64 = positive.map(|&(_, x)| x / sum * surprise(x)).sum();
+    // Equal ones stay in the order of likelihood.
+    weighted.sort_by(|a, b| {
+        let off = |x: f64| (surprise(x) - expected).abs();
+        off(a.1).total_cmp(&off(b.1))
+    });
+    let mut reached = 0.0;
+    let kept = weighted.iter().take_while(|(_, x)| {
+        let before = reached;
+        reached += x;
+        before < p * sum
+    });
+    let n = kept.count();
+    weighted.truncate(n);
+    weighted
+}
+
+/// A prompt that a model has read, to be continued many times or read on: a system prompt, the turns of
+/// a chat so far.
+///
+/// ```no_run
+/// # use refrain_sequence::{LanguageModel, Prompt, Sampler};
+/// # fn f(model: &dyn LanguageModel) -> refrain_sequence::Result<()> {
+/// let mut prompt = Prompt::read(model, &[0, 1])?;
+/// for seed in 0..3 {
+///     let sampler = Sampler { seed, ..Sampler::default() };
+///     println!("{:?}", sampler.continue_prompt(&prompt)?.finish()?.tokens);
+/// }
+/// prompt.push(&[2])?; // only the new token is computed
+/// # Ok(())
+/// # }
+/// ```
+pub struct Prompt<'a> {
+    state: Box<dyn LanguageState + 'a>,
+    /// Of the token that follows.
+    logits: Vec<f32>,
+    tokens: Vec<u32>,
+}
+
+impl std::fmt::Debug for Prompt<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prompt")
+            .field("tokens", &self.tokens)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Prompt<'a> {
+    /// Reads the tokens.
+    ///
+    /// # Errors
+    /// [`Error::TooShort`] for none, [`Error::Token`] for one outside the vocabulary, [`Error::Device`].
+    pub fn read(model: &'a dyn LanguageModel, tokens: &[u32]) -> Result<Self> {
+        if tokens.is_empty() {
+            return Err(Error::TooShort {
+                what: "the prompt".to_string(),
+                needed: 1,
+                found: 0,
+            });
+        }
+        crate::tokenizer::check_tokens("the prompt", tokens, model.vocabulary_size())?;
+        let mut state = model.start()?;
+        let logits = state.feed(tokens)?;
+        Ok(Self {
+            state,
+            logits,
+            tokens: tokens.to_vec(),
+        })
+    }
+
+    /// Reads more tokens.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), after which nothing has changed unless the device failed.
+    pub fn push(&mut self, tokens: &[u32]) -> Result<()> {
+        crate::tokenizer::check_tokens("the prompt", tokens, self.logits.len())?;
+        if !tokens.is_empty() {
+            self.logits = self.state.feed(tokens)?;
+            self.tokens.extend_from_slice(tokens);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn state(&self) -> &(dyn LanguageState + 'a) {
+        &*self.state
+    }
+
+    /// The tokens read.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The logits of the token that follows.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
     }
 }
 
@@ -342,14 +609,26 @@ impl<'a> Generation<'a> {
         self.text.get(self.prompt..).unwrap_or_default()
     }
 
+    /// Why the text has ended, if it has.
+    pub fn ended(&self) -> Option<Finish> {
+        self.finish
+    }
+
+    /// Whether this is the stop token that ended the text.
+    pub(crate) fn ended_by(&self, token: u32) -> bool {
+        self.finish == Some(Finish::Stop) && self.sampler.stop.contains(&token)
+    }
+
     /// Draws the rest.
     ///
     /// # Errors
     /// As [`Sampler::generate`].
     pub fn finish(mut self) -> Result<Generated> {
-        let mut log_probabilities = Vec::new();
+        let (mut log_probabilities, mut alternatives) = (Vec::new(), Vec::new());
         for token in self.by_ref() {
-            log_probabilities.push(token?.log_probability);
+            let token = token?;
+            log_probabilities.push(token.log_probability);
+            alternatives.push(token.alternatives);
         }
         let finish = self.finish.unwrap_or(Finish::Length);
         let tokens = self.text.split_off(self.prompt.min(self.text.len()));
@@ -357,45 +636,23 @@ impl<'a> Generation<'a> {
         Ok(Generated {
             tokens: tokens[drawn..].to_vec(),
             log_probabilities,
+            alternatives,
             finish,
         })
     }
 
     fn step(&mut self) -> Result<GeneratedToken> {
-        let mut logits = self.logits.clone();
-        self.sampler.penalise(&self.text, &mut logits);
-        if let Some(filter) = &mut self.filter {
-            filter(&self.text, &mut logits);
-        }
-        let candidates = self.sampler.candidates(&logits);
-        let Some(&(mut token, _)) = candidates.first() else {
-            return Err(Error::NoTokenLeft {
-                position: self.text.len(),
-            });
-        };
-        if candidates.len() > 1 {
-            let mut left: f64 = self.draw.random();
-            for &(candidate, probability) in &candidates {
-                token = candidate;
-                left -= probability;
-                if left < 0.0 {
-                    break;
-                }
-            }
-        }
-        let log_probability = log_probability(&self.logits, token);
+        let filter = self.filter.as_deref_mut();
+        let token = self
+            .sampler
+            .choose(&self.text, &self.logits, filter, &mut self.draw)?;
+        let told = self.sampler.told(&self.logits, token);
         self.text.push(token);
-        if self.sampler.stop.contains(&token) {
-            self.finish = Some(Finish::Stop);
-        } else if self.text.len() - self.prompt >= self.sampler.max_tokens {
-            self.finish = Some(Finish::Length);
-        } else {
+        self.finish = self.sampler.ends(self.text());
+        if self.finish.is_none() {
             self.logits = self.state.feed(&[token])?;
         }
-        Ok(GeneratedToken {
-            token,
-            log_probability,
-        })
+        Ok(told)
     }
 }
 
@@ -414,4 +671,4 @@ impl Iterator for Generation<'_> {
 
 #[cfg(test)]
 #[path = "sampler_tests.rs"]
-mod tests;
+pub(crate) mod tests;

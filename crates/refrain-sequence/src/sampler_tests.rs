@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A model whose next logits depend only on the last token.
-struct Table(Vec<Vec<f32>>);
+pub(crate) struct Table(pub(crate) Vec<Vec<f32>>);
 
 struct TableState<'a>(&'a Table, usize);
 
@@ -27,7 +27,10 @@ impl LanguageState for TableState<'_> {
     fn position(&self) -> usize {
         self.1
     }
-    fn fork(&self) -> Box<dyn LanguageState + '_> {
+    fn fork<'s>(&self) -> Box<dyn LanguageState + 's>
+    where
+        Self: 's,
+    {
         Box::new(TableState(self.0, self.1))
     }
 }
@@ -48,14 +51,38 @@ fn candidates_reference(sampler: &Sampler, logits: &[f32]) -> Vec<f64> {
     }
     let weight = |i: usize| (f64::from(logits[i]) / f64::from(sampler.temperature)).exp();
     order.truncate(sampler.top_k.unwrap_or(n));
+    if let Some(p) = sampler.typical_p {
+        let total: f64 = order.iter().map(|&i| weight(i)).sum();
+        let log = |i: usize| (weight(i) / total).ln();
+        let entropy: f64 = order.iter().map(|&i| -weight(i) / total * log(i)).sum();
+        let mut typical = order.clone();
+        typical.sort_by(|&a, &b| {
+            (log(a) + entropy)
+                .abs()
+                .total_cmp(&(log(b) + entropy).abs())
+        });
+        let (mut reached, mut kept) = (0.0, Vec::new());
+        for i in typical {
+            if reached < f64::from(p) {
+                kept.push(i);
+            }
+            reached += weight(i) / total;
+        }
+        order.retain(|i| kept.contains(i));
+    }
     let total: f64 = order.iter().map(|&i| weight(i)).sum();
-    let mut reached = 0.0;
+    let (mut reached, best) = (0.0, weight(order[0]));
     for i in order {
         if sampler.top_p.is_some_and(|p| reached >= f64::from(p)) {
             break;
         }
         reached += weight(i) / total;
-        out[i] = weight(i);
+        if sampler
+            .min_p
+            .is_none_or(|p| weight(i) >= f64::from(p) * best)
+        {
+            out[i] = weight(i);
+        }
     }
     let sum: f64 = out.iter().sum();
     out.iter_mut().for_each(|x| *x /= sum);
@@ -69,10 +96,12 @@ proptest! {
         temperature in prop_oneof![Just(0.0f32), 0.2f32..3.0],
         top_k in proptest::option::of(1usize..25),
         top_p in proptest::option::of(0.05f32..1.0),
+        min_p in proptest::option::of(0.001f32..1.0),
+        typical_p in proptest::option::of(0.05f32..1.0),
     ) {
         // Steps of a half: many ties, and no sums that fall a rounding error apart.
         let logits: Vec<f32> = logits.iter().map(|&x| x as f32 / 2.0).collect();
-        let sampler = Sampler { temperature, top_k, top_p, ..Sampler::default() };
+        let sampler = Sampler { temperature, top_k, top_p, min_p, typical_p, ..Sampler::default() };
         let mut got = vec![0.0; logits.len()];
         for (token, probability) in sampler.candidates(&logits) {
             got[token as usize] = probability;
@@ -195,6 +224,77 @@ fn greedy_stop_and_penalty() {
 }
 
 #[test]
+fn biases_and_penalties_change_the_logits() {
+    let sampler = Sampler {
+        presence_penalty: 0.5,
+        frequency_penalty: 0.25,
+        repetition_penalty: 2.0,
+        logit_bias: vec![(0, 1.0), (3, f32::NEG_INFINITY), (1, -1.0)],
+        ..Sampler::default()
+    };
+    let mut logits = [1.0, 3.0, -1.0, 9.0, 4.0];
+    sampler.penalise(&[1, 2, 1, 1], &mut logits);
+    // (3 − 1) / 2 − .5 − 3 · .25, −1 · 2 − .5 − .25
+    assert_eq!(logits, [2.0, -0.25, -2.75, f32::NEG_INFINITY, 4.0]);
+    let windowed = Sampler {
+        repetition_window: Some(1),
+        logit_bias: Vec::new(),
+        ..sampler
+    };
+    let mut logits = [1.0, 3.0, -1.0, 9.0, 4.0];
+    windowed.penalise(&[2, 1, 1], &mut logits);
+    assert_eq!(logits, [1.0, 0.75, -1.0, 9.0, 4.0]);
+}
+
+#[test]
+fn alternatives_batches_prompts_and_the_best_of_many() {
+    let logits = [0.3f32, 0.1, 0.2, 0.0];
+    let model = one_row(&logits);
+    let sampler = Sampler {
+        max_tokens: 12,
+        alternatives: 2,
+        stop_sequences: vec![vec![3, 3], vec![]],
+        ..Sampler::default()
+    };
+    let sum: f32 = logits.iter().map(|x| x.exp()).sum();
+    let text = sampler.generate(&model, &[3]).unwrap();
+    for told in &text.alternatives {
+        assert_eq!((told.len(), told[0].0, told[1].0), (2, 0, 2));
+        assert!((told[1].1 - (0.2f32.exp() / sum).ln()).abs() < 1e-6);
+    }
+    let many = sampler.generate_many(&model, &[0], 40).unwrap();
+    for text in &many {
+        let end = text.tokens.windows(2).position(|pair| pair == [3, 3]);
+        assert_eq!(end.is_some(), text.finish == Finish::Stop);
+        assert!(end.is_none_or(|at| at + 2 == text.tokens.len()));
+    }
+    assert!(many.iter().any(|text| text.finish == Finish::Stop));
+    let best = sampler.best_of(&model, &[0], 40).unwrap();
+    let highest = many.iter().map(Generated::mean_log_probability);
+    assert_eq!(
+        best.mean_log_probability(),
+        highest.reduce(f32::max).unwrap()
+    );
+    assert!(sampler.best_of(&model, &[0], 0).is_err());
+
+    let prompts = [vec![0], vec![1, 2, 3], vec![2]];
+    let batch = sampler.generate_batch(&model, &prompts).unwrap();
+    for (prompt, text) in prompts.iter().zip(batch) {
+        assert_eq!(text, sampler.generate(&model, prompt).unwrap());
+    }
+    assert!(sampler.generate_batch(&model, &[vec![0], vec![9]]).is_err());
+
+    let mut prompt = Prompt::read(&model, &[1]).unwrap();
+    prompt.push(&[2, 3]).unwrap();
+    assert!(prompt.push(&[4]).is_err());
+    assert_eq!(prompt.tokens(), [1, 2, 3]);
+    for _ in 0..2 {
+        let text = sampler.continue_prompt(&prompt).unwrap().finish().unwrap();
+        assert_eq!(text, sampler.generate(&model, &[1, 2, 3]).unwrap());
+    }
+}
+
+#[test]
 fn seeds_streams_and_filters() {
     let model = one_row(&[0.3, 0.1, 0.2, 0.0]);
     let sampler = Sampler {
@@ -287,6 +387,48 @@ fn impossible_settings_are_refused() {
                 ..default()
             },
             "repetition_penalty",
+        ),
+        (
+            Sampler {
+                min_p: Some(f32::NAN),
+                ..default()
+            },
+            "min_p",
+        ),
+        (
+            Sampler {
+                typical_p: Some(2.0),
+                ..default()
+            },
+            "typical_p",
+        ),
+        (
+            Sampler {
+                presence_penalty: f32::INFINITY,
+                ..default()
+            },
+            "presence_penalty",
+        ),
+        (
+            Sampler {
+                frequency_penalty: f32::NAN,
+                ..default()
+            },
+            "frequency_penalty",
+        ),
+        (
+            Sampler {
+                logit_bias: vec![(0, f32::NAN)],
+                ..default()
+            },
+            "logit_bias",
+        ),
+        (
+            Sampler {
+                logit_bias: vec![(2, 0.0)],
+                ..default()
+            },
+            "logit_bias",
         ),
     ] {
         let error = sampler.generate(&model, &[0]).unwrap_err().to_string();

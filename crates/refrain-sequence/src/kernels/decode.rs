@@ -14,6 +14,19 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
+    /// Keeps the first `tokens` alone.
+    pub(crate) fn truncate(&mut self, tokens: usize) {
+        if tokens >= self.tokens {
+            return;
+        }
+        for (keys, values) in &mut self.layers {
+            let width = keys.len() / self.tokens;
+            keys.truncate(tokens * width);
+            values.truncate(tokens * width);
+        }
+        self.tokens = tokens;
+    }
+
     /// Forgets everything, and keeps the memory.
     pub(crate) fn clear(&mut self) {
         self.tokens = 0;

@@ -14,6 +14,8 @@ pub(super) struct TransformerState<'a> {
     tokens: Vec<u32>,
     /// How many of the last ones are cached.
     cached: usize,
+    /// How many were read when the cache was last filled anew.
+    renewed: usize,
     cache: Cached,
 }
 
@@ -33,6 +35,7 @@ impl<'a> TransformerState<'a> {
             model,
             tokens: Vec::new(),
             cached: 0,
+            renewed: 0,
             cache,
         }
     }
@@ -57,6 +60,7 @@ impl<'a> TransformerState<'a> {
             };
             new = new.min(self.tokens.len());
             self.cached = 0;
+            self.renewed = self.tokens.len();
             match &mut self.cache {
                 Cached::Program(cache) => cache.clear(),
                 Cached::Kernels(cache) => cache.clear(),
@@ -82,11 +86,44 @@ impl LanguageState for TransformerState<'_> {
         self.read(tokens, true)
     }
 
+    fn feed_each(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let vocabulary = self.model.vocabulary().len();
+        if tokens.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.cached + tokens.len() > self.model.config().context {
+            return tokens.iter().map(|&token| self.feed(&[token])).collect();
+        }
+        let logits = self.read(tokens, false)?;
+        Ok(logits.chunks(vocabulary).map(<[f32]>::to_vec).collect())
+    }
+
+    fn rewind(&mut self, position: usize) -> bool {
+        let forgotten = match position >= self.renewed {
+            true => self.tokens.len().checked_sub(position),
+            false => None,
+        };
+        let Some(kept) = forgotten.and_then(|n| self.cached.checked_sub(n)) else {
+            return false;
+        };
+        match &mut self.cache {
+            Cached::Kernels(cache) => cache.truncate(kept),
+            Cached::Program(_) if position == self.tokens.len() => {}
+            Cached::Program(_) => return false,
+        }
+        self.cached = kept;
+        self.tokens.truncate(position);
+        true
+    }
+
     fn position(&self) -> usize {
         self.tokens.len()
     }
 
-    fn fork(&self) -> Box<dyn LanguageState + '_> {
+    fn fork<'s>(&self) -> Box<dyn LanguageState + 's>
+    where
+        Self: 's,
+    {
         Box::new(self.clone())
     }
 }
