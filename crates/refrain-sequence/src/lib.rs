@@ -95,6 +95,7 @@ mod beam;
 mod corpus;
 mod engine;
 mod error;
+pub mod gguf;
 mod kernels;
 mod language_model;
 #[doc(hidden)]
