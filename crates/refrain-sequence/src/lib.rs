@@ -100,6 +100,7 @@ mod kernels;
 mod language_model;
 #[doc(hidden)]
 pub mod parts;
+mod quantized;
 mod sampler;
 mod speculative;
 mod tokenizer;
@@ -111,6 +112,7 @@ pub use beam::BeamSearch;
 pub use corpus::{Corpus, TokenSequences};
 pub use error::{Error, Result};
 pub use language_model::{LanguageModel, LanguageState};
+pub use quantized::QuantizedMatrix;
 pub use refrain_core::Device;
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};
 pub use speculative::Guesses;
