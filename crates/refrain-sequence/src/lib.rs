@@ -45,6 +45,7 @@
 //! | many texts, or the best of them | [`Sampler::generate_many`], [`Sampler::best_of`], [`Sampler::generate_batch`] |
 //! | the likeliest text: translations, summaries | [`BeamSearch`] |
 //! | a prompt that is continued again and again; a chat | [`Prompt`] |
+//! | a model of the Llama family in a GGUF file | [`Llama::open`]: it stays packed in memory |
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
@@ -98,6 +99,7 @@ mod error;
 pub mod gguf;
 mod kernels;
 mod language_model;
+mod llama;
 #[doc(hidden)]
 pub mod parts;
 mod quantized;
@@ -112,6 +114,7 @@ pub use beam::BeamSearch;
 pub use corpus::{Corpus, TokenSequences};
 pub use error::{Error, Result};
 pub use language_model::{LanguageModel, LanguageState};
+pub use llama::{Llama, LlamaConfig};
 pub use quantized::QuantizedMatrix;
 pub use refrain_core::Device;
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};

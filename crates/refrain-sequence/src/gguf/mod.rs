@@ -192,6 +192,11 @@ impl GgufFile {
         &self.metadata
     }
 
+    /// An error about this file.
+    pub(crate) fn bad(&self, reason: impl std::fmt::Display) -> Error {
+        Error::file(&self.origin, reason)
+    }
+
     fn wanted<'a, T>(
         &'a self,
         key: &str,
