@@ -85,9 +85,11 @@
 //! [`Compute`] chooses, and by itself chooses well. The same seed gives the same first weights,
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
 
+mod adamw;
 mod batch;
 mod corpus;
 mod engine;
+mod entries;
 mod error;
 mod kernels;
 mod language_model;

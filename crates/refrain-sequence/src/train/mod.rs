@@ -24,7 +24,7 @@ use run::Run;
 pub(crate) use run::evaluate;
 
 use crate::engine::Update;
-use crate::transformer::layout::Role;
+use crate::entries::Role;
 use crate::transformer::{Compute, Transformer, TransformerConfig};
 use crate::{Corpus, Error, Result};
 
