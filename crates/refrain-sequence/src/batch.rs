@@ -71,7 +71,12 @@ pub struct Dropout {
 impl Dropout {
     /// The factors of one place in the network for one example: 0, or `1 / (1 - rate)`.
     pub fn fill(&self, site: usize, example: &Example, factors: &mut [f32]) {
-        let mut draw = rng::stream(self.seed ^ DROPOUT, example.number ^ ((site as u64) << 48));
+        self.fill_number(site, example.number, factors);
+    }
+
+    /// The same for the example of this number.
+    pub(crate) fn fill_number(&self, site: usize, number: u64, factors: &mut [f32]) {
+        let mut draw = rng::stream(self.seed ^ DROPOUT, number ^ ((site as u64) << 48));
         let keep = 1.0 / (1.0 - self.rate);
         let threshold = (f64::from(self.rate) * f64::from(u32::MAX)) as u32;
         for pair in factors.chunks_mut(2) {

@@ -95,6 +95,7 @@ mod kernels;
 mod language_model;
 #[doc(hidden)]
 pub mod parts;
+mod rnn;
 mod sampler;
 mod tokenizer;
 mod train;
@@ -104,6 +105,7 @@ pub use corpus::{Corpus, TokenSequences};
 pub use error::{Error, Result};
 pub use language_model::{LanguageModel, LanguageState};
 pub use refrain_core::Device;
+pub use rnn::{Cell, DropoutDraw, NamedTensor, Pass, Recurrent, RecurrentConfig, RecurrentState};
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Sampler};
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
 pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};

@@ -1,0 +1,34 @@
+//! Long short-term memory (Hochreiter and Schmidhuber, 1997) with forget gates (Gers et al.,
+//! 2000), without peepholes, as PyTorch's `nn.LSTM`:
+//!
+//! ```text
+//! i  = σ(Wi x + bi + Ui h + ci)     input
+//! f  = σ(Wf x + bf + Uf h + cf)     forget
+//! g  = tanh(Wg x + bg + Ug h + cg)  new
+//! o  = σ(Wo x + bo + Uo h + co)     output
+//! c' = f ⊙ c + i ⊙ g
+//! h' = o ⊙ tanh(c')
+//! ```
+//!
+//! The rows of the matrices are i, f, g, o.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
+
+use super::Ready;
+
+/// `gates` `[batch, 4 · hidden]` holds `W x + b + c`; returns the hidden and the cell state.
+pub(super) fn step(
+    ready: &Ready,
+    gates: Tensor<2>,
+    h: &Tensor<2>,
+    c: &Tensor<2>,
+) -> (Tensor<2>, Tensor<2>) {
+    let gates = gates + ready.product(h);
+    let both = sigmoid(ready.gates(&gates, 0, 2));
+    let (input, forget) = (ready.gates(&both, 0, 1), ready.gates(&both, 1, 1));
+    let new = ready.gates(&gates, 2, 1).tanh();
+    let output = sigmoid(ready.gates(&gates, 3, 1));
+    let c = forget * c.clone() + input * new;
+    (output * c.clone().tanh(), c)
+}
