@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use rand::RngExt;
-use refrain_core::rng;
+use refrain_core::{ModelFile, ModelWriter, rng};
+
+use crate::{Error, Result};
 
 /// What a parameter is, for weight decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,4 +84,35 @@ pub(crate) fn initial(entries: &[Entry], seed: u64) -> Vec<f32> {
         }
     }
     weights
+}
+
+/// Adds each parameter as a tensor of its name.
+pub(crate) fn write_weights<'a>(
+    mut file: ModelWriter<'a>,
+    entries: &[Entry],
+    weights: &'a [f32],
+) -> Result<ModelWriter<'a>> {
+    for entry in entries {
+        let values = weights.get(entry.range.clone()).unwrap_or_default();
+        file = file.f32(entry.name.clone(), &entry.shape, values)?;
+    }
+    Ok(file)
+}
+
+/// All parameters of a file, flat; nothing is allocated before every shape has been checked.
+pub(crate) fn read_weights(file: &ModelFile, entries: &[Entry]) -> Result<Vec<f32>> {
+    let mut arrays = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let array = file.f32(&entry.name)?;
+        arrays.push(array.expect_shape(&entry.name, &entry.shape)?);
+    }
+    let mut weights = Vec::new();
+    for (entry, array) in entries.iter().zip(&arrays) {
+        if let Some(at) = array.data.iter().position(|x| !x.is_finite()) {
+            let reason = format!("tensor {}: value {at} is not a finite number", entry.name);
+            return Err(Error::file(file.origin(), reason));
+        }
+        weights.extend_from_slice(&array.data);
+    }
+    Ok(weights)
 }

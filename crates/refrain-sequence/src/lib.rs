@@ -93,12 +93,14 @@ mod entries;
 mod error;
 mod kernels;
 mod language_model;
+mod loss;
 #[doc(hidden)]
 pub mod parts;
 mod rnn;
 mod sampler;
 mod tokenizer;
 mod train;
+mod trainable;
 mod transformer;
 
 pub use corpus::{Corpus, TokenSequences};
@@ -109,4 +111,5 @@ pub use rnn::{Cell, DropoutDraw, NamedTensor, Pass, Recurrent, RecurrentConfig, 
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Sampler};
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
 pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};
+pub use trainable::{ModelConfig, TrainableModel};
 pub use transformer::{Compute, FeedForward, Norm, Positions, Transformer, TransformerConfig};

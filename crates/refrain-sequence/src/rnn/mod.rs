@@ -13,6 +13,7 @@
 
 mod elman;
 mod gru;
+mod lm;
 mod lstm;
 mod pytorch;
 
@@ -20,6 +21,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Bool, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+pub use lm::{RnnConfig, RnnLm};
 pub use pytorch::NamedTensor;
 
 use crate::batch::Dropout;

@@ -111,6 +111,7 @@ impl Engine for TensorEngine {
             weights: self.weights()?,
             first,
             second,
+            lanes: Vec::new(),
         })
     }
 
