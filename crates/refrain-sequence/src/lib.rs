@@ -88,6 +88,8 @@
 mod adamw;
 mod batch;
 mod corpus;
+mod crf;
+mod ctc;
 mod engine;
 mod entries;
 mod error;
@@ -96,6 +98,7 @@ mod language_model;
 mod loss;
 #[doc(hidden)]
 pub mod parts;
+mod ragged;
 mod rnn;
 mod sampler;
 mod tokenizer;
@@ -104,10 +107,15 @@ mod trainable;
 mod transformer;
 
 pub use corpus::{Corpus, TokenSequences};
+pub use crf::{Crf, LabelPath};
+pub use ctc::{Ctc, Hypothesis};
 pub use error::{Error, Result};
 pub use language_model::{LanguageModel, LanguageState};
 pub use refrain_core::Device;
-pub use rnn::{Cell, DropoutDraw, NamedTensor, Pass, Recurrent, RecurrentConfig, RecurrentState};
+pub use rnn::{
+    Cell, DropoutDraw, NamedTensor, Pass, Recurrent, RecurrentConfig, RecurrentState, RnnConfig,
+    RnnLm,
+};
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Sampler};
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
 pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};

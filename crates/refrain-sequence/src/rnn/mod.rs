@@ -5,8 +5,8 @@
 //! reads in one or both directions, takes batches of sequences of different lengths, and takes and
 //! returns the state, so that a long text can be read in pieces.
 //!
-//! **Use it** for labelling (both directions, below a CRF or
-//! CTC), for streams without end, and where a transformer's attention costs too
+//! **Use it** for labelling (both directions, below a [`Crf`](crate::Crf) or
+//! [`Ctc`](crate::Ctc)), for streams without end, and where a transformer's attention costs too
 //! much. **Cost**: a step of a layer is `2 · gates · hidden · (input + hidden)` operations per
 //! sequence; the input's half is done for all steps in one matrix product, the other half cannot
 //! begin before the step before it is done.
@@ -18,7 +18,7 @@ mod lstm;
 mod pytorch;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Bool, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 pub use lm::{RnnConfig, RnnLm};
@@ -26,6 +26,7 @@ pub use pytorch::NamedTensor;
 
 use crate::batch::Dropout;
 use crate::entries::{Entries, Init, Role, initial};
+use crate::ragged::{Ragged, check_lengths, check_size, split};
 use crate::{Error, Result};
 
 /// The step of a recurrent layer.
@@ -497,9 +498,6 @@ impl Recurrent {
                 found: 0,
             });
         }
-        if let Some(lengths) = pass.lengths {
-            found.push(("Pass.lengths", batch, lengths.len()));
-        }
         if let Some(draw) = &pass.dropout {
             found.push(("Pass.dropout: sequences", batch, draw.sequences.len()));
         }
@@ -516,22 +514,9 @@ impl Recurrent {
             }
         }
         for (what, expected, found) in found {
-            if expected != found {
-                let what = what.to_string();
-                return Err(Error::Core(refrain_core::Error::Shape {
-                    what,
-                    expected,
-                    found,
-                }));
-            }
+            check_size(what, expected, found)?;
         }
-        match pass.lengths.and_then(|all| all.iter().find(|&&n| n > time)) {
-            Some(length) => {
-                let expected = "at most the time of the batch";
-                Err(Error::config("Pass.lengths", length, expected))
-            }
-            None => Ok(()),
-        }
+        check_lengths([batch, time], pass.lengths)
     }
 }
 
@@ -539,20 +524,6 @@ impl Recurrent {
 fn flat(x: Tensor<3>) -> Tensor<2> {
     let [a, b, values] = x.dims();
     x.reshape([a * b, values])
-}
-
-/// Cuts rows into steps of `batch` rows. In halves, because the gradient of a cut is as large as
-/// what was cut: this way each value is copied `log₂ time` times, not `time` times.
-fn split(x: Tensor<2>, batch: usize, time: usize, steps: &mut Vec<Tensor<2>>) {
-    if time <= 1 {
-        steps.push(x);
-        return;
-    }
-    let half = time / 2;
-    let first = x.clone().narrow(0, 0, half * batch);
-    split(first, batch, half, steps);
-    let second = x.narrow(0, half * batch, (time - half) * batch);
-    split(second, batch, time - half, steps);
 }
 
 /// Drops values of `[time · batch, values]`; a sequence draws the same whatever stands beside it.
@@ -586,69 +557,6 @@ pub(crate) fn drop_values(
         }
     }
     x * Tensor::<2>::from_data(TensorData::new(factors, [rows, width]), plain)
-}
-
-/// Which rows of a batch are padding.
-struct Ragged {
-    /// For each row of `[time · batch]` whether it is padding; `None` where nothing is.
-    padding: Option<Vec<bool>>,
-    /// For each step `[batch, hidden]`, where any sequence has ended.
-    ended: Vec<Option<Tensor<2, Bool>>>,
-    plain: Device,
-}
-
-impl Ragged {
-    fn new(lengths: Option<&[usize]>, time: usize, hidden: usize, plain: &Device) -> Self {
-        let plain = plain.clone();
-        let Some(lengths) = lengths.filter(|all| all.iter().any(|&n| n < time)) else {
-            return Self {
-                padding: None,
-                ended: Vec::new(),
-                plain,
-            };
-        };
-        let padding: Vec<bool> = (0..time)
-            .flat_map(|t| lengths.iter().map(move |&n| t >= n))
-            .collect();
-        let ended = padding.chunks(lengths.len()).map(|row| {
-            row.iter()
-                .any(|&ended| ended)
-                .then(|| mask(row, hidden, &plain))
-        });
-        Self {
-            ended: ended.collect(),
-            padding: Some(padding),
-            plain,
-        }
-    }
-
-    /// Zeros in place of padding.
-    fn clean(&self, x: Tensor<2>) -> Tensor<2> {
-        match &self.padding {
-            Some(padding) => {
-                let width = x.dims()[1];
-                x.mask_fill(mask(padding, width, &self.plain), 0.0)
-            }
-            None => x,
-        }
-    }
-
-    /// The old state where a sequence has no step `t`, the new one elsewhere.
-    fn keep(&self, t: usize, old: Tensor<2>, new: Tensor<2>) -> Tensor<2> {
-        match self.ended.get(t) {
-            Some(Some(ended)) => new.mask_where(ended.clone(), old),
-            _ => new,
-        }
-    }
-}
-
-/// `[rows, width]`, each row all of one kind.
-fn mask(rows: &[bool], width: usize, device: &Device) -> Tensor<2, Bool> {
-    let values: Vec<bool> = rows
-        .iter()
-        .flat_map(|&row| std::iter::repeat_n(row, width))
-        .collect();
-    Tensor::from_data(TensorData::new(values, [rows.len(), width]), device)
 }
 
 #[cfg(test)]
