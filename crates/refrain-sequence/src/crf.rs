@@ -1,29 +1,4 @@
-//! Linear-chain conditional random field: labels of a sequence, judged together (Lafferty et al.,
-//! 2001; on top of a recurrent layer: Huang et al., 2015).
-//!
-//! A labelling `y` of a sequence with scores `s` has
-//!
-//! `score(y) = start[y₁] + Σₜ s[t, yₜ] + Σₜ transition[yₜ₋₁, yₜ] + end[y_n]`
-//!
-//! and the probability `exp(score(y)) / Z`, where `Z` sums over all labellings. The forward
-//! algorithm computes `ln Z`, Viterbi's the best labelling, both in `labels²` operations per step.
-//!
-//! **Use it** for entities, parts of speech, chords: wherever a label depends on its neighbours.
-//!
-//! ```
-//! use burn::tensor::Tensor;
-//! use refrain_sequence::Crf;
-//!
-//! let device = refrain_core::device("cpu")?;
-//! // Two labels that rather stay than change.
-//! let crf = Crf::from_scores(&[1.0, -1.0, -1.0, 1.0], &[0.0; 2], &[0.0; 2], &device)?;
-//! // One sequence of three steps; the middle one leans a little to label 1.
-//! let scores = Tensor::<3>::from_data([[[1.0, 0.0], [0.0, 0.5], [1.0, 0.0]]], &device);
-//! assert_eq!(crf.viterbi(scores.clone(), None)?[0].labels, [0, 0, 0]);
-//! let loss = crf.negative_log_likelihood(scores, &[&[0, 0, 0]])?;
-//! assert!(loss.into_scalar::<f32>() > 0.0);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! Linear-chain conditional random fields.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -32,7 +7,35 @@ use crate::entries::{Entries, Init, Role, initial};
 use crate::ragged::{Ragged, check_lengths, check_size, on_host, split};
 use crate::{Error, Result};
 
-/// A linear-chain CRF, a burn module. Its scores are natural logarithms.
+/// Linear-chain conditional random field: labels of a sequence, judged together (Lafferty et al.,
+/// 2001; on top of a recurrent layer: Huang et al., 2015).
+///
+/// A labelling `y` of a sequence with scores `s` has
+///
+/// `score(y) = start[y₁] + Σₜ s[t, yₜ] + Σₜ transition[yₜ₋₁, yₜ] + end[y_n]`
+///
+/// in nats, and the probability `exp(score(y)) / Z`, where `Z` sums over all labellings. The forward
+/// algorithm computes `ln Z`, Viterbi's the best labelling, both in `labels²` operations per step.
+///
+/// It is a burn module with three parameters: `transitions` `[from, to]`, `start` and `end`
+/// `[labels]`.
+///
+/// **Use it** for entities, parts of speech, chords: wherever a label depends on its neighbours.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use refrain_sequence::Crf;
+///
+/// let device = refrain_core::device("cpu")?;
+/// // Two labels that rather stay than change.
+/// let crf = Crf::from_scores(&[1.0, -1.0, -1.0, 1.0], &[0.0; 2], &[0.0; 2], &device)?;
+/// // One sequence of three steps; the middle one leans a little to label 1.
+/// let scores = Tensor::<3>::from_data([[[1.0, 0.0], [0.0, 0.5], [1.0, 0.0]]], &device);
+/// assert_eq!(crf.viterbi(scores.clone(), None)?[0].labels, [0, 0, 0]);
+/// let loss = crf.negative_log_likelihood(scores, &[&[0, 0, 0]])?;
+/// assert!(loss.into_scalar::<f32>() > 0.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct Crf {
     /// `[from, to]`.

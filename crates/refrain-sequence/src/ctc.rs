@@ -1,31 +1,4 @@
-//! Connectionist temporal classification: labels in order, without knowing when (Graves et al.,
-//! 2006).
-//!
-//! At each step the model scores every label and a blank. An alignment is one of them per step;
-//! without repeats and then without blanks it reads as a labelling. The loss of a labelling is
-//! `-ln Σ P(alignment)` over all its alignments, summed by a forward-backward algorithm in
-//! `time · labels` operations.
-//!
-//! **Use it** for speech and handwriting, where many steps make one label. **Cost**: the sums run
-//! on the host in double precision, one sequence per thread; they are small beside any model.
-//!
-//! ```
-//! use burn::tensor::Tensor;
-//! use refrain_sequence::Ctc;
-//!
-//! let device = refrain_core::device("cpu")?;
-//! let ctc = Ctc::default(); // class 0 is the blank
-//! // One sequence of four steps over a blank and two labels.
-//! let scores = Tensor::<3>::from_data(
-//!     [[[0.0, 3.0, 0.0], [0.0, 3.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 3.0]]],
-//!     &device,
-//! );
-//! assert_eq!(ctc.greedy(scores.clone(), None)?, [[1, 2]]);
-//! assert_eq!(ctc.beam(scores.clone(), None, 4)?[0][0].labels, [1, 2]);
-//! let loss = ctc.loss(scores, None, &[&[1, 2]])?.into_scalar::<f32>();
-//! assert!(loss < 0.4, "{loss}");
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! Connectionist temporal classification: the loss and its decoders.
 
 use std::collections::HashMap;
 
@@ -37,7 +10,34 @@ use serde::{Deserialize, Serialize};
 use crate::ragged::{Ragged, check_lengths, check_size, on_host};
 use crate::{Error, Result};
 
-/// Connectionist temporal classification.
+/// Connectionist temporal classification: labels in order, without knowing when (Graves et al.,
+/// 2006).
+///
+/// At each step the model scores every label and a blank. An alignment is one of them per step;
+/// without repeats and then without blanks it reads as a labelling. The loss of a labelling is
+/// `-ln Σ P(alignment)` over all its alignments, summed by a forward-backward algorithm in
+/// `time · labels` operations.
+///
+/// **Use it** for speech and handwriting, where many steps make one label. **Cost**: the sums run
+/// on the host in double precision, one sequence per thread; they are small beside any model.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use refrain_sequence::Ctc;
+///
+/// let device = refrain_core::device("cpu")?;
+/// let ctc = Ctc::default(); // class 0 is the blank
+/// // One sequence of four steps over a blank and two labels.
+/// let scores = Tensor::<3>::from_data(
+///     [[[0.0, 3.0, 0.0], [0.0, 3.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 3.0]]],
+///     &device,
+/// );
+/// assert_eq!(ctc.greedy(scores.clone(), None)?, [[1, 2]]);
+/// assert_eq!(ctc.beam(scores.clone(), None, 4)?[0][0].labels, [1, 2]);
+/// let loss = ctc.loss(scores, None, &[&[1, 2]])?.into_scalar::<f32>();
+/// assert!(loss < 0.4, "{loss}");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ctc {

@@ -1,7 +1,8 @@
 //! Sequence models: train, checkpoint, load and generate text and tunes.
 //!
-//! A [`Corpus`] holds tokens with their [`Vocabulary`]; a [`Trainer`] fits a [`Transformer`] to
-//! it; a [`Sampler`] writes with it, or with anything else that is a [`LanguageModel`].
+//! A [`Corpus`] holds tokens with their [`Vocabulary`]; a [`Trainer`] fits a [`Transformer`] or a
+//! recurrent [`RnnLm`] to it; a [`Sampler`] writes with it, or with anything else that is a
+//! [`LanguageModel`].
 //!
 //! ```
 //! use refrain_sequence::{
@@ -41,6 +42,9 @@
 //! | a model that should lean towards a few favourites | [`Trainer::fine_tune`] with [`Trainer::fine_tuning`] |
 //! | hours of training | [`Trainer::checkpoint`], then [`Trainer::resume`]: the same losses as an unbroken run |
 //! | your own idea of a valid next token | [`Sampler::generate_with`]: a filter on the logits |
+//! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
+//! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
+//! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -75,6 +79,75 @@
 //! let favourites = Corpus::documents(corpus.vocabulary().clone(), vec![vec![0, 3, 5, 7, 2]; 8])?;
 //! let tuned = Trainer::fine_tuning().fine_tune(&model, &favourites)?.model;
 //! # let _ = tuned;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Recurrent layers, labels and alignments
+//!
+//! [`RnnConfig`] goes wherever [`TransformerConfig`] went: the same trainer, checkpoints, sampler
+//! and files. Reading a stream, it carries its state from window to window.
+//!
+//! ```
+//! use refrain_sequence::{Cell, Corpus, RnnConfig, RnnLm, Sampler, Trained, Trainer, Vocabulary};
+//!
+//! let device = refrain_core::device("cpu")?;
+//! let beat: Vec<u32> = (0..600).map(|i| [0, 2, 1, 2][i % 4]).collect();
+//! let corpus = Corpus::stream(Vocabulary::named(["kick", "snare", "hat"])?, beat)?;
+//! let config = RnnConfig { cell: Cell::Gru, layers: 1, width: 16, bptt: 12, ..Default::default() };
+//! let trainer = Trainer { steps: 60, batch: 4, learning_rate: 3e-2, warm_up: 5, ..Trainer::default() };
+//! let trained: Trained<RnnLm> = trainer.fit(&config, &corpus, &device)?;
+//! let sampler = Sampler { temperature: 0.0, max_tokens: 4, ..Sampler::default() };
+//! assert_eq!(sampler.generate(&trained.model, &[0, 2, 1, 2])?.tokens, [0, 2, 1, 2]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Recurrent`] and [`Crf`] are modules of burn's for models and training loops of your own, on
+//! batches of sequences of different lengths; [`Ctc`] is a loss with its decoders. Here each step
+//! has the label of the *next* one, which only the backward direction can see:
+//!
+//! ```
+//! use burn::module::Module;
+//! use burn::nn::{Linear, LinearConfig};
+//! use burn::optim::{AdamConfig, GradientsParams};
+//! use burn::tensor::Tensor;
+//! use refrain_sequence::{Cell, Crf, Pass, Recurrent, RecurrentConfig, Result};
+//!
+//! #[derive(Module, Debug)]
+//! struct Tagger { layers: Recurrent, head: Linear, crf: Crf }
+//!
+//! impl Tagger {
+//!     fn scores(&self, x: Tensor<3>, lengths: &[usize]) -> Result<Tensor<3>> {
+//!         let pass = Pass { lengths: Some(lengths), ..Pass::default() };
+//!         Ok(self.head.forward(self.layers.forward(x, pass)?.0))
+//!     }
+//! }
+//!
+//! let plain = refrain_core::device("cpu")?;
+//! let device = plain.clone().autodiff();
+//! let config = RecurrentConfig {
+//!     cell: Cell::Gru, input: 1, hidden: 8, bidirectional: true, ..Default::default()
+//! };
+//! let mut tagger = Tagger {
+//!     layers: Recurrent::new(&config, 0, &device)?,
+//!     head: LinearConfig::new(config.output(), 2).init(&device),
+//!     crf: Crf::new(2, 0, &device)?,
+//! };
+//! let x = Tensor::<3>::from_data(
+//!     [[[1.0], [0.0], [0.0], [1.0], [0.0]], [[0.0], [1.0], [1.0], [9.0], [9.0]]], // 9: padding
+//!     &plain,
+//! );
+//! let (lengths, labels): (_, [&[u32]; 2]) = ([5, 3], [&[0, 0, 1, 0, 0], &[1, 1, 0]]);
+//! let mut adam = AdamConfig::new().init();
+//! for _ in 0..80 {
+//!     let scores = tagger.scores(x.clone(), &lengths)?;
+//!     let loss = tagger.crf.negative_log_likelihood(scores, &labels)?.mean();
+//!     let gradients = GradientsParams::from_grads(loss.backward(), &tagger);
+//!     tagger = adam.step(3e-2, tagger, gradients);
+//! }
+//! let tagger = tagger.valid();
+//! let found = tagger.crf.viterbi(tagger.scores(x, &lengths)?, Some(&lengths))?;
+//! assert_eq!(found[0].labels, labels[0]);
+//! assert_eq!(found[1].labels, labels[1]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -1,8 +1,4 @@
-//! Elman's simple recurrent network (*Finding structure in time*, 1990) with tanh:
-//!
-//! `h' = tanh(W x + b + U h + c)`
-//!
-//! The same as PyTorch's `nn.RNN` with its default nonlinearity.
+//! The step of [`Cell::Elman`](super::Cell::Elman).
 
 use burn::tensor::Tensor;
 

@@ -1,14 +1,4 @@
-//! The gated recurrent unit (Cho et al., 2014), in the variant of PyTorch's `nn.GRU`, where the
-//! reset gate acts after the product:
-//!
-//! ```text
-//! r  = σ(Wr x + br + Ur h + cr)            reset
-//! z  = σ(Wz x + bz + Uz h + cz)            update
-//! n  = tanh(Wn x + bn + r ⊙ (Un h + cn))   new
-//! h' = (1 - z) ⊙ n + z ⊙ h
-//! ```
-//!
-//! The rows of the matrices are r, z, n.
+//! The step of [`Cell::Gru`](super::Cell::Gru).
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;

@@ -1,16 +1,4 @@
-//! Long short-term memory (Hochreiter and Schmidhuber, 1997) with forget gates (Gers et al.,
-//! 2000), without peepholes, as PyTorch's `nn.LSTM`:
-//!
-//! ```text
-//! i  = σ(Wi x + bi + Ui h + ci)     input
-//! f  = σ(Wf x + bf + Uf h + cf)     forget
-//! g  = tanh(Wg x + bg + Ug h + cg)  new
-//! o  = σ(Wo x + bo + Uo h + co)     output
-//! c' = f ⊙ c + i ⊙ g
-//! h' = o ⊙ tanh(c')
-//! ```
-//!
-//! The rows of the matrices are i, f, g, o.
+//! The step of [`Cell::Lstm`](super::Cell::Lstm).
 
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;

@@ -29,17 +29,38 @@ use crate::entries::{Entries, Init, Role, initial};
 use crate::ragged::{Ragged, check_lengths, check_size, split};
 use crate::{Error, Result};
 
-/// The step of a recurrent layer.
+/// The step of a recurrent layer, from `x` and the state before it; `σ` is the logistic function,
+/// `⊙` the product value by value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Cell {
-    /// Elman's simple network with tanh (1990): the cheapest, forgets soon.
+    /// Elman's simple network (*Finding structure in time*, 1990), PyTorch's `nn.RNN`: the
+    /// cheapest, forgets soon.
+    ///
+    /// `h' = tanh(W x + b + U h + c)`
     Elman,
-    /// The gated recurrent unit (Cho et al., 2014): three gates, one state.
+    /// The gated recurrent unit (Cho et al., 2014) with the reset gate after the product,
+    /// PyTorch's `nn.GRU`: three gates, one state.
+    ///
+    /// ```text
+    /// r  = σ(Wr x + br + Ur h + cr)
+    /// z  = σ(Wz x + bz + Uz h + cz)
+    /// n  = tanh(Wn x + bn + r ⊙ (Un h + cn))
+    /// h' = (1 - z) ⊙ n + z ⊙ h
+    /// ```
     Gru,
-    /// Long short-term memory (Hochreiter and Schmidhuber, 1997; Gers et al., 2000): four gates,
-    /// and a cell state that is only added to and scaled.
+    /// Long short-term memory (Hochreiter and Schmidhuber, 1997) with forget gates (Gers et al.,
+    /// 2000), PyTorch's `nn.LSTM`: four gates, and a cell state that is only scaled and added to.
+    ///
+    /// ```text
+    /// i  = σ(Wi x + bi + Ui h + ci)
+    /// f  = σ(Wf x + bf + Uf h + cf)
+    /// g  = tanh(Wg x + bg + Ug h + cg)
+    /// o  = σ(Wo x + bo + Uo h + co)
+    /// c' = f ⊙ c + i ⊙ g
+    /// h' = o ⊙ tanh(c')
+    /// ```
     Lstm,
 }
 
@@ -256,6 +277,26 @@ pub struct Pass<'a> {
 
 /// A stack of recurrent layers, a burn module.
 ///
+/// All gates of a layer are one matrix product; the input's half of it is done for all steps at
+/// once, the state's half step by step: `2 · gates · hidden · (input + hidden)` operations per
+/// step, layer and direction.
+///
+/// # Weights
+///
+/// Layer `k` has PyTorch's parameters in PyTorch's layout, [from it](Recurrent::from_pytorch) and
+/// [back](Recurrent::to_pytorch) unchanged:
+///
+/// | name | shape | |
+/// |---|---|---|
+/// | `weight_ih_l{k}` | `[gates · hidden, input]` | `W`, acting as `W x` |
+/// | `weight_hh_l{k}` | `[gates · hidden, hidden]` | `U` |
+/// | `bias_ih_l{k}` | `[gates · hidden]` | `b`, with [`RecurrentConfig::bias`] |
+/// | `bias_hh_l{k}` | `[gates · hidden]` | `c`, likewise |
+///
+/// Rows go gate by gate: r, z, n of a GRU; i, f, g, o of an LSTM. The backward direction has the
+/// same names with `_reverse` at their end. The `input` of a layer above the first is the
+/// [output](RecurrentConfig::output) of the one below.
+///
 /// ```
 /// use burn::tensor::{Distribution, Tensor};
 /// use refrain_sequence::{Cell, Pass, Recurrent, RecurrentConfig};
@@ -364,10 +405,19 @@ impl Recurrent {
 
         // [time · batch, values]: the rows of a step lie together.
         let mut x = ragged.clean(flat(x.swap_dims(0, 1)));
+        let drops = pass.dropout.map(|draw| Drops {
+            dropout: Dropout {
+                rate: config.dropout,
+                seed: draw.seed,
+            },
+            sequences: draw.sequences,
+            lengths: pass.lengths,
+            variational: config.variational,
+        });
         let mut ends = (Vec::new(), Vec::new());
         for layer in 0..config.layers {
-            if layer > 0 {
-                x = self.drop(x, layer, time, &pass, &plain);
+            if let Some(drops) = drops.as_ref().filter(|_| layer > 0) {
+                x = drops.apply(x, layer, &plain);
             }
             let mut outputs = Vec::with_capacity(2);
             for direction in 0..config.directions() {
@@ -455,38 +505,6 @@ impl Recurrent {
         (Tensor::cat(outputs, 0), (h, c))
     }
 
-    /// Dropout below layer `layer`, on `[time · batch, values]`.
-    fn drop(
-        &self,
-        x: Tensor<2>,
-        layer: usize,
-        time: usize,
-        pass: &Pass<'_>,
-        plain: &Device,
-    ) -> Tensor<2> {
-        match pass.dropout {
-            Some(draw) => {
-                let dropout = Dropout {
-                    rate: self.config.dropout,
-                    seed: draw.seed,
-                };
-                let lengths = pass.lengths;
-                let variational = self.config.variational;
-                drop_values(
-                    x,
-                    dropout,
-                    layer,
-                    time,
-                    draw.sequences,
-                    lengths,
-                    variational,
-                    plain,
-                )
-            }
-            None => x,
-        }
-    }
-
     fn check(&self, x: &Tensor<3>, pass: &Pass<'_>) -> Result<()> {
         let config = &self.config;
         let [batch, time, input] = x.dims();
@@ -526,37 +544,39 @@ fn flat(x: Tensor<3>) -> Tensor<2> {
     x.reshape([a * b, values])
 }
 
-/// Drops values of `[time · batch, values]`; a sequence draws the same whatever stands beside it.
-#[allow(clippy::too_many_arguments)]
-pub(crate) fn drop_values(
-    x: Tensor<2>,
-    dropout: Dropout,
-    site: usize,
-    time: usize,
-    sequences: &[u64],
-    lengths: Option<&[usize]>,
-    variational: bool,
-    plain: &Device,
-) -> Tensor<2> {
-    if dropout.rate == 0.0 {
-        return x;
-    }
-    let [rows, width] = x.dims();
-    let batch = sequences.len();
-    let mut factors = vec![1.0f32; rows * width];
-    for (b, &number) in sequences.iter().enumerate() {
-        let length = lengths.and_then(|l| l.get(b).copied()).unwrap_or(time);
-        let drawn = if variational { 1 } else { length };
-        let mut own = vec![0.0; drawn * width];
-        dropout.fill_number(site, number, &mut own);
-        // One draw for all steps, or one for each.
-        let steps = own.chunks_exact(width).cycle().take(length);
-        let targets = factors.chunks_exact_mut(width).skip(b).step_by(batch);
-        for (target, drawn) in targets.zip(steps) {
-            target.copy_from_slice(drawn);
+/// What is dropped from a batch while training; a sequence draws the same whatever stands beside
+/// it.
+pub(crate) struct Drops<'a> {
+    pub(crate) dropout: Dropout,
+    /// A number per sequence.
+    pub(crate) sequences: &'a [u64],
+    pub(crate) lengths: Option<&'a [usize]>,
+    pub(crate) variational: bool,
+}
+
+impl Drops<'_> {
+    /// Drops values of `[time · batch, values]` at one place of the network.
+    pub(crate) fn apply(&self, x: Tensor<2>, site: usize, device: &Device) -> Tensor<2> {
+        let (batch, [rows, width]) = (self.sequences.len(), x.dims());
+        if self.dropout.rate == 0.0 || batch == 0 || width == 0 {
+            return x;
         }
+        let time = rows / batch;
+        let mut factors = vec![1.0f32; rows * width];
+        for (b, &number) in self.sequences.iter().enumerate() {
+            let length = self.lengths.and_then(|l| l.get(b).copied()).unwrap_or(time);
+            let drawn = if self.variational { 1 } else { length };
+            let mut own = vec![0.0; drawn * width];
+            self.dropout.fill_number(site, number, &mut own);
+            // One draw for all steps, or one for each.
+            let steps = own.chunks_exact(width).cycle().take(length);
+            let targets = factors.chunks_exact_mut(width).skip(b).step_by(batch);
+            for (target, drawn) in targets.zip(steps) {
+                target.copy_from_slice(drawn);
+            }
+        }
+        x * Tensor::<2>::from_data(TensorData::new(factors, [rows, width]), device)
     }
-    x * Tensor::<2>::from_data(TensorData::new(factors, [rows, width]), plain)
 }
 
 #[cfg(test)]

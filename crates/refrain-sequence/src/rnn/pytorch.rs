@@ -1,10 +1,4 @@
-//! Weights to and from PyTorch's `nn.RNN`, `nn.GRU` and `nn.LSTM`.
-//!
-//! Layer `k` has `weight_ih_l{k}` `[gates · hidden, input]`, `weight_hh_l{k}`
-//! `[gates · hidden, hidden]`, and with biases `bias_ih_l{k}` and `bias_hh_l{k}`
-//! `[gates · hidden]`; the backward direction has the same names with `_reverse` at their end. The
-//! rows of an LSTM are the gates i, f, g, o, those of a GRU r, z, n. Matrices act as `y = W x`.
-//! The layers here keep the same layout, so nothing is transposed.
+//! Weights to and from PyTorch's `nn.RNN`, `nn.GRU` and `nn.LSTM`; nothing is transposed.
 
 use std::collections::BTreeMap;
 

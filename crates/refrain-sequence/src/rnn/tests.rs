@@ -236,18 +236,14 @@ fn no_gradient_passes_a_detached_state() {
 fn dropout_is_drawn_per_sequence_and_variational_dropout_once() {
     let x = || Tensor::<2>::ones([4 * 3, 50], &cpu());
     let dropout = Dropout { rate: 0.4, seed: 2 };
-    let drop = |numbers: &[u64], variational| {
-        let x = x().narrow(0, 0, 4 * numbers.len());
-        values(drop_values(
-            x,
+    let drop = |sequences: &[u64], variational| {
+        let drops = Drops {
             dropout,
-            1,
-            4,
-            numbers,
-            None,
+            sequences,
+            lengths: None,
             variational,
-            &cpu(),
-        ))
+        };
+        values(drops.apply(x().narrow(0, 0, 4 * sequences.len()), 1, &cpu()))
     };
     let plain = drop(&[7, 8, 9], false);
     let variational = drop(&[7, 8, 9], true);

@@ -54,7 +54,7 @@ impl Trainer {
             seed: self.seed,
         });
 
-        let stage = monitor.start(&format!("train {}", M::NAME), Some(self.steps as u64));
+        let stage = monitor.start(format!("train {}", M::NAME), Some(self.steps as u64));
         stage.advance(run.step as u64, "")?;
         let (mut training_time, mut tokens) = (Duration::ZERO, 0u64);
         let mut stopped_early = false;

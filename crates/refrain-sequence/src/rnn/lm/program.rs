@@ -6,7 +6,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::RnnConfig;
 use crate::batch::{Dropout, Example};
 use crate::loss::{cross_entropy, tokens};
-use crate::rnn::{DropoutDraw, Pass, Recurrent, RecurrentState, drop_values};
+use crate::rnn::{DropoutDraw, Drops, Pass, Recurrent, RecurrentState};
 use crate::{Error, Result};
 
 /// The parameters, in the order of the flat vector.
@@ -99,26 +99,20 @@ impl Program {
         let [count, time] = rows.dims();
         let lengths: Vec<usize> = batch.iter().map(Example::len).collect();
         let numbers: Vec<u64> = batch.iter().map(|e| e.number).collect();
-        // [time · batch, values], as dropout and the layers have it.
-        let drop = |x: Tensor<3>, site: usize| {
-            let Some(dropout) = dropout else {
-                return x;
-            };
-            let flat = x.swap_dims(0, 1).reshape([time * count, self.config.width]);
-            let variational = self.config.variational;
-            let lengths = Some(lengths.as_slice());
-            let flat = drop_values(
-                flat,
-                dropout,
-                site,
-                time,
-                &numbers,
-                lengths,
-                variational,
-                &self.plain,
-            );
-            flat.reshape([time, count, self.config.width])
-                .swap_dims(0, 1)
+        let drops = dropout.map(|dropout| Drops {
+            dropout,
+            sequences: &numbers,
+            lengths: Some(&lengths),
+            variational: self.config.variational,
+        });
+        let drop = |x: Tensor<3>, site: usize| match &drops {
+            Some(drops) => {
+                let width = self.config.width;
+                let flat = x.swap_dims(0, 1).reshape([time * count, width]);
+                let flat = drops.apply(flat, site, &self.plain);
+                flat.reshape([time, count, width]).swap_dims(0, 1)
+            }
+            None => x,
         };
         let pass = Pass {
             lengths: Some(&lengths),
