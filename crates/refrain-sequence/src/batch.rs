@@ -21,6 +21,16 @@ pub struct Example {
     pub(crate) targets: Vec<u32>,
     /// Its number among all examples ever drawn; dropout draws from it.
     pub(crate) number: u64,
+    /// The lane of a stream that it is the next window of.
+    pub(crate) lane: Option<Lane>,
+}
+
+/// One of the equal parts of a stream that are read side by side, window after window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lane {
+    pub(crate) index: usize,
+    /// Whether this window is the lane's first.
+    pub(crate) begins: bool,
 }
 
 impl Example {
@@ -31,6 +41,7 @@ impl Example {
             inputs: tokens[..end].to_vec(),
             targets: tokens[end.min(1)..].to_vec(),
             number,
+            lane: None,
         }
     }
 
@@ -40,6 +51,7 @@ impl Example {
             inputs: vec![0; length],
             targets: vec![UNSCORED; length],
             number,
+            lane: None,
         }
     }
 
@@ -47,6 +59,16 @@ impl Example {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.inputs.len()
+    }
+
+    /// Its tokens from `start`, `length` at most.
+    pub(crate) fn piece(&self, start: usize, length: usize) -> Self {
+        let cut = |tokens: &[u32]| tokens.iter().skip(start).take(length).copied().collect();
+        Self {
+            inputs: cut(&self.inputs),
+            targets: cut(&self.targets),
+            ..*self
+        }
     }
 
     pub(crate) fn scored(&self) -> usize {
@@ -71,7 +93,12 @@ pub struct Dropout {
 impl Dropout {
     /// The factors of one place in the network for one example: 0, or `1 / (1 - rate)`.
     pub fn fill(&self, site: usize, example: &Example, factors: &mut [f32]) {
-        let mut draw = rng::stream(self.seed ^ DROPOUT, example.number ^ ((site as u64) << 48));
+        self.fill_number(site, example.number, factors);
+    }
+
+    /// The same for the example of this number.
+    pub(crate) fn fill_number(&self, site: usize, number: u64, factors: &mut [f32]) {
+        let mut draw = rng::stream(self.seed ^ DROPOUT, number ^ ((site as u64) << 48));
         let keep = 1.0 / (1.0 - self.rate);
         let threshold = (f64::from(self.rate) * f64::from(u32::MAX)) as u32;
         for pair in factors.chunks_mut(2) {
@@ -89,6 +116,8 @@ pub(crate) struct Batcher<'a> {
     data: &'a TokenSequences,
     context: usize,
     seed: u64,
+    /// How many lanes a stream is read in; 0 for windows drawn at random.
+    lanes: usize,
     /// For documents: each piece as (document, first token, tokens).
     pieces: Vec<(usize, usize, usize)>,
     /// The order of the pieces in one epoch.
@@ -112,10 +141,22 @@ impl<'a> Batcher<'a> {
             data,
             context,
             seed,
+            lanes: 0,
             pieces,
             order: Vec::new(),
             epoch: None,
         }
+    }
+
+    /// Reads a stream in so many lanes at once, each batch going on where the one before ended,
+    /// and from the beginning after the end. A stream too short for two windows per lane keeps its
+    /// random windows.
+    pub(crate) fn in_lanes(mut self, lanes: usize) -> Self {
+        let windows = self.data.targets() / lanes.max(1) / self.context.max(1);
+        if windows >= 2 && matches!(self.data, TokenSequences::Stream(_)) {
+            self.lanes = lanes;
+        }
+        self
     }
 
     /// `size` examples, the batch number `index` of the run.
@@ -128,6 +169,23 @@ impl<'a> Batcher<'a> {
 
     fn example(&mut self, number: u64) -> Example {
         match self.data {
+            TokenSequences::Stream(tokens) if self.lanes > 0 => {
+                let lane = (number % self.lanes as u64) as usize;
+                let length = (tokens.len() - 1) / self.lanes;
+                let windows = length.div_ceil(self.context) as u64;
+                let window = (number / self.lanes as u64 % windows) as usize;
+                let start = window * self.context;
+                let end = length.min(start + self.context);
+                let of_lane = &tokens[lane * length..];
+                let lane = Lane {
+                    index: lane,
+                    begins: window == 0,
+                };
+                Example {
+                    lane: Some(lane),
+                    ..Example::of(&of_lane[start..=end], number)
+                }
+            }
             TokenSequences::Stream(tokens) => {
                 let length = self.context.min(tokens.len() - 1) + 1;
                 let mut draw = rng::stream(self.seed ^ WINDOWS, number);
@@ -157,7 +215,7 @@ impl<'a> Batcher<'a> {
 fn pieces(length: usize, context: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..length.saturating_sub(1))
         .step_by(context)
-        .map(move |start| (start, (length - start).min(context + 1)))
+        .map(move |start| (start, (length - start).min(context.saturating_add(1))))
 }
 
 /// Everything in `data` once, in order: what validation scores.
@@ -225,6 +283,46 @@ mod tests {
         // A stream shorter than the context is one window.
         let short = TokenSequences::Stream(vec![1, 2, 3]);
         assert_eq!(Batcher::new(&short, 8, 1).batch(0, 1)[0].targets, [2, 3]);
+    }
+
+    #[test]
+    fn lanes_go_on_where_they_ended_and_cover_the_stream() {
+        let stream = TokenSequences::Stream((0..100).collect());
+        // 3 lanes of 33 targets: windows of 10, 10, 10 and 3.
+        let mut batcher = Batcher::new(&stream, 10, 1).in_lanes(3);
+        let batches: Vec<_> = (0..8).map(|i| batcher.batch(i, 3)).collect();
+        let mut targets: Vec<u32> = Vec::new();
+        for (step, batch) in batches.iter().enumerate() {
+            for (lane, example) in batch.iter().enumerate() {
+                let begins = step % 4 == 0;
+                assert_eq!(
+                    example.lane,
+                    Some(Lane {
+                        index: lane,
+                        begins
+                    })
+                );
+                if !begins {
+                    let before = &batches[step - 1][lane];
+                    assert_eq!(before.targets.last(), example.inputs.first());
+                }
+                if step < 4 {
+                    targets.extend(&example.targets);
+                }
+            }
+        }
+        targets.sort_unstable();
+        assert_eq!(targets, (1..100).collect::<Vec<_>>());
+        assert_eq!(batches[4][2].inputs, batches[0][2].inputs);
+        assert_ne!(batches[4][2].number, batches[0][2].number);
+        // Two batches of a step are lanes side by side.
+        let mut batcher = Batcher::new(&stream, 10, 1).in_lanes(4);
+        assert_eq!(batcher.batch(1, 2)[1].lane.map(|l| l.index), Some(3));
+        assert!(
+            Batcher::new(&stream, 10, 1).in_lanes(6).batch(0, 1)[0]
+                .lane
+                .is_none()
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::train::Decay;
 /// `m ← β₁m + (1-β₁)g`, `v ← β₂v + (1-β₂)g²`,
 /// `w ← w - η·λ·w - η · (m / (1-β₁ᵗ)) / (√(v / (1-β₂ᵗ)) + ε)`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Update {
+pub struct Update {
     pub(crate) learning_rate: f64,
     pub(crate) beta1: f64,
     pub(crate) beta2: f64,
@@ -38,16 +38,18 @@ impl Update {
     }
 }
 
-/// Weights and AdamW's two moments, flat.
+/// Weights and AdamW's two moments, flat, and what else a run goes on with.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Parameters {
+pub struct Parameters {
     pub(crate) weights: Vec<f32>,
     pub(crate) first: Vec<f32>,
     pub(crate) second: Vec<f32>,
+    /// What each lane of the stream has left behind in a recurrent model; else empty.
+    pub(crate) lanes: Vec<f32>,
 }
 
 /// A trainable model on some device.
-pub(crate) trait Engine {
+pub trait Engine {
     /// Adds the gradient of `scale` × (sum of the targets' losses) and returns that sum, in nats.
     fn accumulate(
         &mut self,

@@ -66,6 +66,14 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// A tensor that does not fit the model it was given to.
+    #[error("tensor {name} {reason}")]
+    Tensor {
+        /// Its name.
+        name: String,
+        /// What does not fit.
+        reason: String,
+    },
     /// The device refused to compute or to return a value.
     #[error("the device failed: {reason}")]
     Device {
@@ -89,6 +97,13 @@ impl Error {
             field,
             value: value.to_string(),
             expected,
+        }
+    }
+
+    pub(crate) fn tensor(name: &str, reason: impl Display) -> Self {
+        Self::Tensor {
+            name: name.to_string(),
+            reason: reason.to_string(),
         }
     }
 

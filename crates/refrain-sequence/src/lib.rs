@@ -1,7 +1,8 @@
 //! Sequence models: train, checkpoint, load and generate text and tunes.
 //!
-//! A [`Corpus`] holds tokens with their [`Vocabulary`]; a [`Trainer`] fits a [`Transformer`] to
-//! it; a [`Sampler`] writes with it, or with anything else that is a [`LanguageModel`].
+//! A [`Corpus`] holds tokens with their [`Vocabulary`]; a [`Trainer`] fits a [`Transformer`] or a
+//! recurrent [`RnnLm`] to it; a [`Sampler`] writes with it, or with anything else that is a
+//! [`LanguageModel`].
 //!
 //! ```
 //! use refrain_sequence::{
@@ -47,6 +48,9 @@
 //! | a prompt that is continued again and again; a chat | [`Prompt`] |
 //! | a model of the Llama family in a GGUF file | [`Llama::open`]: it stays packed in memory |
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
+//! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
+//! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
+//! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -84,6 +88,75 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # Recurrent layers, labels and alignments
+//!
+//! [`RnnConfig`] goes wherever [`TransformerConfig`] went: the same trainer, checkpoints, sampler
+//! and files. Reading a stream, it carries its state from window to window.
+//!
+//! ```
+//! use refrain_sequence::{Cell, Corpus, RnnConfig, RnnLm, Sampler, Trained, Trainer, Vocabulary};
+//!
+//! let device = refrain_core::device("cpu")?;
+//! let beat: Vec<u32> = (0..600).map(|i| [0, 2, 1, 2][i % 4]).collect();
+//! let corpus = Corpus::stream(Vocabulary::named(["kick", "snare", "hat"])?, beat)?;
+//! let config = RnnConfig { cell: Cell::Gru, layers: 1, width: 16, bptt: 12, ..Default::default() };
+//! let trainer = Trainer { steps: 60, batch: 4, learning_rate: 3e-2, warm_up: 5, ..Trainer::default() };
+//! let trained: Trained<RnnLm> = trainer.fit(&config, &corpus, &device)?;
+//! let sampler = Sampler { temperature: 0.0, max_tokens: 4, ..Sampler::default() };
+//! assert_eq!(sampler.generate(&trained.model, &[0, 2, 1, 2])?.tokens, [0, 2, 1, 2]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Recurrent`] and [`Crf`] are modules of burn's for models and training loops of your own, on
+//! batches of sequences of different lengths; [`Ctc`] is a loss with its decoders. Here each step
+//! has the label of the *next* one, which only the backward direction can see:
+//!
+//! ```
+//! use burn::module::Module;
+//! use burn::nn::{Linear, LinearConfig};
+//! use burn::optim::{AdamConfig, GradientsParams};
+//! use burn::tensor::Tensor;
+//! use refrain_sequence::{Cell, Crf, Pass, Recurrent, RecurrentConfig, Result};
+//!
+//! #[derive(Module, Debug)]
+//! struct Tagger { layers: Recurrent, head: Linear, crf: Crf }
+//!
+//! impl Tagger {
+//!     fn scores(&self, x: Tensor<3>, lengths: &[usize]) -> Result<Tensor<3>> {
+//!         let pass = Pass { lengths: Some(lengths), ..Pass::default() };
+//!         Ok(self.head.forward(self.layers.forward(x, pass)?.0))
+//!     }
+//! }
+//!
+//! let plain = refrain_core::device("cpu")?;
+//! let device = plain.clone().autodiff();
+//! let config = RecurrentConfig {
+//!     cell: Cell::Gru, input: 1, hidden: 8, bidirectional: true, ..Default::default()
+//! };
+//! let mut tagger = Tagger {
+//!     layers: Recurrent::new(&config, 0, &device)?,
+//!     head: LinearConfig::new(config.output(), 2).init(&device),
+//!     crf: Crf::new(2, 0, &device)?,
+//! };
+//! let x = Tensor::<3>::from_data(
+//!     [[[1.0], [0.0], [0.0], [1.0], [0.0]], [[0.0], [1.0], [1.0], [9.0], [9.0]]], // 9: padding
+//!     &plain,
+//! );
+//! let (lengths, labels): (_, [&[u32]; 2]) = ([5, 3], [&[0, 0, 1, 0, 0], &[1, 1, 0]]);
+//! let mut adam = AdamConfig::new().init();
+//! for _ in 0..80 {
+//!     let scores = tagger.scores(x.clone(), &lengths)?;
+//!     let loss = tagger.crf.negative_log_likelihood(scores, &labels)?.mean();
+//!     let gradients = GradientsParams::from_grads(loss.backward(), &tagger);
+//!     tagger = adam.step(3e-2, tagger, gradients);
+//! }
+//! let tagger = tagger.valid();
+//! let found = tagger.crf.viterbi(tagger.scores(x, &lengths)?, Some(&lengths))?;
+//! assert_eq!(found[0].labels, labels[0]);
+//! assert_eq!(found[1].labels, labels[1]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # How it computes
 //!
 //! Every model is a tensor program that runs on any device burn knows. On the device `"cpu"` the
@@ -91,35 +164,50 @@
 //! [`Compute`] chooses, and by itself chooses well. The same seed gives the same first weights,
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
 
+mod adamw;
 mod batch;
 mod beam;
 mod corpus;
+mod crf;
+mod ctc;
 mod engine;
+mod entries;
 mod error;
 pub mod gguf;
 mod kernels;
 mod language_model;
 mod llama;
+mod loss;
 #[doc(hidden)]
 pub mod parts;
 mod quantized;
+mod ragged;
+mod rnn;
 mod sampler;
 mod speculative;
 mod tokenizer;
 mod train;
+mod trainable;
 mod transformer;
 mod writing;
 
 pub use beam::BeamSearch;
 pub use corpus::{Corpus, TokenSequences};
+pub use crf::{Crf, LabelPath};
+pub use ctc::{Ctc, Hypothesis};
 pub use error::{Error, Result};
 pub use language_model::{LanguageModel, LanguageState};
 pub use llama::{Llama, LlamaConfig};
 pub use quantized::QuantizedMatrix;
 pub use refrain_core::Device;
+pub use rnn::{
+    Cell, DropoutDraw, NamedTensor, Pass, Recurrent, RecurrentConfig, RecurrentState, RnnConfig,
+    RnnLm,
+};
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};
 pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
 pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};
+pub use trainable::{ModelConfig, TrainableModel};
 pub use transformer::{Compute, FeedForward, Norm, Positions, Transformer, TransformerConfig};
 pub use writing::{Writing, Written};

@@ -169,6 +169,7 @@ impl LayersProgram {
             weights,
             first,
             second,
+            lanes: Vec::new(),
         })
     }
 }

@@ -3,7 +3,10 @@
 #![cfg(any(feature = "ndarray", feature = "wgpu", feature = "cuda"))]
 #![allow(clippy::unwrap_used)]
 
-use refrain_sequence::{Compute, Corpus, LanguageModel, Trainer, TransformerConfig, Vocabulary};
+use refrain_sequence::{
+    Cell, Compute, Corpus, LanguageModel, ModelConfig, RnnConfig, Trainer, TransformerConfig,
+    Vocabulary,
+};
 
 /// How far two devices may drift apart in five steps: sums are taken in another order.
 const TOLERANCE: f32 = 2e-3;
@@ -20,7 +23,7 @@ fn corpus() -> Corpus {
 }
 
 /// Training losses, validation losses, and logits by the key/value cache.
-fn run(config: &TransformerConfig, device: &str, compute: Compute) -> [Vec<f32>; 3] {
+fn run<C: ModelConfig>(config: &C, device: &str, compute: Compute) -> [Vec<f32>; 3] {
     let device = refrain_core::device(device).unwrap();
     let trainer = Trainer {
         steps: 5,
@@ -61,17 +64,32 @@ fn every_device_trains_and_answers_alike() {
         ..TransformerConfig::gpt2()
     };
     for config in [small, gpt2] {
-        let expected = run(&config, "flex", Compute::Kernels);
-        for device in refrain_core::devices() {
-            if device == "cuda" {
-                continue; // compiled in on machines that have none
-            }
-            let got = run(&config, device, Compute::Program);
-            for (got, expected) in got.iter().zip(&expected) {
-                assert_eq!(got.len(), expected.len());
-                for (a, b) in got.iter().zip(expected) {
-                    assert!((a - b).abs() <= TOLERANCE, "{device}: {a} and {b}");
-                }
+        compare(&config, Compute::Kernels);
+    }
+    for cell in [Cell::Elman, Cell::Gru, Cell::Lstm] {
+        let config = RnnConfig {
+            cell,
+            width: 8,
+            bptt: 6,
+            dropout: 0.1,
+            ..RnnConfig::default()
+        };
+        compare(&config, Compute::Auto);
+    }
+}
+
+/// The CPU, computing in this way, against the tensor program on every device.
+fn compare<C: ModelConfig>(config: &C, compute: Compute) {
+    let expected = run(config, "flex", compute);
+    for device in refrain_core::devices() {
+        if device == "cuda" {
+            continue; // compiled in on machines that have none
+        }
+        let got = run(config, device, Compute::Program);
+        for (got, expected) in got.iter().zip(&expected) {
+            assert_eq!(got.len(), expected.len());
+            for (a, b) in got.iter().zip(expected) {
+                assert!((a - b).abs() <= TOLERANCE, "{device}: {a} and {b}");
             }
         }
     }

@@ -17,7 +17,7 @@
 )]
 #![cfg_attr(
     feature = "sequence",
-    doc = "| [`sequence`] | a transformer to train, checkpoint and generate with |"
+    doc = "| [`sequence`] | transformers and recurrent models to train, checkpoint and generate with; CRF and CTC |"
 )]
 #![cfg_attr(
     feature = "gan",

@@ -36,6 +36,7 @@ impl KernelEngine {
             weights: weights.to_vec(),
             first: zeros(),
             second: zeros(),
+            lanes: Vec::new(),
         };
         Self {
             network: Network::new(config, layout),

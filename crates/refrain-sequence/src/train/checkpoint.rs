@@ -8,22 +8,25 @@ use serde::{Deserialize, Serialize};
 use super::{LearningCurve, LossPoint, Run, Trainer};
 use crate::engine::{Engine, Parameters};
 use crate::tokenizer::TokenKind;
-use crate::transformer::{Transformer, TransformerConfig};
+use crate::trainable::TrainableModel;
 use crate::{Corpus, Error, Result, Vocabulary};
 
-const KIND: &str = "sequence.checkpoint";
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Header {
+struct Header<C> {
     /// As JSON text: a number that went through a JSON value may come back one bit off.
     trainer: String,
-    transformer: TransformerConfig,
+    config: C,
     tokens: TokenKind,
     step: usize,
     stale: usize,
     /// Of the training and the validation part.
     corpus: (u64, Option<u64>),
+}
+
+fn kind<M: TrainableModel>() -> String {
+    format!("sequence.checkpoint.{}", M::NAME)
 }
 
 fn fingerprints(corpus: &Corpus) -> (u64, Option<u64>) {
@@ -37,31 +40,34 @@ fn trainer_text(path: &Path, trainer: &Trainer) -> Result<String> {
     serde_json::to_string(trainer).map_err(|e| Error::checkpoint(path, e))
 }
 
-pub(super) fn write(
+pub(super) fn write<M: TrainableModel>(
     path: &Path,
     trainer: &Trainer,
-    model: &Transformer,
+    model: &M,
     engine: &dyn Engine,
     run: &Run,
     corpus: &Corpus,
 ) -> Result<()> {
     let header = Header {
         trainer: trainer_text(path, trainer)?,
-        transformer: model.config().clone(),
-        tokens: model.vocabulary().kind(),
+        config: model.shape().clone(),
+        tokens: model.names().kind(),
         step: run.step,
         stale: run.stale,
         corpus: fingerprints(corpus),
     };
     let parameters = engine.parameters()?;
     let n = parameters.weights.len();
-    let mut file = ModelWriter::new(KIND, VERSION)
+    let mut file = ModelWriter::new(kind::<M>(), VERSION)
         .config(&header)?
-        .ids("tokens", model.vocabulary().ids())?
+        .ids("tokens", model.names().ids())?
         .f32("weights", &[n], parameters.weights)?
         .f32("first", &[n], parameters.first)?
         .f32("second", &[n], parameters.second)?
         .f32("best_loss", &[1], vec![run.best_loss])?;
+    if !parameters.lanes.is_empty() {
+        file = file.f32("lanes", &[parameters.lanes.len()], parameters.lanes)?;
+    }
     if let Some(best) = &run.best {
         file = file.f32("best", &[n], best.as_slice())?;
     }
@@ -78,15 +84,15 @@ pub(super) fn write(
     Ok(file.write(path)?)
 }
 
-pub(super) fn read(
+pub(super) fn read<M: TrainableModel>(
     path: &Path,
     trainer: &Trainer,
     corpus: &Corpus,
     device: &Device,
-) -> Result<(Transformer, Parameters, Run)> {
+) -> Result<(M, Parameters, Run)> {
     let file = ModelFile::open(path)?;
-    file.expect(KIND, VERSION)?;
-    let header: Header = file.config()?;
+    file.expect(&kind::<M>(), VERSION)?;
+    let header: Header<M::Config> = file.config()?;
     if header.trainer != trainer_text(path, trainer)? {
         let reason = "written by a trainer with other settings";
         return Err(Error::checkpoint(path, reason));
@@ -101,13 +107,18 @@ pub(super) fn read(
     let values = |name: &str, n: usize| -> Result<Vec<f32>> {
         Ok(file.f32(name)?.expect_shape(name, &[n])?.data.into_owned())
     };
-    let total = header.transformer.parameters(vocabulary.len())?;
+    let has = |name: &str| file.names().any(|other| other == name);
+    let total = M::count(&header.config, vocabulary.len())?;
     let parameters = Parameters {
         weights: values("weights", total)?,
         first: values("first", total)?,
         second: values("second", total)?,
+        lanes: match has("lanes") {
+            true => file.f32("lanes")?.data.into_owned(),
+            false => Vec::new(),
+        },
     };
-    let best = match file.names().any(|name| name == "best") {
+    let best = match has("best") {
         true => Some(values("best", total)?),
         false => None,
     };
@@ -142,6 +153,6 @@ pub(super) fn read(
         stale: header.stale,
     };
     let weights = parameters.weights.clone();
-    let model = Transformer::from_weights(&header.transformer, vocabulary, weights, device)?;
+    let model = M::with_flat(&header.config, vocabulary, weights, device)?;
     Ok((model, parameters, run))
 }

@@ -1,6 +1,7 @@
 //! Training a language model on a [`Corpus`].
 //!
-//! Every step draws `batch × accumulate` windows or documents, averages the cross-entropy of all
+//! Every step draws `batch × accumulate` windows or documents (a recurrent model that carries its
+//! state reads a stream in as many lanes, window after window instead), averages the cross-entropy of all
 //! their targets, clips the gradient by its global norm (Pascanu et al., 2013) and takes one AdamW
 //! step; the learning rate warms up linearly and falls along a cosine. At intervals the *whole*
 //! validation part is scored; the best weights are kept, and training may stop early.
@@ -24,8 +25,9 @@ use run::Run;
 pub(crate) use run::evaluate;
 
 use crate::engine::Update;
-use crate::transformer::layout::Role;
-use crate::transformer::{Compute, Transformer, TransformerConfig};
+use crate::entries::Role;
+use crate::trainable::{ModelConfig, Sealed, TrainableModel};
+use crate::transformer::{Compute, Transformer};
 use crate::{Corpus, Error, Result};
 
 /// Which parameters weight decay pulls towards zero.
@@ -142,9 +144,9 @@ impl Default for Trainer {
 
 /// A finished run.
 #[derive(Debug, Clone)]
-pub struct Trained {
+pub struct Trained<M = Transformer> {
     /// The model.
-    pub model: Transformer,
+    pub model: M,
     /// Training loss at each step and validation loss at intervals.
     pub curve: LearningCurve,
     /// Whether [`Trainer::patience`] ran out.
@@ -155,7 +157,7 @@ pub struct Trained {
     pub tokens: u64,
 }
 
-impl Trained {
+impl<M> Trained<M> {
     /// Targets trained on in one second.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.training_time.as_secs_f64().max(1e-9)
@@ -180,12 +182,12 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Config`] naming the field, [`Error::Diverged`] naming the step.
-    pub fn fit(
+    pub fn fit<C: ModelConfig>(
         &self,
-        config: &TransformerConfig,
+        config: &C,
         corpus: &Corpus,
         device: &Device,
-    ) -> Result<Trained> {
+    ) -> Result<Trained<C::Model>> {
         self.fit_with(config, corpus, device, &Monitor::silent())
     }
 
@@ -193,14 +195,14 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::fit`], and when cancelled.
-    pub fn fit_with(
+    pub fn fit_with<C: ModelConfig>(
         &self,
-        config: &TransformerConfig,
+        config: &C,
         corpus: &Corpus,
         device: &Device,
         monitor: &Monitor,
-    ) -> Result<Trained> {
-        let model = Transformer::new(config, corpus.vocabulary().clone(), self.seed, device)?;
+    ) -> Result<Trained<C::Model>> {
+        let model = C::Model::untrained(config, corpus.vocabulary().clone(), self.seed, device)?;
         self.fine_tune_with(&model, corpus, monitor)
     }
 
@@ -209,7 +211,7 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::fit`], and [`Error::Config`] when the corpus has another vocabulary.
-    pub fn fine_tune(&self, model: &Transformer, corpus: &Corpus) -> Result<Trained> {
+    pub fn fine_tune<M: TrainableModel>(&self, model: &M, corpus: &Corpus) -> Result<Trained<M>> {
         self.fine_tune_with(model, corpus, &Monitor::silent())
     }
 
@@ -217,12 +219,12 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::fine_tune`], and when cancelled.
-    pub fn fine_tune_with(
+    pub fn fine_tune_with<M: TrainableModel>(
         &self,
-        model: &Transformer,
+        model: &M,
         corpus: &Corpus,
         monitor: &Monitor,
-    ) -> Result<Trained> {
+    ) -> Result<Trained<M>> {
         let run = Run {
             step: 0,
             curve: LearningCurve::default(),
@@ -235,14 +237,17 @@ impl Trainer {
 
     /// Continues an interrupted run from its checkpoint, as if it had not stopped.
     ///
+    /// The kind of model is the caller's to name:
+    /// `let trained: Trained<RnnLm> = trainer.resume(..)?`.
+    ///
     /// # Errors
     /// [`Error::Checkpoint`] when the trainer or the corpus is not the one that wrote it.
-    pub fn resume(
+    pub fn resume<M: TrainableModel>(
         &self,
         checkpoint: impl AsRef<Path>,
         corpus: &Corpus,
         device: &Device,
-    ) -> Result<Trained> {
+    ) -> Result<Trained<M>> {
         self.resume_with(checkpoint, corpus, device, &Monitor::silent())
     }
 
@@ -250,13 +255,13 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::resume`], and when cancelled.
-    pub fn resume_with(
+    pub fn resume_with<M: TrainableModel>(
         &self,
         checkpoint: impl AsRef<Path>,
         corpus: &Corpus,
         device: &Device,
         monitor: &Monitor,
-    ) -> Result<Trained> {
+    ) -> Result<Trained<M>> {
         let (model, parameters, run) = checkpoint::read(checkpoint.as_ref(), self, corpus, device)?;
         self.run(&model, Some(parameters), run, corpus, monitor)
     }

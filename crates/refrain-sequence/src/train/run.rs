@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use refrain_core::Monitor;
 
 use super::{Keep, LearningCurve, LossPoint, Trained, Trainer, checkpoint};
-use crate::batch::{Batcher, Dropout, Example, everything, scored};
+use crate::batch::{Batcher, Dropout, Example, scored};
 use crate::engine::{Engine, Parameters};
-use crate::transformer::Transformer;
+use crate::trainable::TrainableModel;
 use crate::{Corpus, Error, Result};
 
 /// Where a run stands.
@@ -23,37 +23,38 @@ pub(crate) struct Run {
 
 impl Trainer {
     /// Trains from where `run` stands to the end.
-    pub(super) fn run(
+    pub(super) fn run<M: TrainableModel>(
         &self,
-        model: &Transformer,
+        model: &M,
         parameters: Option<Parameters>,
         mut run: Run,
         corpus: &Corpus,
         monitor: &Monitor,
-    ) -> Result<Trained> {
+    ) -> Result<Trained<M>> {
         self.validate()?;
-        if model.vocabulary() != corpus.vocabulary() {
+        if model.names() != corpus.vocabulary() {
             return Err(Error::config(
                 "Corpus.vocabulary",
                 format_args!("of {} tokens", corpus.vocabulary().len()),
                 "the vocabulary the model was trained with",
             ));
         }
-        let mut engine = model.engine(self.compute)?;
+        let mut engine = model.trainable(self.compute)?;
         if let Some(parameters) = parameters {
             engine.restore(parameters)?;
         }
-        let config = model.config();
-        let mut batcher = Batcher::new(corpus.train(), config.context, self.seed);
-        let held = corpus
-            .validation()
-            .map(|data| everything(data, config.context));
-        let dropout = (config.dropout > 0.0).then_some(Dropout {
-            rate: config.dropout,
+        let reading = model.reading();
+        let mut batcher = Batcher::new(corpus.train(), reading.window, self.seed);
+        if reading.carried {
+            batcher = batcher.in_lanes(self.batch.saturating_mul(self.accumulate));
+        }
+        let held = corpus.validation().map(|data| model.scored(data));
+        let dropout = (reading.dropout > 0.0).then_some(Dropout {
+            rate: reading.dropout,
             seed: self.seed,
         });
 
-        let stage = monitor.start("train transformer", Some(self.steps as u64));
+        let stage = monitor.start(format!("train {}", M::NAME), Some(self.steps as u64));
         stage.advance(run.step as u64, "")?;
         let (mut training_time, mut tokens) = (Duration::ZERO, 0u64);
         let mut stopped_early = false;
@@ -104,7 +105,7 @@ impl Trainer {
             _ => engine.weights()?,
         };
         Ok(Trained {
-            model: model.with_weights(weights)?,
+            model: model.reweighted(weights)?,
             curve: run.curve,
             stopped_early,
             training_time,

@@ -1,6 +1,7 @@
 use refrain_core::Event;
 
 use super::*;
+use crate::TransformerConfig;
 use crate::batch::Batcher;
 use crate::{Characters, Keep, LanguageModel, Sampler, TokenSequences, Tokenizer, Vocabulary};
 
@@ -117,7 +118,7 @@ fn resuming_is_the_same_as_not_stopping() {
                 .fit_with(&config, &corpus, &cpu(), &monitor)
                 .unwrap_err();
             assert!(error.to_string().contains("cancelled"), "{error}");
-            let resumed = saving.resume(&path, &corpus, &cpu()).unwrap();
+            let resumed: Trained = saving.resume(&path, &corpus, &cpu()).unwrap();
             assert_eq!(resumed.curve, unbroken.curve, "{name} {compute:?}");
             assert_eq!(
                 resumed.model.to_bytes().unwrap(),
@@ -129,7 +130,7 @@ fn resuming_is_the_same_as_not_stopping() {
                 ..saving.clone()
             };
             let error = other
-                .resume(&path, &corpus, &cpu())
+                .resume::<Transformer>(&path, &corpus, &cpu())
                 .unwrap_err()
                 .to_string();
             assert!(error.contains("other settings"), "{error}");
@@ -143,7 +144,7 @@ fn resuming_is_the_same_as_not_stopping() {
         ..trainer()
     };
     let error = trainer
-        .resume(&path, &other, &cpu())
+        .resume::<Transformer>(&path, &other, &cpu())
         .unwrap_err()
         .to_string();
     assert!(error.contains("another corpus"), "{error}");
@@ -169,12 +170,16 @@ fn damaged_checkpoints_are_refused() {
         }
         std::fs::write(&path, &damaged).unwrap();
         // An error or, where the damage hit a number, a run: never a panic.
-        let _ = saving.resume(&path, &corpus(), &cpu());
+        let _ = saving.resume::<Transformer>(&path, &corpus(), &cpu());
     }
     // A model is no checkpoint.
     let model = Transformer::new(&tiny(), corpus().vocabulary().clone(), 0, &cpu()).unwrap();
     model.save(&path).unwrap();
-    assert!(saving.resume(&path, &corpus(), &cpu()).is_err());
+    assert!(
+        saving
+            .resume::<Transformer>(&path, &corpus(), &cpu())
+            .is_err()
+    );
 }
 
 #[test]

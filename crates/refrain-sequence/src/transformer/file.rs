@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Transformer;
 use super::config::TransformerConfig;
 use super::layout::Layout;
+use crate::entries::{read_weights, write_weights};
 use crate::tokenizer::TokenKind;
 use crate::{Error, Result, Vocabulary};
 
@@ -30,10 +31,7 @@ impl Transformer {
         let mut file = ModelWriter::new(KIND, VERSION)
             .config(&header)?
             .ids("tokens", self.vocabulary.ids())?;
-        for entry in &self.layout.entries {
-            let values = self.weights.get(entry.range.clone()).unwrap_or_default();
-            file = file.f32(entry.name.clone(), &entry.shape, values)?;
-        }
+        file = write_weights(file, &self.layout.entries, &self.weights)?;
         Ok(file)
     }
 
@@ -84,21 +82,7 @@ impl Transformer {
             ));
         }
         let layout = Layout::new(&header.transformer, names.len())?;
-        let mut arrays = Vec::with_capacity(layout.entries.len());
-        for entry in &layout.entries {
-            arrays.push(
-                file.f32(&entry.name)?
-                    .expect_shape(&entry.name, &entry.shape)?,
-            );
-        }
-        let mut weights = Vec::with_capacity(layout.total);
-        for (entry, array) in layout.entries.iter().zip(&arrays) {
-            if let Some(at) = array.data.iter().position(|x| !x.is_finite()) {
-                let reason = format!("tensor {}: value {at} is not a finite number", entry.name);
-                return Err(Error::file(file.origin(), reason));
-            }
-            weights.extend_from_slice(&array.data);
-        }
+        let weights = read_weights(file, &layout.entries)?;
         let vocabulary = Vocabulary::from_parts(header.tokens, names);
         Self::from_weights(&header.transformer, vocabulary, weights, device)
     }

@@ -6,30 +6,9 @@
 
 use std::ops::Range;
 
-use rand::RngExt;
-use refrain_core::rng;
-
 use super::config::{FeedForward, Norm, Positions, TransformerConfig};
 use crate::Result;
-
-/// What a parameter is, for weight decay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    Embedding,
-    Matrix,
-    Vector,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    pub(crate) name: String,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) range: Range<usize>,
-    pub(crate) role: Role,
-    /// The deviation of its first values; `None` starts at 1 for scales and 0 for biases.
-    deviation: Option<f32>,
-    start: f32,
-}
+use crate::entries::{Entries, Entry, Init, Role, initial};
 
 /// Where a normalisation's parameters lie.
 #[derive(Debug, Clone)]
@@ -77,8 +56,7 @@ impl Layout {
     pub(crate) fn new(config: &TransformerConfig, vocabulary: usize) -> Result<Self> {
         config.validate(vocabulary)?;
         let mut b = Builder {
-            entries: Vec::new(),
-            total: 0,
+            entries: Entries::default(),
             config,
         };
         let (width, hidden) = (config.width, config.inner());
@@ -108,7 +86,7 @@ impl Layout {
             true => embedding.clone(),
             false => b.table("head.weight", vocabulary, Role::Matrix),
         };
-        let (entries, total) = (b.entries, b.total);
+        let (entries, total) = (b.entries.list, b.entries.total);
         Ok(Self {
             entries,
             total,
@@ -123,92 +101,55 @@ impl Layout {
 
     /// First values, drawn on the host: a seed means the same on every device.
     pub(crate) fn initial(&self, seed: u64) -> Vec<f32> {
-        let mut weights = Vec::with_capacity(self.total);
-        for (index, entry) in self.entries.iter().enumerate() {
-            let mut draw = rng::stream(seed, index as u64);
-            match entry.deviation {
-                None => weights.resize(entry.range.end, entry.start),
-                Some(deviation) => weights.extend(entry.range.clone().map(|_| {
-                    // Box and Muller, on (0, 1].
-                    let (u, v) = (1.0 - draw.random::<f64>(), draw.random::<f64>());
-                    let radius = (-2.0 * u.ln()).sqrt();
-                    (radius * (std::f64::consts::TAU * v).cos()) as f32 * deviation
-                })),
-            }
-        }
-        weights
+        initial(&self.entries, seed)
     }
 }
 
 struct Builder<'a> {
-    entries: Vec<Entry>,
-    total: usize,
+    entries: Entries,
     config: &'a TransformerConfig,
 }
 
 impl Builder<'_> {
-    fn push(
-        &mut self,
-        name: String,
-        shape: Vec<usize>,
-        role: Role,
-        deviation: Option<f32>,
-        start: f32,
-    ) -> Range<usize> {
-        let size: usize = shape.iter().product();
-        let range = self.total..self.total + size;
-        self.total = range.end;
-        self.entries.push(Entry {
-            name,
-            shape,
-            range: range.clone(),
-            role,
-            deviation,
-            start,
-        });
-        range
-    }
-
     fn table(&mut self, name: &str, rows: usize, role: Role) -> Range<usize> {
-        self.push(
-            name.to_string(),
-            vec![rows, self.config.width],
-            role,
-            Some(0.02),
-            0.0,
-        )
+        let shape = vec![rows, self.config.width];
+        self.entries
+            .push(name.to_string(), shape, role, Init::Normal(0.02))
     }
 
     fn norm(&mut self, name: &str) -> NormAt {
         let width = self.config.width;
-        let weight = self.push(
+        let weight = self.entries.push(
             format!("{name}.weight"),
             vec![width],
             Role::Vector,
-            None,
-            1.0,
+            Init::Constant(1.0),
         );
-        let bias = (self.config.bias && self.config.norm == Norm::Layer)
-            .then(|| self.push(format!("{name}.bias"), vec![width], Role::Vector, None, 0.0));
+        let bias = (self.config.bias && self.config.norm == Norm::Layer).then(|| {
+            self.entries.push(
+                format!("{name}.bias"),
+                vec![width],
+                Role::Vector,
+                Init::Constant(0.0),
+            )
+        });
         NormAt { weight, bias }
     }
 
     fn linear(&mut self, name: &str, input: usize, output: usize, deviation: f32) -> LinearAt {
         let shape = vec![input, output];
-        let weight = self.push(
+        let weight = self.entries.push(
             format!("{name}.weight"),
             shape,
             Role::Matrix,
-            Some(deviation),
-            0.0,
+            Init::Normal(deviation),
         );
         let bias = self.config.bias.then(|| {
-            self.push(
+            self.entries.push(
                 format!("{name}.bias"),
                 vec![output],
                 Role::Vector,
-                None,
-                0.0,
+                Init::Constant(0.0),
             )
         });
         LinearAt {

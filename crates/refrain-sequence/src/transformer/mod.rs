@@ -25,12 +25,13 @@ use serde::{Deserialize, Serialize};
 
 pub use config::{FeedForward, Norm, Positions, TransformerConfig};
 
-use crate::batch::everything;
+use crate::batch::{Example, everything};
 use crate::engine::Engine;
 use crate::kernels::engine::KernelEngine;
 use crate::kernels::network::Network;
 use crate::language_model::log_probability;
 use crate::train::evaluate;
+use crate::trainable::{ModelConfig, Reading, Sealed};
 use crate::{Error, LanguageModel, LanguageState, Result, TokenSequences, Vocabulary};
 use layout::Layout;
 use program::Program;
@@ -107,12 +108,6 @@ impl Transformer {
             device: device.clone().inner(),
         };
         model.with_compute(Compute::Auto)
-    }
-
-    /// The same model with other weights, computing in the same way.
-    pub(crate) fn with_weights(&self, weights: Vec<f32>) -> Result<Self> {
-        Self::from_weights(&self.config, self.vocabulary.clone(), weights, &self.device)?
-            .with_compute(self.compute())
     }
 
     fn compute(&self) -> Compute {
@@ -218,6 +213,67 @@ impl Transformer {
             ));
         }
         TransformerState::new(self).read(tokens, false)
+    }
+}
+
+impl ModelConfig for TransformerConfig {
+    type Model = Transformer;
+}
+
+impl Sealed for Transformer {
+    type Config = TransformerConfig;
+
+    const NAME: &'static str = "transformer";
+
+    fn count(config: &TransformerConfig, vocabulary: usize) -> Result<usize> {
+        config.parameters(vocabulary)
+    }
+
+    fn untrained(
+        config: &TransformerConfig,
+        vocabulary: Vocabulary,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::new(config, vocabulary, seed, device)
+    }
+
+    fn with_flat(
+        config: &TransformerConfig,
+        vocabulary: Vocabulary,
+        weights: Vec<f32>,
+        device: &Device,
+    ) -> Result<Self> {
+        Self::from_weights(config, vocabulary, weights, device)
+    }
+
+    fn reweighted(&self, weights: Vec<f32>) -> Result<Self> {
+        Self::from_weights(&self.config, self.vocabulary.clone(), weights, &self.device)?
+            .with_compute(self.compute())
+    }
+
+    fn trainable(&self, compute: Compute) -> Result<Box<dyn Engine>> {
+        self.engine(compute)
+    }
+
+    fn shape(&self) -> &TransformerConfig {
+        &self.config
+    }
+
+    fn names(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    fn reading(&self) -> Reading {
+        Reading {
+            window: self.config.context,
+            carried: false,
+            dropout: self.config.dropout,
+        }
+    }
+
+    fn scored(&self, data: &TokenSequences) -> Vec<Example> {
+        everything(data, self.config.context)
     }
 }
 

@@ -6,12 +6,13 @@
 //! new token costs one row.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::{gelu_approximate, log_softmax, relu, silu, softmax};
+use burn::tensor::activation::{gelu_approximate, relu, silu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::{FeedForward, Norm, Positions, TransformerConfig};
 use super::layout::{Layout, LinearAt, NormAt, rotary_tables};
-use crate::batch::{Dropout, Example, UNSCORED};
+use crate::batch::{Dropout, Example};
+use crate::loss::{self, cross_entropy};
 use crate::{Error, Result};
 
 #[derive(Module, Debug)]
@@ -157,57 +158,15 @@ impl Program {
         }
     }
 
-    /// Tokens on the device, `[batch, tokens]`; shorter examples are padded at their end, where
-    /// the causal mask hides the padding from every scored position.
-    fn tokens<'e>(
-        &self,
-        rows: impl ExactSizeIterator<Item = &'e [u32]>,
-        length: usize,
-        padding: i32,
-    ) -> Tensor<2, Int> {
-        let batch = rows.len();
-        let mut values = Vec::with_capacity(batch * length);
-        for (i, row) in rows.enumerate() {
-            values.extend(
-                row.iter()
-                    .map(|&t| if t == UNSCORED { padding } else { t as i32 }),
-            );
-            values.resize((i + 1) * length, padding);
-        }
-        let plain = self.device.clone().inner();
-        Tensor::from_data(TensorData::new(values, [batch, length]), &plain)
-    }
-
     /// The sum of the targets' losses, `[1]`.
     pub(crate) fn loss(&self, batch: &[Example], dropout: Option<Dropout>) -> Tensor<1> {
-        let length = batch.iter().map(Example::len).max().unwrap_or(0);
-        let inputs = self.tokens(batch.iter().map(|e| e.inputs.as_slice()), length, 0);
-        let targets = self.tokens(batch.iter().map(|e| e.targets.as_slice()), length, 0);
+        let plain = self.device.clone().inner();
+        let inputs = loss::tokens(batch.iter().map(|e| e.inputs.as_slice()), &plain);
         let pass = Pass {
             dropout: dropout.map(|d| (d, batch)),
             ..Pass::default()
         };
-        let logits = self.logits(self.hidden(inputs, pass));
-        let [rows, _] = logits.dims();
-        let likely = log_softmax(logits, 1).gather(1, targets.reshape([rows, 1]));
-        // Every target is scored unless a row is shorter or hides some.
-        let mut weights = Vec::with_capacity(rows);
-        for example in batch {
-            let row = example
-                .targets
-                .iter()
-                .map(|&t| if t == UNSCORED { 0.0f32 } else { 1.0 });
-            weights.extend(row);
-            weights.resize(weights.len() + length - example.len(), 0.0);
-        }
-        let likely = match weights.iter().all(|&w| w == 1.0) {
-            true => likely,
-            false => {
-                let plain = self.device.clone().inner();
-                likely * Tensor::<2>::from_data(TensorData::new(weights, [rows, 1]), &plain)
-            }
-        };
-        likely.sum().neg()
+        cross_entropy(self.logits(self.hidden(inputs, pass)), batch, &plain)
     }
 
     /// Logits of the tokens after those in the cache, `[tokens, vocabulary]`, on the host.
@@ -219,7 +178,7 @@ impl Program {
         last_only: bool,
     ) -> Result<Vec<f32>> {
         cache.resize(self.config.layers, None);
-        let rows = self.tokens(std::iter::once(tokens), tokens.len(), 0);
+        let rows = loss::tokens(std::iter::once(tokens), &self.device.clone().inner());
         let pass = Pass {
             start,
             cache: Some(cache),

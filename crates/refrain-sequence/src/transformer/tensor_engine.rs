@@ -1,13 +1,13 @@
-//! Training the tensor program: gradients by burn's autodiff, and AdamW with clipping by the
-//! *global* norm, which burn's own optimizers clip per tensor.
+//! Training the tensor program: gradients by burn's autodiff.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::config::TransformerConfig;
 use super::layout::Layout;
 use super::program::{Decoder, Program};
+use crate::adamw::{self, Moments};
 use crate::batch::{Dropout, Example};
 use crate::engine::{Engine, Parameters, Update};
 use crate::{Error, Result};
@@ -20,7 +20,7 @@ pub(crate) struct TensorEngine {
     device: Device,
     gradients: GradientsAccumulator<Decoder>,
     /// One pair of moments per parameter, flat, in the layout's order.
-    moments: Vec<(Tensor<1>, Tensor<1>)>,
+    moments: Moments,
 }
 
 impl TensorEngine {
@@ -31,12 +31,7 @@ impl TensorEngine {
         device: &Device,
     ) -> Self {
         let device = device.clone().autodiff();
-        let zeros = |n: usize| Tensor::<1>::zeros([n], &device.clone().inner());
-        let moments = layout
-            .entries
-            .iter()
-            .map(|e| (zeros(e.range.len()), zeros(e.range.len())))
-            .collect();
+        let moments = adamw::moments(&layout.entries, None, &device);
         Self {
             program: Program::new(config, layout, weights, &device),
             layout: layout.clone(),
@@ -92,32 +87,10 @@ impl Engine for TensorEngine {
 
     fn update(&mut self, update: &Update) -> Result<f64> {
         let mut gradients = self.gradients.grads();
-        let mut squares = Squares {
-            gradients: &gradients,
-            sums: Vec::new(),
-        };
-        self.program.decoder.visit(&mut squares);
-        let sums = squares.sums;
-        if sums.is_empty() {
-            return Ok(0.0);
-        }
-        let norm = Tensor::cat(sums, 0).sum().sqrt();
-        let norm = norm
-            .try_into_scalar::<f32>()
-            .map(f64::from)
-            .map_err(Error::device)?;
-        if !norm.is_finite() {
-            return Ok(norm);
-        }
-        let mut step = Step {
-            gradients: &mut gradients,
-            moments: &mut self.moments,
-            layout: &self.layout,
-            update,
-            shrink: update.shrink(norm),
-            next: 0,
-        };
-        self.program.decoder = self.program.decoder.clone().map(&mut step);
+        let (decoder, entries) = (self.program.decoder.clone(), &self.layout.entries);
+        let (decoder, norm) =
+            adamw::step(decoder, &mut gradients, &mut self.moments, entries, update)?;
+        self.program.decoder = decoder;
         Ok(norm)
     }
 
@@ -129,39 +102,20 @@ impl Engine for TensorEngine {
     }
 
     fn weights(&self) -> Result<Vec<f32>> {
-        let mut read = Read {
-            values: Vec::with_capacity(self.layout.total),
-            failed: None,
-        };
-        self.program.decoder.valid().visit(&mut read);
-        read.failed.map_or(Ok(read.values), Err)
+        adamw::read(&self.program.decoder.valid())
     }
 
     fn parameters(&self) -> Result<Parameters> {
-        let flat = |pick: fn(&(Tensor<1>, Tensor<1>)) -> &Tensor<1>| {
-            let mut values = Vec::with_capacity(self.layout.total);
-            for pair in &self.moments {
-                values.extend(
-                    pick(pair)
-                        .clone()
-                        .try_into_vec_as::<f32>()
-                        .map_err(Error::device)?,
-                );
-            }
-            Ok::<_, Error>(values)
-        };
+        let (first, second) = adamw::read_moments(&self.moments)?;
         Ok(Parameters {
             weights: self.weights()?,
-            first: flat(|pair| &pair.0)?,
-            second: flat(|pair| &pair.1)?,
+            first,
+            second,
+            lanes: Vec::new(),
         })
     }
 
     fn restore(&mut self, parameters: Parameters) -> Result<()> {
-        let plain = self.device.clone().inner();
-        let tensor = |values: &[f32]| {
-            Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &plain)
-        };
         self.program = Program::new(
             &self.config,
             &self.layout,
@@ -169,114 +123,12 @@ impl Engine for TensorEngine {
             &self.device,
         );
         self.gradients = GradientsAccumulator::new();
-        self.moments = self
-            .layout
-            .entries
-            .iter()
-            .map(|e| {
-                let range = e.range.clone();
-                (
-                    tensor(&parameters.first[range.clone()]),
-                    tensor(&parameters.second[range]),
-                )
-            })
-            .collect();
+        self.moments = adamw::moments(&self.layout.entries, Some(&parameters), &self.device);
         Ok(())
     }
 
     #[cfg(test)]
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
-        let gradients = self.gradients.grads();
-        let mut read = ReadGradients {
-            gradients: &gradients,
-            values: Vec::new(),
-        };
-        self.program.decoder.visit(&mut read);
-        Ok(read.values)
-    }
-}
-
-/// The sum of squares of each parameter's gradient.
-struct Squares<'a> {
-    gradients: &'a GradientsParams,
-    sums: Vec<Tensor<1>>,
-}
-
-impl ModuleVisitor for Squares<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            self.sums.push((gradient.clone() * gradient).sum());
-        }
-    }
-}
-
-/// Copies each parameter to the host.
-struct Read {
-    values: Vec<f32>,
-    failed: Option<Error>,
-}
-
-impl ModuleVisitor for Read {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        match param.val().try_into_vec_as::<f32>() {
-            Ok(values) => self.values.extend(values),
-            Err(e) => self.failed = Some(Error::device(e)),
-        }
-    }
-}
-
-#[cfg(test)]
-struct ReadGradients<'a> {
-    gradients: &'a GradientsParams,
-    values: Vec<f32>,
-}
-
-#[cfg(test)]
-impl ModuleVisitor for ReadGradients<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = self.gradients.get::<D>(param.id).unwrap();
-        self.values
-            .extend(gradient.try_into_vec_as::<f32>().unwrap());
-    }
-}
-
-/// One AdamW step on each parameter.
-struct Step<'a> {
-    gradients: &'a mut GradientsParams,
-    moments: &'a mut [(Tensor<1>, Tensor<1>)],
-    layout: &'a Layout,
-    update: &'a Update,
-    shrink: f64,
-    next: usize,
-}
-
-impl ModuleMapper for Step<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let (entry, pair) = (
-            &self.layout.entries[self.next],
-            &mut self.moments[self.next],
-        );
-        self.next += 1;
-        let Some(gradient) = self.gradients.remove::<D>(param.id) else {
-            return param;
-        };
-        let u = self.update;
-        let gradient: Tensor<1> = gradient.flatten(0, D - 1) * self.shrink;
-        let (first, second) = pair.clone();
-        let first = first * u.beta1 + gradient.clone() * (1.0 - u.beta1);
-        let second = second * u.beta2 + gradient.clone() * gradient * (1.0 - u.beta2);
-        *pair = (first.clone(), second.clone());
-        let (c1, c2) = u.corrections();
-        let change = first / ((second / c2).sqrt() + u.epsilon) * (u.learning_rate / c1);
-        let keep = match u.decay.applies(entry.role) {
-            true => 1.0 - u.learning_rate * u.weight_decay,
-            false => 1.0,
-        };
-        param.map(|value| {
-            let value = value.inner();
-            let shape = value.shape();
-            let next = value * keep - change.reshape(shape);
-            next.autodiff().require_grad()
-        })
+        adamw::read_gradients(&self.program.decoder, &self.gradients.grads())
     }
 }

@@ -57,7 +57,7 @@ fn both(config: &TransformerConfig) -> [Transformer; 2] {
     let shaken = shaken
         .map(|(i, w)| w + 0.2 * (i as f32 * 0.7).sin())
         .collect();
-    let model = model.with_weights(shaken).unwrap();
+    let model = model.reweighted(shaken).unwrap();
     [Compute::Kernels, Compute::Program].map(|way| model.with_compute(way).unwrap())
 }
 
@@ -296,7 +296,7 @@ fn agrees_with_pytorch() {
             let number = |i: usize| (start + 0.4 * (0.7 * i as f64).sin()) as f32;
             weights.extend(entry.range.clone().map(number));
         }
-        let model = model.with_weights(weights).unwrap();
+        let model = model.reweighted(weights).unwrap();
         for way in [Compute::Kernels, Compute::Program] {
             let model = model.with_compute(way).unwrap();
             close(
@@ -367,7 +367,7 @@ fn files_that_lie_are_refused() {
     let model = Transformer::new(&variants()[0], names(TINY), 0, &cpu()).unwrap();
     let mut weights = model.weights.to_vec();
     weights[5] = f32::NAN;
-    let bytes = model.with_weights(weights).unwrap().to_bytes().unwrap();
+    let bytes = model.reweighted(weights).unwrap().to_bytes().unwrap();
     let error = Transformer::from_bytes(bytes, &cpu())
         .unwrap_err()
         .to_string();
