@@ -87,8 +87,10 @@
 
 mod batch;
 mod corpus;
+mod encoder;
 mod engine;
 mod error;
+mod hugging_face;
 mod kernels;
 mod language_model;
 #[doc(hidden)]
@@ -99,6 +101,10 @@ mod train;
 mod transformer;
 
 pub use corpus::{Corpus, TokenSequences};
+pub use encoder::{
+    Activation, Encoder, EncoderConfig, EncoderInput, EncoderModule, EncoderOutput, EncoderTrace,
+    NormPlace, Pooling,
+};
 pub use error::{Error, Result};
 pub use language_model::{LanguageModel, LanguageState};
 pub use refrain_core::Device;

@@ -125,19 +125,26 @@ impl Layout {
     pub(crate) fn initial(&self, seed: u64) -> Vec<f32> {
         let mut weights = Vec::with_capacity(self.total);
         for (index, entry) in self.entries.iter().enumerate() {
-            let mut draw = rng::stream(seed, index as u64);
             match entry.deviation {
                 None => weights.resize(entry.range.end, entry.start),
-                Some(deviation) => weights.extend(entry.range.clone().map(|_| {
-                    // Box and Muller, on (0, 1].
-                    let (u, v) = (1.0 - draw.random::<f64>(), draw.random::<f64>());
-                    let radius = (-2.0 * u.ln()).sqrt();
-                    (radius * (std::f64::consts::TAU * v).cos()) as f32 * deviation
-                })),
+                Some(deviation) => {
+                    weights.extend(normals(seed, index, deviation).take(entry.range.len()));
+                }
             }
         }
         weights
     }
+}
+
+/// Normally distributed values; every `(seed, index)` has its own.
+pub(crate) fn normals(seed: u64, index: usize, deviation: f32) -> impl Iterator<Item = f32> {
+    let mut draw = rng::stream(seed, index as u64);
+    std::iter::repeat_with(move || {
+        // Box and Muller, on (0, 1].
+        let (u, v) = (1.0 - draw.random::<f64>(), draw.random::<f64>());
+        let radius = (-2.0 * u.ln()).sqrt();
+        (radius * (std::f64::consts::TAU * v).cos()) as f32 * deviation
+    })
 }
 
 struct Builder<'a> {
