@@ -91,6 +91,8 @@ mod encoder;
 mod engine;
 mod error;
 mod hugging_face;
+#[cfg(feature = "tokenizers")]
+mod hugging_face_tokenizer;
 mod kernels;
 mod language_model;
 #[doc(hidden)]
@@ -101,11 +103,15 @@ mod train;
 mod transformer;
 
 pub use corpus::{Corpus, TokenSequences};
+#[cfg(feature = "tokenizers")]
+pub use encoder::TextEncoder;
 pub use encoder::{
     Activation, Encoder, EncoderConfig, EncoderInput, EncoderModule, EncoderOutput, EncoderTrace,
     NormPlace, Pooling,
 };
 pub use error::{Error, Result};
+#[cfg(feature = "tokenizers")]
+pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, TokenizerTraining};
 pub use language_model::{LanguageModel, LanguageState};
 pub use refrain_core::Device;
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Sampler};

@@ -20,6 +20,8 @@ mod module;
 mod pooling;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tokenizers")]
+mod text;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +33,8 @@ use refrain_core::{Device, is_cpu};
 pub use config::{Activation, EncoderConfig, NormPlace};
 pub use module::{EncoderModule, EncoderOutput};
 pub use pooling::Pooling;
+#[cfg(feature = "tokenizers")]
+pub use text::TextEncoder;
 
 use crate::hugging_face::{self, Weights};
 use crate::{Compute, Error, Result};
