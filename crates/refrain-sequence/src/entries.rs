@@ -69,12 +69,9 @@ pub(crate) fn initial(entries: &[Entry], seed: u64) -> Vec<f32> {
         let mut draw = rng::stream(seed, index as u64);
         match entry.init {
             Init::Constant(value) => weights.resize(entry.range.end, value),
-            Init::Normal(deviation) => weights.extend(entry.range.clone().map(|_| {
-                // Box and Muller, on (0, 1].
-                let (u, v) = (1.0 - draw.random::<f64>(), draw.random::<f64>());
-                let radius = (-2.0 * u.ln()).sqrt();
-                (radius * (std::f64::consts::TAU * v).cos()) as f32 * deviation
-            })),
+            Init::Normal(deviation) => {
+                weights.extend(normals(seed, index, deviation).take(entry.range.len()));
+            }
             Init::Uniform(most) => weights.extend(
                 entry
                     .range
@@ -84,6 +81,17 @@ pub(crate) fn initial(entries: &[Entry], seed: u64) -> Vec<f32> {
         }
     }
     weights
+}
+
+/// Normally distributed values; every `(seed, index)` has its own.
+pub(crate) fn normals(seed: u64, index: usize, deviation: f32) -> impl Iterator<Item = f32> {
+    let mut draw = rng::stream(seed, index as u64);
+    std::iter::repeat_with(move || {
+        // Box and Muller, on (0, 1].
+        let (u, v) = (1.0 - draw.random::<f64>(), draw.random::<f64>());
+        let radius = (-2.0 * u.ln()).sqrt();
+        (radius * (std::f64::consts::TAU * v).cos()) as f32 * deviation
+    })
 }
 
 /// Adds each parameter as a tensor of its name.

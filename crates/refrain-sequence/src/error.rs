@@ -86,6 +86,24 @@ pub enum Error {
         /// How many tokens stood before it.
         position: usize,
     },
+    /// A tensor in a file that is missing, or not what the model needs.
+    #[error("{}, tensor {tensor}: {reason}", file.display())]
+    FileTensor {
+        /// The file or folder.
+        file: PathBuf,
+        /// Its name in the file.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tokenizer that cannot be read, trained or applied.
+    #[error("{origin}: {reason}")]
+    Tokenizer {
+        /// The file, or `memory`.
+        origin: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Files, devices, cancellation.
     #[error(transparent)]
     Core(#[from] refrain_core::Error),
@@ -116,6 +134,22 @@ impl Error {
     pub(crate) fn checkpoint(path: &Path, reason: impl Display) -> Self {
         Self::Checkpoint {
             path: path.to_path_buf(),
+            reason: reason.to_string(),
+        }
+    }
+
+    pub(crate) fn file_tensor(file: &Path, tensor: &str, reason: impl Display) -> Self {
+        Self::FileTensor {
+            file: file.to_path_buf(),
+            tensor: tensor.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    #[cfg(feature = "tokenizers")]
+    pub(crate) fn tokenizer(origin: &str, reason: impl Display) -> Self {
+        Self::Tokenizer {
+            origin: origin.to_string(),
             reason: reason.to_string(),
         }
     }

@@ -170,10 +170,14 @@ mod beam;
 mod corpus;
 mod crf;
 mod ctc;
+mod encoder;
 mod engine;
 mod entries;
 mod error;
 pub mod gguf;
+mod hugging_face;
+#[cfg(feature = "tokenizers")]
+mod hugging_face_tokenizer;
 mod kernels;
 mod language_model;
 mod llama;
@@ -195,7 +199,15 @@ pub use beam::BeamSearch;
 pub use corpus::{Corpus, TokenSequences};
 pub use crf::{Crf, LabelPath};
 pub use ctc::{Ctc, Hypothesis};
+#[cfg(feature = "tokenizers")]
+pub use encoder::TextEncoder;
+pub use encoder::{
+    Activation, Encoder, EncoderConfig, EncoderInput, EncoderModule, EncoderOutput, EncoderTrace,
+    NormPlace, Pooling,
+};
 pub use error::{Error, Result};
+#[cfg(feature = "tokenizers")]
+pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, TokenizerTraining};
 pub use language_model::{LanguageModel, LanguageState};
 pub use llama::{Llama, LlamaConfig};
 pub use quantized::QuantizedMatrix;

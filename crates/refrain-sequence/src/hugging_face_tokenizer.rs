@@ -1,0 +1,545 @@
+//! Tokenizers of Hugging Face: `tokenizer.json` read, written, applied and trained through the crate
+//! `tokenizers` (feature `tokenizers`).
+
+use std::ops::Range;
+use std::path::Path;
+
+use serde_json::Value;
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::unigram::{Unigram, UnigramTrainer};
+use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
+use tokenizers::models::{ModelWrapper, TrainerWrapper};
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::metaspace::Metaspace;
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, EncodeInput, Encoding, PostProcessor, TruncationParams, decoders};
+
+use crate::{Error, Result, hugging_face};
+
+/// A text as tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenizedText {
+    /// The tokens, with those that the tokenizer puts around a text (`[CLS]`, `[SEP]`).
+    pub tokens: Vec<u32>,
+    /// Which of two texts each token belongs to: 0 or 1.
+    pub types: Vec<u32>,
+    /// The bytes of its text that each token stands for; empty for those put around it.
+    pub bytes: Vec<Range<usize>>,
+}
+
+impl From<&Encoding> for TokenizedText {
+    fn from(encoding: &Encoding) -> Self {
+        let places = encoding.get_offsets().iter();
+        Self {
+            tokens: encoding.get_ids().to_vec(),
+            types: encoding.get_type_ids().to_vec(),
+            bytes: places.map(|&(from, to)| from..to).collect(),
+        }
+    }
+}
+
+/// A tokenizer as Hugging Face keeps it: rules that clean and cut a text, and a vocabulary of pieces.
+///
+/// ```
+/// use refrain_sequence::{HuggingFaceTokenizer, Pieces, TokenizerTraining};
+///
+/// let texts = ["row, row, row your boat", "gently down the stream"];
+/// let training = TokenizerTraining { pieces: Pieces::WordPiece, size: 60, ..Default::default() };
+/// let tokenizer = training.fit(texts)?; // or HuggingFaceTokenizer::load("tokenizer.json")
+/// let text = tokenizer.encode("Row the boat!")?;
+/// assert_eq!(tokenizer.name(text.tokens[0]).as_deref(), Some("[CLS]"));
+/// assert_eq!(&"Row the boat!"[text.bytes[1].clone()], "Row");
+/// assert_eq!(tokenizer.decode(&text.tokens)?, "row the boat [UNK]".replace(" [UNK]", ""));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct HuggingFaceTokenizer {
+    inner: tokenizers::Tokenizer,
+    origin: String,
+}
+
+impl HuggingFaceTokenizer {
+    /// Reads a `tokenizer.json`. Padding and truncation that stand in it are left out: a text gives
+    /// all of its tokens and no others, unless [`with_most`](Self::with_most) is asked for.
+    ///
+    /// # Errors
+    /// When the file cannot be read; [`Error::Tokenizer`] when it is no such tokenizer.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        Self::read(&hugging_face::bytes(path)?, path.display().to_string())
+    }
+
+    /// Reads a `tokenizer.json` that is in memory.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Self::read(bytes, "memory".to_string())
+    }
+
+    fn read(bytes: &[u8], origin: String) -> Result<Self> {
+        let broken = |e: serde_json::Error| Error::tokenizer(&origin, e);
+        let mut value: Value = serde_json::from_slice(bytes).map_err(broken)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.remove("padding");
+            fields.remove("truncation");
+        }
+        check_templates(value.get("post_processor"), &origin)?;
+        let inner = serde_json::from_value(value).map_err(broken)?;
+        Ok(Self { inner, origin })
+    }
+
+    /// Writes a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let text = self.inner.to_string(true).map_err(|e| self.error(e))?;
+        hugging_face::replace(path.as_ref(), text.as_bytes())
+    }
+
+    /// The same tokenizer, cutting every text to `most` tokens, those around it included.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when that leaves no room for a text.
+    pub fn with_most(&self, most: usize) -> Result<Self> {
+        let around = self
+            .inner
+            .get_post_processor()
+            .map_or(0, |p| p.added_tokens(true).max(p.added_tokens(false)));
+        if most <= around {
+            return Err(Error::config(
+                "the most tokens of a text",
+                most,
+                "more than stand around it",
+            ));
+        }
+        let mut cut = self.clone();
+        let parameters = TruncationParams {
+            max_length: most,
+            ..TruncationParams::default()
+        };
+        cut.inner
+            .with_truncation(Some(parameters))
+            .map_err(|e| self.error(e))?;
+        Ok(cut)
+    }
+
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The name of a token, as it stands in the file.
+    pub fn name(&self, token: u32) -> Option<String> {
+        self.inner.id_to_token(token)
+    }
+
+    /// The token of a name.
+    pub fn token(&self, name: &str) -> Option<u32> {
+        self.inner.token_to_id(name)
+    }
+
+    /// A text as tokens.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] when the rules fail on it: a piece is missing and no token stands for
+    /// unknown ones, or a pattern gives up.
+    pub fn encode(&self, text: &str) -> Result<TokenizedText> {
+        let encoding = self.inner.encode(text, true).map_err(|e| self.error(e))?;
+        Ok(TokenizedText::from(&encoding))
+    }
+
+    /// Two texts as one row of tokens, of types 0 and 1.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<TokenizedText> {
+        let encoding = self.inner.encode((first, second), true);
+        Ok(TokenizedText::from(&encoding.map_err(|e| self.error(e))?))
+    }
+
+    /// Many texts, on all threads.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_batch<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<TokenizedText>> {
+        let inputs: Vec<EncodeInput<'_>> = texts.iter().map(|t| t.as_ref().into()).collect();
+        let encodings = self.inner.encode_batch(inputs, true);
+        let encodings = encodings.map_err(|e| self.error(e))?;
+        Ok(encodings.iter().map(TokenizedText::from).collect())
+    }
+
+    /// The text of tokens, without those around it.
+    ///
+    /// # Errors
+    /// [`Error::Token`] for one that is not in the vocabulary; [`Error::Tokenizer`] when the rules
+    /// fail.
+    pub fn decode(&self, tokens: &[u32]) -> Result<String> {
+        for (i, &token) in tokens.iter().enumerate() {
+            if self.name(token).is_none() {
+                return Err(Error::Token {
+                    place: format!("token {i}"),
+                    token,
+                    vocabulary: self.len(),
+                });
+            }
+        }
+        self.inner.decode(tokens, true).map_err(|e| self.error(e))
+    }
+
+    fn error(&self, e: impl std::fmt::Display) -> Error {
+        Error::tokenizer(&self.origin, e)
+    }
+}
+
+/// A template may only name special tokens that it lists: the library takes that for granted.
+fn check_templates(processor: Option<&Value>, origin: &str) -> Result<()> {
+    let Some(processor) = processor else {
+        return Ok(());
+    };
+    let listed = processor.get("special_tokens").and_then(Value::as_object);
+    for template in ["single", "pair"] {
+        let pieces = processor.get(template).and_then(Value::as_array);
+        for piece in pieces.into_iter().flatten() {
+            let name = piece.pointer("/SpecialToken/id").and_then(Value::as_str);
+            if let Some(name) = name
+                && listed.is_none_or(|listed| !listed.contains_key(name))
+            {
+                let reason = format!("the template {template} has an unknown token {name:?}");
+                return Err(Error::tokenizer(origin, reason));
+            }
+        }
+    }
+    let inner = processor.get("processors").and_then(Value::as_array);
+    inner
+        .into_iter()
+        .flatten()
+        .try_for_each(|processor| check_templates(Some(processor), origin))
+}
+
+/// What a vocabulary is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Pieces {
+    /// Byte pairs merged by frequency (Sennrich et al., 2016), over bytes, as in GPT-2: every text can
+    /// be written, and decoding gives it back exactly.
+    #[default]
+    Bpe,
+    /// Word pieces by likelihood, lower-cased and cut at signs, as in BERT: `[CLS]` and `[SEP]` stand
+    /// around a text, `[UNK]` for what is unknown.
+    WordPiece,
+    /// The likeliest vocabulary of a unigram model (Kudo, 2018), spaces kept as `▁`, as in T5 and XLM-R.
+    Unigram,
+}
+
+/// How to train a tokenizer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenizerTraining {
+    /// What the vocabulary is made of.
+    pub pieces: Pieces,
+    /// How many tokens at most. Of byte pairs there are at least the 256 bytes.
+    pub size: usize,
+    /// How often a pair must occur to be merged; [`Pieces::Unigram`] does not ask.
+    pub least: u64,
+    /// Tokens that are never cut, numbered first. [`Pieces::WordPiece`] adds the five of BERT and
+    /// [`Pieces::Unigram`] adds `<unk>` where they are missing.
+    pub special: Vec<String>,
+}
+
+impl Default for TokenizerTraining {
+    fn default() -> Self {
+        Self {
+            pieces: Pieces::Bpe,
+            size: 8000,
+            least: 2,
+            special: Vec::new(),
+        }
+    }
+}
+
+impl TokenizerTraining {
+    /// Learns a vocabulary. The same texts give the same vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a size of 0 or above 2²⁴; [`Error::Tokenizer`] when the texts hold too
+    /// little to learn from.
+    pub fn fit<S: AsRef<str> + Send>(
+        &self,
+        texts: impl IntoIterator<Item = S, IntoIter: Send>,
+    ) -> Result<HuggingFaceTokenizer> {
+        let expected = "between 1 and 16777216";
+        if self.size == 0 || self.size > 1 << 24 {
+            return Err(Error::config("TokenizerTraining.size", self.size, expected));
+        }
+        let failed = |e: tokenizers::Error| Error::tokenizer("training", e);
+        let mut special = self.special.clone();
+        let own: &[&str] = match self.pieces {
+            Pieces::Bpe => &[],
+            Pieces::WordPiece => &["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"],
+            Pieces::Unigram => &["<unk>"],
+        };
+        for name in own {
+            if !special.iter().any(|s| s == name) {
+                special.push((*name).to_string());
+            }
+        }
+        let special: Vec<AddedToken> = special
+            .into_iter()
+            .map(|name| AddedToken::from(name, true))
+            .collect();
+        let model: ModelWrapper = match self.pieces {
+            Pieces::Bpe => BPE::default().into(),
+            Pieces::WordPiece => WordPiece::default().into(),
+            Pieces::Unigram => Unigram::default().into(),
+        };
+        let mut inner = tokenizers::Tokenizer::new(model);
+        let mut trainer: TrainerWrapper = match self.pieces {
+            Pieces::Bpe => {
+                let bytes = ByteLevel::new(false, true, true);
+                inner.with_pre_tokenizer(Some(bytes));
+                inner.with_decoder(Some(bytes));
+                BpeTrainer::builder()
+                    .vocab_size(self.size)
+                    .min_frequency(self.least)
+                    .show_progress(false)
+                    .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+                    .special_tokens(special)
+                    .build()
+                    .into()
+            }
+            Pieces::WordPiece => {
+                inner
+                    .with_normalizer(Some(BertNormalizer::default()))
+                    .map_err(failed)?;
+                inner.with_pre_tokenizer(Some(BertPreTokenizer));
+                inner.with_decoder(Some(decoders::wordpiece::WordPiece::default()));
+                WordPieceTrainer::builder()
+                    .vocab_size(self.size)
+                    .min_frequency(self.least)
+                    .show_progress(false)
+                    .special_tokens(special)
+                    .build()
+                    .into()
+            }
+            Pieces::Unigram => {
+                inner.with_pre_tokenizer(Some(Metaspace::default()));
+                inner.with_decoder(Some(Metaspace::default()));
+                UnigramTrainer::builder()
+                    .vocab_size(u32::try_from(self.size).unwrap_or(u32::MAX))
+                    .show_progress(false)
+                    .special_tokens(special)
+                    .unk_token(Some("<unk>".to_string()))
+                    .build()
+                    .map_err(|e| Error::tokenizer("training", e))?
+                    .into()
+            }
+        };
+        // Blank texts teach nothing, and the library takes for granted that some text is not.
+        let mut texts = texts.into_iter().filter(|t| !t.as_ref().trim().is_empty());
+        let Some(first) = texts.next() else {
+            return Err(Error::TooShort {
+                what: "texts to learn a vocabulary from".to_string(),
+                needed: 1,
+                found: 0,
+            });
+        };
+        inner
+            .train(&mut trainer, std::iter::once(first).chain(texts))
+            .map_err(failed)?;
+        if self.pieces == Pieces::WordPiece {
+            let known = |name: &str| Some((name.to_string(), inner.token_to_id(name)?));
+            let around: Vec<(String, u32)> =
+                ["[CLS]", "[SEP]"].iter().filter_map(|n| known(n)).collect();
+            let template = TemplateProcessing::builder()
+                .try_single("[CLS] $A [SEP]")
+                .and_then(|b| b.try_pair("[CLS] $A [SEP] $B:1 [SEP]:1"))
+                .map_err(|e| Error::tokenizer("training", e))?
+                .special_tokens(around)
+                .build()
+                .map_err(|e| Error::tokenizer("training", e))?;
+            inner.with_post_processor(Some(template));
+        }
+        Ok(HuggingFaceTokenizer {
+            inner,
+            origin: "memory".to_string(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXTS: [&str; 4] = [
+        "The cat sat on the mat, and the dog sat on the cat.",
+        "A tune in the evening rain; everybody hums it quietly.",
+        "Müller's café — 50 % off! 雨の音",
+        "the the the cat cat dog dog",
+    ];
+
+    fn trained(pieces: Pieces, size: usize) -> HuggingFaceTokenizer {
+        let training = TokenizerTraining {
+            pieces,
+            size,
+            least: 1,
+            special: vec!["<end>".to_string()],
+        };
+        training.fit(TEXTS).unwrap()
+    }
+
+    #[test]
+    fn byte_pairs_give_every_text_back() {
+        let tokenizer = trained(Pieces::Bpe, 300);
+        assert_eq!(tokenizer.len(), 300);
+        assert_eq!(tokenizer.token("<end>"), Some(0));
+        for text in TEXTS.iter().chain(&["never seen 🎵\n\t", ""]) {
+            let read = tokenizer.encode(text).unwrap();
+            assert_eq!(tokenizer.decode(&read.tokens).unwrap(), *text);
+        }
+        // Frequent words are one token.
+        let cat = tokenizer.encode(" cat").unwrap();
+        assert_eq!(cat.tokens.len(), 1);
+        assert_eq!(cat.bytes, [0..4]);
+        // One marked as special is never cut, and left out of the text.
+        let read = tokenizer.encode("cat<end>").unwrap();
+        assert_eq!(read.tokens.last(), Some(&0));
+        assert_eq!(tokenizer.decode(&read.tokens).unwrap(), "cat");
+    }
+
+    #[test]
+    fn word_pieces_stand_between_cls_and_sep() {
+        let tokenizer = trained(Pieces::WordPiece, 120);
+        let name = |t: &u32| tokenizer.name(*t).unwrap();
+        let read = tokenizer.encode_pair("The cat", "DOG").unwrap();
+        let names: Vec<String> = read.tokens.iter().map(name).collect();
+        assert_eq!(names, ["[CLS]", "the", "cat", "[SEP]", "dog", "[SEP]"]);
+        assert_eq!(read.types, [0, 0, 0, 0, 1, 1]);
+        let cut = tokenizer.with_most(4).unwrap();
+        let cut = cut.encode("the cat sat on the mat").unwrap();
+        let names: Vec<String> = cut.tokens.iter().map(name).collect();
+        assert_eq!(names, ["[CLS]", "the", "cat", "[SEP]"]);
+        let error = tokenizer.with_most(3).unwrap_err();
+        assert!(matches!(error, Error::Config { .. }), "{error}");
+    }
+
+    #[test]
+    fn unigrams_keep_spaces() {
+        let tokenizer = trained(Pieces::Unigram, 80);
+        let read = tokenizer.encode("the cat sat").unwrap();
+        assert_eq!(tokenizer.decode(&read.tokens).unwrap(), "the cat sat");
+        assert!(tokenizer.token("<unk>").is_some());
+    }
+
+    #[test]
+    fn saved_and_read_it_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        for pieces in [Pieces::Bpe, Pieces::WordPiece, Pieces::Unigram] {
+            let tokenizer = trained(pieces, 280);
+            tokenizer.save(&path).unwrap();
+            let again = HuggingFaceTokenizer::load(&path).unwrap();
+            assert_eq!(
+                again.encode_batch(&TEXTS).unwrap(),
+                tokenizer.encode_batch(&TEXTS).unwrap()
+            );
+        }
+        let unknown = HuggingFaceTokenizer::load(&path)
+            .unwrap()
+            .decode(&[0, 9999])
+            .unwrap_err();
+        assert!(matches!(unknown, Error::Token { token: 9999, .. }));
+    }
+
+    #[test]
+    fn impossible_trainings_are_errors() {
+        let fit = |size, pieces| {
+            let training = TokenizerTraining {
+                pieces,
+                size,
+                ..TokenizerTraining::default()
+            };
+            training.fit(TEXTS)
+        };
+        assert!(matches!(fit(0, Pieces::Bpe), Err(Error::Config { .. })));
+        for pieces in [Pieces::Bpe, Pieces::WordPiece, Pieces::Unigram] {
+            let training = TokenizerTraining {
+                pieces,
+                ..TokenizerTraining::default()
+            };
+            for nothing in [&[][..], &["", " \n"]] {
+                let error = training.fit(nothing).unwrap_err();
+                assert!(matches!(error, Error::TooShort { .. }), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_template_with_an_unknown_token_is_refused() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bert/tokenizer.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let changed = text
+            .replacen("\"id\":\"[CLS]\"", "\"id\":\"[XXX]\"", 1)
+            .replacen("\"id\": \"[CLS]\"", "\"id\": \"[XXX]\"", 1);
+        assert_ne!(text, changed);
+        let error = HuggingFaceTokenizer::from_bytes(changed.as_bytes()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "memory: the template single has an unknown token \"[XXX]\""
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_can_be_learned_from(
+            texts in prop::collection::vec(".{0,12}", 1..4),
+            size in 1..300usize,
+            which in 0..3usize,
+        ) {
+            let pieces = [Pieces::Bpe, Pieces::WordPiece, Pieces::Unigram][which];
+            let training = TokenizerTraining { pieces, size, ..TokenizerTraining::default() };
+            if let Ok(tokenizer) = training.fit(&texts) {
+                for text in &texts {
+                    let read = tokenizer.encode(text);
+                    if pieces == Pieces::Bpe {
+                        prop_assert_eq!(&tokenizer.decode(&read.unwrap().tokens).unwrap(), text);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn no_tokenizer_file_makes_it_panic(
+            cut in prop::option::of(0.0..1.0f64),
+            edits in prop::collection::vec((0.0..1.0f64, any::<u8>()), 0..4),
+        ) {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bert/tokenizer.json");
+            let mut content = std::fs::read(path).unwrap();
+            for (at, byte) in edits {
+                let at = (at * content.len() as f64) as usize;
+                content[at] = byte;
+            }
+            if let Some(cut) = cut {
+                content.truncate((cut * content.len() as f64) as usize);
+            }
+            if let Ok(tokenizer) = HuggingFaceTokenizer::from_bytes(&content) {
+                let _ = tokenizer.encode("The cat, [CLS] ünknown");
+                let _ = tokenizer.encode_pair("a", "b");
+                let _ = tokenizer.decode(&[2, 70, 3]);
+            }
+        }
+    }
+}
