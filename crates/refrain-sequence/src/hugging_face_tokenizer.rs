@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::unigram::{Unigram, UnigramTrainer};
 use tokenizers::models::wordpiece::{WordPiece, WordPieceTrainer};
@@ -16,7 +16,8 @@ use tokenizers::pre_tokenizers::metaspace::Metaspace;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, EncodeInput, Encoding, PostProcessor, TruncationParams, decoders};
 
-use crate::{Error, Result, hugging_face};
+use crate::gguf::{GgufFile, GgufValue};
+use crate::{Error, Result, Tokenizer, Vocabulary, hugging_face};
 
 /// A text as tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,6 +59,21 @@ impl From<&Encoding> for TokenizedText {
 pub struct HuggingFaceTokenizer {
     inner: tokenizers::Tokenizer,
     origin: String,
+    vocabulary: Vocabulary,
+    /// How the names of pieces stand for text.
+    spelling: Spelling,
+}
+
+/// How the name of a piece stands for its bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Spelling {
+    /// A character for each byte (GPT-2).
+    Bytes,
+    /// `▁` for a space.
+    Spaces,
+    /// `##` for a piece that does not begin a word.
+    Words,
+    Plain,
 }
 
 impl HuggingFaceTokenizer {
@@ -88,7 +104,98 @@ impl HuggingFaceTokenizer {
         }
         check_templates(value.get("post_processor"), &origin)?;
         let inner = serde_json::from_value(value).map_err(broken)?;
-        Ok(Self { inner, origin })
+        Self::of(inner, origin)
+    }
+
+    fn of(inner: tokenizers::Tokenizer, origin: String) -> Result<Self> {
+        let decoder = serde_json::to_value(inner.get_decoder()).unwrap_or_default();
+        let spelling = match decoder.get("type").and_then(Value::as_str) {
+            Some("ByteLevel") => Spelling::Bytes,
+            Some("Metaspace") => Spelling::Spaces,
+            Some("WordPiece") => Spelling::Words,
+            _ => Spelling::Plain,
+        };
+        let names = inner.get_vocab(true);
+        let size = names.values().max().map_or(0, |&most| most as usize + 1);
+        if size > 1 << 24 {
+            return Err(Error::tokenizer(&origin, format_args!("{size} tokens")));
+        }
+        // Numbers without a token get a name that no text makes.
+        let mut ordered: Vec<String> = (0..size).map(|i| format!("\0unused {i}")).collect();
+        for (name, token) in names {
+            if let Some(place) = ordered.get_mut(token as usize) {
+                *place = name;
+            }
+        }
+        Ok(Self {
+            inner,
+            origin,
+            vocabulary: Vocabulary::named(ordered)?,
+            spelling,
+        })
+    }
+
+    /// The tokenizer in a GGUF file: byte pairs as in GPT-2, cut as the family of the model cuts (`gpt-2`,
+    /// `smollm`).
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] for another kind of tokenizer, and as [`load`](Self::load); what is missing in
+    /// the file is named.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self> {
+        let (kind, family) = (
+            file.text("tokenizer.ggml.model")?,
+            file.text("tokenizer.ggml.pre")?,
+        );
+        let digits = match (kind, family) {
+            ("gpt2", "gpt-2" | "default") => None,
+            ("gpt2", "smollm") => Some(json!({"type": "Digits", "individual_digits": true})),
+            _ => {
+                let reason = format_args!("the kind {kind:?} of {family:?} cannot be read");
+                return Err(Error::tokenizer(file.origin(), reason));
+            }
+        };
+        let names = file.texts("tokenizer.ggml.tokens")?;
+        let types = match file.metadata().get("tokenizer.ggml.token_type") {
+            Some(GgufValue::Array(types)) => types.as_slice(),
+            _ => &[],
+        };
+        // Control tokens are 3, tokens that users added 4.
+        let special = |at: usize| match types.get(at) {
+            Some(GgufValue::Signed(kind)) => (3..=4).contains(kind),
+            Some(GgufValue::Unsigned(kind)) => (3..=4).contains(kind),
+            _ => false,
+        };
+        let added = names.iter().enumerate().filter(|(at, _)| special(*at));
+        let added: Vec<Value> = added
+            .map(|(at, name)| {
+                json!({
+                    "id": at, "content": name, "special": true, "single_word": false,
+                    "lstrip": false, "rstrip": false, "normalized": false,
+                })
+            })
+            .collect();
+        let bytes = json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
+        });
+        let cut: Vec<Value> = digits.into_iter().chain([bytes.clone()]).collect();
+        let vocabulary: serde_json::Map<String, Value> = (0u32..)
+            .zip(&names)
+            .map(|(at, name)| (name.to_string(), at.into()))
+            .collect();
+        let value = json!({
+            "version": "1.0",
+            "added_tokens": added,
+            "normalizer": null,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": cut},
+            "post_processor": null,
+            "decoder": bytes,
+            "model": {
+                "type": "BPE",
+                "vocab": vocabulary,
+                "merges": file.texts("tokenizer.ggml.merges")?,
+            },
+        });
+        Self::read(value.to_string().as_bytes(), file.origin().to_string())
     }
 
     /// Writes a `tokenizer.json`.
@@ -197,6 +304,55 @@ impl HuggingFaceTokenizer {
 
     fn error(&self, e: impl std::fmt::Display) -> Error {
         Error::tokenizer(&self.origin, e)
+    }
+}
+
+impl Tokenizer for HuggingFaceTokenizer {
+    fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(HuggingFaceTokenizer::encode(self, text)?.tokens)
+    }
+
+    /// Special tokens stand for nothing. Of word pieces a space stands before each that begins a word.
+    fn decode_into(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
+        self.vocabulary.check("token", &[token])?;
+        let added = self.inner.get_added_tokens_decoder();
+        if added.get(&token).is_some_and(|token| token.special) {
+            return Ok(());
+        }
+        let name = self.vocabulary.name(token).unwrap_or_default();
+        match self.spelling {
+            Spelling::Bytes if !added.contains_key(&token) => {
+                bytes.extend(name.chars().map(|c| byte_of(c).unwrap_or(b'?')))
+            }
+            Spelling::Spaces => bytes.extend(name.replace('▁', " ").bytes()),
+            Spelling::Words => match name.strip_prefix("##") {
+                Some(rest) => bytes.extend(rest.bytes()),
+                None => {
+                    bytes.push(b' ');
+                    bytes.extend(name.bytes());
+                }
+            },
+            _ => bytes.extend(name.bytes()),
+        }
+        Ok(())
+    }
+
+    fn decode(&self, tokens: &[u32]) -> Result<String> {
+        HuggingFaceTokenizer::decode(self, tokens)
+    }
+}
+
+/// The byte that GPT-2 writes as this character: itself where it can be printed, and the others from
+/// U+0100 on.
+fn byte_of(c: char) -> Option<u8> {
+    let printed = |b: u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
+    match u32::from(c) {
+        n @ 0..256 => Some(n as u8).filter(|&b| printed(b)),
+        n => (0..=255u8).filter(|&b| !printed(b)).nth((n - 256) as usize),
     }
 }
 
@@ -367,10 +523,7 @@ impl TokenizerTraining {
                 .map_err(|e| Error::tokenizer("training", e))?;
             inner.with_post_processor(Some(template));
         }
-        Ok(HuggingFaceTokenizer {
-            inner,
-            origin: "memory".to_string(),
-        })
+        HuggingFaceTokenizer::of(inner, "memory".to_string())
     }
 }
 
@@ -412,6 +565,12 @@ mod tests {
         let cat = tokenizer.encode(" cat").unwrap();
         assert_eq!(cat.tokens.len(), 1);
         assert_eq!(cat.bytes, [0..4]);
+        // Token by token, as text is written.
+        let mut stream = crate::TextStream::new(&tokenizer);
+        let text = TEXTS[2];
+        let read = tokenizer.encode(text).unwrap().tokens;
+        let pieces: Vec<String> = read.iter().map(|&t| stream.push(t).unwrap()).collect();
+        assert_eq!(pieces.concat() + &stream.finish(), text);
         // One marked as special is never cut, and left out of the text.
         let read = tokenizer.encode("cat<end>").unwrap();
         assert_eq!(read.tokens.last(), Some(&0));

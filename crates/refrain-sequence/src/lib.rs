@@ -167,6 +167,8 @@
 mod adamw;
 mod batch;
 mod beam;
+#[cfg(feature = "tokenizers")]
+mod chat;
 mod corpus;
 mod crf;
 mod ctc;
@@ -196,6 +198,8 @@ mod transformer;
 mod writing;
 
 pub use beam::BeamSearch;
+#[cfg(feature = "tokenizers")]
+pub use chat::{ChatTemplate, Message};
 pub use corpus::{Corpus, TokenSequences};
 pub use crf::{Crf, LabelPath};
 pub use ctc::{Ctc, Hypothesis};

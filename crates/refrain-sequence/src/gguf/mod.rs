@@ -187,6 +187,11 @@ impl GgufFile {
         })
     }
 
+    /// What names the file in errors.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// All metadata, by key.
     pub fn metadata(&self) -> &BTreeMap<String, GgufValue> {
         &self.metadata
