@@ -45,6 +45,14 @@ impl Example {
         }
     }
 
+    /// Tokens to read, nothing to score.
+    pub(crate) fn reading(tokens: &[u32]) -> Self {
+        Self {
+            inputs: tokens.to_vec(),
+            ..Self::rows(tokens.len(), 0)
+        }
+    }
+
     /// An example of `length` rows that are embedded elsewhere.
     pub fn rows(length: usize, number: u64) -> Self {
         Self {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::run;
 use crate::engine::{Parameters, Update};
-use crate::transformer::layout::Layout;
+use crate::entries::Entry;
 
 /// Values per task, fixed so that sums do not depend on the number of threads.
 const CHUNK: usize = 1 << 15;
@@ -32,17 +32,15 @@ fn square_sum(x: &[f32]) -> f32 {
 pub(crate) fn step(
     parameters: &mut Parameters,
     gradient: &[f32],
-    layout: &Layout,
+    entries: &[Entry],
     update: &Update,
     shrink: f64,
 ) {
     let decayed = |range: &Range<usize>| {
         // Neighbouring parameters of the same kind become one run.
         let mut runs: Vec<(Range<usize>, bool)> = Vec::new();
-        let from = layout
-            .entries
-            .partition_point(|e| e.range.end <= range.start);
-        for entry in layout.entries.get(from..).unwrap_or_default() {
+        let from = entries.partition_point(|e| e.range.end <= range.start);
+        for entry in entries.get(from..).unwrap_or_default() {
             if entry.range.start >= range.end {
                 break;
             }

@@ -47,7 +47,7 @@ impl KernelEngine {
 }
 
 /// Shares sequences out evenly: the longest first, each to whoever has least.
-fn shares(batch: &[Example], workers: usize) -> Vec<Vec<Example>> {
+pub(crate) fn shares(batch: &[Example], workers: usize) -> Vec<Vec<Example>> {
     let mut order: Vec<&Example> = batch.iter().collect();
     order.sort_by_key(|e| std::cmp::Reverse(e.len()));
     let mut shares = vec![(0usize, Vec::new()); workers.clamp(1, batch.len().max(1))];
@@ -58,6 +58,20 @@ fn shares(batch: &[Example], workers: usize) -> Vec<Vec<Example>> {
         }
     }
     shares.into_iter().map(|(_, share)| share).collect()
+}
+
+/// Adds the other workers' gradients to the first one's.
+pub(crate) fn sum_of_gradients<'a>(sum: &mut [f32], others: impl Iterator<Item = &'a [f32]>) {
+    let others: Vec<&[f32]> = others.collect();
+    sum.par_chunks_mut(1 << 14)
+        .enumerate()
+        .for_each(|(i, chunk)| {
+            for other in &others {
+                let start = (i << 14).min(other.len());
+                let end = (start + chunk.len()).min(other.len());
+                add(chunk, &other[start..end]);
+            }
+        });
 }
 
 /// Cuts a share into tiles of at most [`TILE`] rows, or one longer sequence.
@@ -109,21 +123,15 @@ impl Engine for KernelEngine {
         let Some((sum, others)) = self.workers.split_first_mut() else {
             return Ok(0.0);
         };
-        sum.gradient
-            .par_chunks_mut(1 << 14)
-            .enumerate()
-            .for_each(|(i, chunk)| {
-                for other in others.iter() {
-                    let start = (i << 14).min(other.gradient.len());
-                    let end = (start + chunk.len()).min(other.gradient.len());
-                    add(chunk, &other.gradient[start..end]);
-                }
-            });
+        sum_of_gradients(
+            &mut sum.gradient,
+            others.iter().map(|w| w.gradient.as_slice()),
+        );
         let norm = adam::norm(&sum.gradient);
         if norm.is_finite() {
-            let layout = &self.network.layout;
+            let entries = &self.network.layout.entries;
             let shrink = update.shrink(norm);
-            adam::step(&mut self.parameters, &sum.gradient, layout, update, shrink);
+            adam::step(&mut self.parameters, &sum.gradient, entries, update, shrink);
         }
         self.workers
             .par_iter_mut()

@@ -51,6 +51,20 @@ pub enum Compute {
     Kernels,
 }
 
+/// Whether to compute as a tensor program on this device.
+pub(crate) fn uses_program(compute: Compute, device: &Device) -> Result<bool> {
+    match compute {
+        Compute::Program => Ok(true),
+        Compute::Auto => Ok(!is_cpu(device)),
+        Compute::Kernels if is_cpu(device) => Ok(false),
+        Compute::Kernels => {
+            let device = format!("{device:?}");
+            let expected = "kernels compute on the device \"cpu\"";
+            Err(Error::config("Compute", device, expected))
+        }
+    }
+}
+
 /// A transformer with its weights and its vocabulary, ready to generate or to be trained further.
 #[derive(Debug, Clone)]
 pub struct Transformer {
@@ -123,7 +137,7 @@ impl Transformer {
     /// [`Error::Config`] for kernels on another device than the CPU.
     pub fn with_compute(&self, compute: Compute) -> Result<Self> {
         let (config, layout) = (&self.config, &self.layout);
-        let way = match self.uses_program(compute)? {
+        let way = match uses_program(compute, &self.device)? {
             true => Way::Program(Arc::new(Program::new(
                 config,
                 layout,
@@ -138,22 +152,6 @@ impl Transformer {
         })
     }
 
-    fn uses_program(&self, compute: Compute) -> Result<bool> {
-        match compute {
-            Compute::Program => Ok(true),
-            Compute::Auto => Ok(!is_cpu(&self.device)),
-            Compute::Kernels if is_cpu(&self.device) => Ok(false),
-            Compute::Kernels => {
-                let device = format!("{:?}", self.device);
-                Err(Error::config(
-                    "Compute",
-                    device,
-                    "kernels compute on the device \"cpu\"",
-                ))
-            }
-        }
-    }
-
     #[cfg(test)]
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
@@ -162,7 +160,7 @@ impl Transformer {
     /// Something that trains a copy of these weights.
     pub(crate) fn engine(&self, compute: Compute) -> Result<Box<dyn Engine>> {
         let (config, layout, weights) = (&self.config, &self.layout, &self.weights);
-        Ok(match self.uses_program(compute)? {
+        Ok(match uses_program(compute, &self.device)? {
             true => Box::new(TensorEngine::new(config, layout, weights, &self.device)),
             false => Box::new(KernelEngine::new(config, layout, weights)),
         })

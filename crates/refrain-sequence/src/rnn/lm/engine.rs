@@ -1,16 +1,17 @@
-//! Training: gradients by burn's autodiff, and the state that each lane of a stream carries on.
+//! Training the tensor program: gradients by burn's autodiff, and the state that each lane of a stream carries on.
 
 use burn::module::Module;
 use burn::optim::{GradientsAccumulator, GradientsParams};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::program::{Network, Program};
-use super::{PIECE, RnnConfig, RnnLm};
+use super::slices::Slices;
+use super::{PIECE, RnnConfig, RnnLm, lanes};
 use crate::adamw::{self, Moments};
 use crate::batch::{Dropout, Example};
 use crate::engine::{Engine, Parameters, Update};
 use crate::entries::Entry;
-use crate::rnn::{Cell, RecurrentState};
+use crate::rnn::RecurrentState;
 use crate::{Error, Result};
 
 pub(super) struct RnnEngine {
@@ -24,6 +25,8 @@ pub(super) struct RnnEngine {
     moments: Moments,
     /// What each lane has left behind: the hidden states of its layers, then the cell states.
     lanes: Vec<f32>,
+    /// For the size of a state.
+    network: Slices,
 }
 
 impl RnnEngine {
@@ -39,72 +42,32 @@ impl RnnEngine {
             moments: adamw::moments(&model.entries, None, &device),
             device,
             lanes: Vec::new(),
+            network: Slices::new(config, vocabulary),
         })
     }
 
-    /// Kinds of state: hidden, and the LSTM's cell.
-    fn kinds(&self) -> usize {
-        if self.config.cell == Cell::Lstm { 2 } else { 1 }
-    }
-
-    /// Values of one lane's state.
-    fn lane_size(&self) -> usize {
-        self.kinds() * self.config.layers * self.config.width
-    }
-
-    /// What the lanes of a batch left behind, zeros where one begins; `None` where all do.
-    fn carried(&self, batch: &[Example]) -> Option<RecurrentState> {
-        let going_on = |e: &Example| e.lane.is_some_and(|lane| !lane.begins);
-        if !batch.iter().any(going_on) {
-            return None;
-        }
+    /// What the lanes of a batch left behind.
+    fn carried(&self, batch: &[Example]) -> RecurrentState {
         let (layers, width) = (self.config.layers, self.config.width);
+        let states = lanes::take(&self.lanes, batch, self.network.state_size());
+        let kinds = states.len() / batch.len().max(1) / width;
         let plain = self.device.clone().inner();
-        let kind = |kind: usize| {
-            // [layers, batch, width]
-            let mut values = vec![0.0f32; layers * batch.len() * width];
-            for (b, example) in batch.iter().enumerate() {
-                let Some(lane) = example.lane.filter(|lane| !lane.begins) else {
-                    continue;
-                };
-                let from = lane.index * self.lane_size() + kind * layers * width;
-                let states = self.lanes.get(from..).unwrap_or_default();
-                let rows = values.chunks_exact_mut(width).skip(b).step_by(batch.len());
-                for (row, state) in rows.zip(states.chunks_exact(width)) {
-                    row.copy_from_slice(state);
-                }
-            }
-            let shape = [layers, batch.len(), width];
-            Tensor::from_data(TensorData::new(values, shape), &plain)
-        };
-        Some(RecurrentState {
-            hidden: kind(0),
-            cell: (self.kinds() == 2).then(|| kind(1)),
-        })
+        let data = TensorData::new(states, [batch.len(), kinds, width]);
+        // [hidden and cell states of the layers, batch, width]
+        let states = Tensor::<3>::from_data(data, &plain).swap_dims(0, 1);
+        let cell = kinds > layers;
+        RecurrentState {
+            hidden: states.clone().narrow(0, 0, layers),
+            cell: cell.then(|| states.narrow(0, layers, layers)),
+        }
     }
 
     fn leave(&mut self, batch: &[Example], state: RecurrentState) -> Result<()> {
-        let Some(most) = batch.iter().filter_map(|e| e.lane).map(|l| l.index).max() else {
-            return Ok(());
-        };
-        let (size, width) = (self.lane_size(), self.config.width);
-        if self.lanes.len() < (most + 1) * size {
-            self.lanes.resize((most + 1) * size, 0.0);
-        }
         let all = std::iter::once(state.hidden).chain(state.cell);
-        for (kind, tensor) in all.enumerate() {
-            let values = tensor.inner().try_into_vec_as::<f32>();
-            let values = values.map_err(Error::device)?;
-            for (b, example) in batch.iter().enumerate() {
-                let Some(lane) = example.lane else { continue };
-                let from = lane.index * size + kind * self.config.layers * width;
-                let states = self.lanes.get_mut(from..).unwrap_or_default();
-                let rows = values.chunks_exact(width).skip(b).step_by(batch.len());
-                for (state, row) in states.chunks_exact_mut(width).zip(rows) {
-                    state.copy_from_slice(row);
-                }
-            }
-        }
+        let all = Tensor::cat(all.map(Tensor::inner).collect(), 0).swap_dims(0, 1);
+        let states = all.try_into_vec_as::<f32>().map_err(Error::device)?;
+        let size = self.network.state_size();
+        lanes::leave(&mut self.lanes, batch, size, &states);
         Ok(())
     }
 }
@@ -116,11 +79,15 @@ impl Engine for RnnEngine {
         scale: f64,
         dropout: Option<Dropout>,
     ) -> Result<f64> {
-        let (loss, state) = self.program.loss(batch, self.carried(batch), dropout)?;
+        let carried = batch.iter().any(|e| e.lane.is_some());
+        let begin = carried.then(|| self.carried(batch));
+        let (loss, state) = self.program.loss(batch, begin, dropout)?;
         let gradients = (loss.clone() * scale).backward();
         let own = GradientsParams::from_grads(gradients, &self.program.network);
         self.gradients.accumulate(&self.program.network, own);
-        self.leave(batch, state)?;
+        if carried {
+            self.leave(batch, state)?;
+        }
         let loss = loss.inner().try_into_scalar::<f32>();
         loss.map(f64::from).map_err(Error::device)
     }

@@ -12,8 +12,12 @@
 
 mod engine;
 mod file;
+mod kernel_engine;
+mod lanes;
 mod program;
+mod slices;
 mod state;
+mod steps;
 
 use std::sync::Arc;
 
@@ -27,10 +31,12 @@ use crate::entries::{Entries, Entry, Init, Role, initial};
 use crate::language_model::log_probability;
 use crate::train::evaluate;
 use crate::trainable::{ModelConfig, Reading, Sealed};
-use crate::transformer::Compute;
+use crate::transformer::{Compute, uses_program};
 use crate::{Error, LanguageModel, LanguageState, Result, TokenSequences, Vocabulary};
 use engine::RnnEngine;
+use kernel_engine::RnnKernelEngine;
 use program::Program;
+use slices::Slices;
 use state::RnnState;
 
 /// The size and the kind of a recurrent language model.
@@ -169,8 +175,15 @@ pub struct RnnLm {
     entries: Arc<Vec<Entry>>,
     /// Flat, in the order of `entries`.
     weights: Arc<Vec<f32>>,
-    program: Arc<Program>,
     device: Device,
+    way: Way,
+}
+
+/// How this model computes.
+#[derive(Debug, Clone)]
+enum Way {
+    Program(Arc<Program>),
+    Kernels(Arc<Slices>),
 }
 
 impl RnnLm {
@@ -187,6 +200,34 @@ impl RnnLm {
         let entries = config.entries(vocabulary.len())?;
         let weights = initial(&entries.list, seed);
         Self::with_flat(config, vocabulary, weights, device)
+    }
+
+    /// The same model, computing in this way.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for kernels on another device than the CPU.
+    pub fn with_compute(&self, compute: Compute) -> Result<Self> {
+        let vocabulary = self.vocabulary.len();
+        let way = match uses_program(compute, &self.device)? {
+            true => Way::Program(Arc::new(Program::new(
+                &self.config,
+                vocabulary,
+                &self.weights,
+                &self.device,
+            )?)),
+            false => Way::Kernels(Arc::new(Slices::new(&self.config, vocabulary))),
+        };
+        Ok(Self {
+            way,
+            ..self.clone()
+        })
+    }
+
+    fn compute(&self) -> Compute {
+        match self.way {
+            Way::Program(_) => Compute::Program,
+            Way::Kernels(_) => Compute::Kernels,
+        }
     }
 
     /// Its shape.
@@ -217,7 +258,7 @@ impl RnnLm {
     /// [`Error::Token`], [`Error::TooShort`], [`Error::Device`].
     pub fn loss(&self, data: &TokenSequences) -> Result<f64> {
         data.check("data", self.vocabulary.len())?;
-        let engine = self.trainable(Compute::Auto)?;
+        let engine = self.trainable(self.compute())?;
         evaluate(engine.as_ref(), &self.scored(data), 32)
     }
 
@@ -304,28 +345,27 @@ impl Sealed for RnnLm {
                 found: weights.len(),
             }));
         }
-        let device = device.clone().inner();
-        let program = Program::new(config, vocabulary.len(), &weights, &device)?;
-        Ok(Self {
+        let model = Self {
+            way: Way::Kernels(Arc::new(Slices::new(config, vocabulary.len()))),
             config: config.clone(),
             vocabulary,
             entries: Arc::new(entries.list),
             weights: Arc::new(weights),
-            program: Arc::new(program),
-            device,
-        })
+            device: device.clone().inner(),
+        };
+        model.with_compute(Compute::Auto)
     }
 
     fn reweighted(&self, weights: Vec<f32>) -> Result<Self> {
-        Self::with_flat(&self.config, self.vocabulary.clone(), weights, &self.device)
+        Self::with_flat(&self.config, self.vocabulary.clone(), weights, &self.device)?
+            .with_compute(self.compute())
     }
 
     fn trainable(&self, compute: Compute) -> Result<Box<dyn Engine>> {
-        if compute == Compute::Kernels {
-            let expected = "Auto or Program: recurrent models have no kernels of their own";
-            return Err(Error::config("Compute", "Kernels", expected));
-        }
-        Ok(Box::new(RnnEngine::new(self)?))
+        Ok(match uses_program(compute, &self.device)? {
+            true => Box::new(RnnEngine::new(self)?),
+            false => Box::new(RnnKernelEngine::new(self)),
+        })
     }
 
     fn shape(&self) -> &RnnConfig {

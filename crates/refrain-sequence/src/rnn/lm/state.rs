@@ -1,4 +1,6 @@
-use super::{PIECE, RnnLm};
+use super::slices::Tape;
+use super::{PIECE, RnnLm, Way};
+use crate::batch::Example;
 use crate::rnn::RecurrentState;
 use crate::{Error, LanguageState, Result};
 
@@ -6,15 +8,25 @@ use crate::{Error, LanguageState, Result};
 #[derive(Clone)]
 pub(super) struct RnnState<'a> {
     model: &'a RnnLm,
-    state: Option<RecurrentState>,
+    state: Held,
     position: usize,
+}
+
+#[derive(Clone)]
+enum Held {
+    Program(Option<RecurrentState>),
+    Kernels(Vec<f32>),
 }
 
 impl<'a> RnnState<'a> {
     pub(super) fn new(model: &'a RnnLm) -> Self {
+        let state = match &model.way {
+            Way::Program(_) => Held::Program(None),
+            Way::Kernels(network) => Held::Kernels(vec![0.0; network.state_size()]),
+        };
         Self {
             model,
-            state: None,
+            state,
             position: 0,
         }
     }
@@ -29,19 +41,33 @@ impl<'a> RnnState<'a> {
             });
         }
         self.model.vocabulary.check("tokens", tokens)?;
-        let mut state = self.state.clone();
         let mut all = Vec::new();
         for piece in tokens.chunks(PIECE) {
-            let (logits, end) = self.model.program.extend(piece, state, last_only)?;
-            state = Some(end);
+            let logits = self.piece(piece, last_only)?;
             match last_only {
                 true => all = logits,
                 false => all.extend(logits),
             }
         }
-        self.state = state;
         self.position += tokens.len();
         Ok(all)
+    }
+
+    fn piece(&mut self, tokens: &[u32], last_only: bool) -> Result<Vec<f32>> {
+        match (&self.model.way, &mut self.state) {
+            (Way::Program(program), Held::Program(state)) => {
+                let (logits, end) = program.extend(tokens, state.clone(), last_only)?;
+                *state = Some(end);
+                Ok(logits)
+            }
+            (Way::Kernels(network), Held::Kernels(state)) => {
+                let (weights, mut tape) = (&self.model.weights, Tape::default());
+                let text = [Example::reading(tokens)];
+                network.forward(weights, &text, state, None, &mut tape);
+                Ok(network.logits(weights, last_only, &tape))
+            }
+            _ => Err(Error::device("a state of another model")),
+        }
     }
 }
 
