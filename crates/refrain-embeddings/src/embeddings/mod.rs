@@ -200,8 +200,8 @@ impl Embeddings {
     /// The same words, and an 8-bit code of each value, so that a search reads a quarter of the bytes and
     /// finds the same: what the codes cannot rule out is compared in full. Saved with the vectors.
     ///
-    /// Worth its memory, a quarter of the vectors', from some ten thousand words on. Vectors of more than
-    /// 131,071 values are left as they are.
+    /// Worth its memory, a quarter of the vectors', where these do not fit the processor's caches: from some
+    /// hundred thousand words on. Vectors of more than 131,071 values are left as they are.
     ///
     /// ```
     /// # use refrain_embeddings::Embeddings;
