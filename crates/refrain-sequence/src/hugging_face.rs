@@ -165,7 +165,7 @@ impl Weights {
                 let stem = full.strip_suffix("LayerNorm.bias")?;
                 Some(format!("{stem}LayerNorm.beta"))
             });
-        let known = |name: String| Some(self.tensors.get(&name).map(|t| (name, t))?);
+        let known = |name: String| self.tensors.get(&name).map(|t| (name, t));
         known(full).or_else(|| known(old?))
     }
 

@@ -51,6 +51,7 @@
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
 //! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
 //! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
+//! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -156,6 +157,48 @@
 //! assert_eq!(found[1].labels, labels[1]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Pretrained encoders: vectors of tokens and of sentences
+//!
+//! An [`Encoder`] reads BERT and its kin from a folder of Hugging Face (`config.json`,
+//! `model.safetensors`), and writes such folders: what was trained here loads there.
+//!
+//! ```
+//! use refrain_sequence::{Encoder, EncoderConfig, EncoderInput, Pooling};
+//!
+//! let device = refrain_core::device("cpu")?;
+//! # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/bert");
+//! let encoder = Encoder::load(folder, &device)?;
+//! let texts: [&[u32]; 2] = [&[2, 17, 30, 3], &[2, 44, 3]]; // [CLS] … [SEP]
+//! let inputs = texts.map(EncoderInput::from);
+//! let states = encoder.encode(&inputs)?; // a vector per token, [tokens, width] per text
+//! assert_eq!(states[1].len(), 3 * encoder.config().width);
+//! let sentences = encoder.pool(&inputs, Pooling::Mean)?; // a vector per text
+//! let trace = encoder.trace(&inputs)?; // all layers, and where each head looks
+//! assert_eq!(trace[0].attention[0].len(), encoder.config().heads * 4 * 4);
+//! # let _ = sentences;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![cfg_attr(
+    feature = "tokenizers",
+    doc = "
+A [`TextEncoder`] takes texts themselves: tokenizer, encoder, pooling and normalisation as
+sentence-transformers keeps them in one folder.
+
+```
+use refrain_sequence::TextEncoder;
+
+# let folder = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/tests/golden/bert\");
+let encoder = TextEncoder::load(folder, &refrain_core::device(\"cpu\")?)?;
+let vectors = encoder.encode(&[\"A cat sat on the mat.\", \"Rain\"])?;
+assert_eq!(vectors[1].len(), encoder.width());
+# Ok::<(), Box<dyn std::error::Error>>(())
+```
+
+[`HuggingFaceTokenizer`] reads any `tokenizer.json`; [`TokenizerTraining`] learns byte pairs, word
+pieces or unigrams from texts.
+"
+)]
 //!
 //! # How it computes
 //!

@@ -163,7 +163,7 @@ fn activate((kind, x, bias): (Activation, &mut [f32], &[f32])) {
     match kind {
         Activation::Gelu => map(x, bias, gelu),
         Activation::GeluTanh => map(x, bias, |x| {
-            x / (1.0 + exp(-1.595_769_1 * (x + 0.044_715 * x * x * x)))
+            x / (1.0 + exp(-1.595_769 * (x + 0.044_715 * x * x * x)))
         }),
         Activation::Relu => map(x, bias, |x| if x > 0.0 { x } else { 0.0 }),
     }

@@ -166,6 +166,7 @@ impl Encoder {
 
     /// Writes `config.json` and `model.safetensors` into a folder, which is made if need be.
     /// `transformers` reads it by `AutoModel.from_pretrained(folder)`.
+    /// Where the encoder has no pooler, it says so and draws one.
     ///
     /// # Errors
     /// When a file cannot be written; [`Error::Config`] for a variant that Hugging Face has no name
