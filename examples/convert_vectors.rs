@@ -7,9 +7,9 @@
 //!
 //! The formats follow from the endings of the names unless they are given: `.txt` and `.vec` are
 //! word2vec's text, `.bin` its binary format unless the file begins as one of fastText does, `.ftz`
-//! fastText's, `.floret` floret's, `.fifu` finalfusion's, a folder one of Model2Vec, `.npy` a matrix
-//! of numpy with its words in a file of the same name that ends in `.words.txt`, `.refrain` our own,
-//! which opens at once whatever its size.
+//! fastText's quantised one, `.floret` floret's, `.fifu` finalfusion's, a folder one of Model2Vec, `.npy` a
+//! matrix of numpy with its words in a file of the same name that ends in `.words.txt`, `.refrain` our
+//! own, which opens at once whatever its size.
 //! Prints what was read and, as a check, the neighbours of a word.
 
 use std::error::Error;
@@ -55,6 +55,8 @@ enum Format {
     Word2vecBinary,
     /// fastText's model, with the n-grams that unknown words are made of
     Fasttext,
+    /// The same in a byte for each two values
+    FasttextSmall,
     /// floret's rows of n-grams
     Floret,
     /// finalfusion's chunks
@@ -76,7 +78,7 @@ impl Format {
             Some("txt" | "vec") => Ok(Self::Word2vec),
             Some("bin") if begins_as_fasttext(path) => Ok(Self::Fasttext),
             Some("bin") => Ok(Self::Word2vecBinary),
-            Some("ftz") => Ok(Self::Fasttext),
+            Some("ftz") => Ok(Self::FasttextSmall),
             Some("floret") => Ok(Self::Floret),
             Some("fifu") => Ok(Self::Finalfusion),
             Some("npy") => Ok(Self::Numpy),
@@ -120,7 +122,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let vectors = match from {
         Format::Word2vec => word2vec::read_text(source)?,
         Format::Word2vecBinary => word2vec::read_binary(source)?,
-        Format::Fasttext => fasttext::read(source)?,
+        Format::Fasttext | Format::FasttextSmall => fasttext::read(source)?,
         Format::Floret => {
             let words = options.words.as_ref().map(std::fs::read_to_string);
             floret::read_words(source, words.transpose()?.unwrap_or_default().lines())?
@@ -143,6 +145,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         Format::Word2vec => word2vec::write_text(&vectors, target)?,
         Format::Word2vecBinary => word2vec::write_binary(&vectors, target)?,
         Format::Fasttext => fasttext::write(&vectors, target)?,
+        Format::FasttextSmall => {
+            let part = 1 + usize::from(vectors.dim().is_multiple_of(2));
+            fasttext::write_quantised(&vectors, target, part)?;
+        }
         Format::Floret => {
             let ngrams = vectors.subwords().ok_or("there are no n-grams to write")?;
             floret::write(ngrams, target)?;

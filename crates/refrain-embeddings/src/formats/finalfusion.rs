@@ -9,10 +9,10 @@
 //! length 1 and their lengths stand apart; they are multiplied, so that vectors are what they were before.
 //! Quantised rows are decoded. Metadata are left out.
 //!
-//! *Writing* makes plain rows and lengths, and n-grams as they are hashed: fastText's, finalfusion's own
-//! in a number of rows that is a power of two, or floret's, which stand without words. N-grams of which
-//! some were pruned cannot be written. Vectors may differ in their last bits, since they are divided by
-//! their lengths.
+//! *Writing* makes plain rows and lengths, or [quantised](write_quantised) ones, and n-grams as they are
+//! hashed: fastText's, finalfusion's own in a number of rows that is a power of two, or floret's, which
+//! stand without words. N-grams of which some were pruned cannot be written. Vectors may differ in their
+//! last bits, since they are divided by their lengths.
 //!
 //! Quirks: before rows there are 1 to 4 bytes, 4 where none were needed. finalfusion takes the sum of the
 //! n-grams' rows for a word that it does not know, and makes it of length 1; here it is their mean, which
@@ -30,6 +30,7 @@ use refrain_core::{Error as CoreError, kernels};
 
 use super::bytes::Bytes;
 use super::{Gathered, bad};
+use crate::quantized::product::Product;
 use crate::{Embeddings, Error, Result, SubwordHashing, Subwords};
 
 const MAGIC: [u8; 4] = *b"FiFu";
@@ -49,6 +50,8 @@ const FLORET: u32 = 9;
 const U8: u32 = 1;
 const F32: u32 = 10;
 
+/// Of the first centroids.
+const SEED: u64 = 42;
 /// The most values that a vector may have.
 const MOST: usize = 1 << 20;
 
@@ -307,7 +310,30 @@ fn padding(at: u64) -> usize {
 /// # Errors
 /// [`Error::Vectors`] naming what does not fit the format; and when the file cannot be written.
 pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
-    let path = path.as_ref();
+    write_as(embeddings, path.as_ref(), None)
+}
+
+/// Writes the directions of all rows in `parts` bytes each (see
+/// [`Quantization`](crate::Quantization)), and their lengths.
+///
+/// # Errors
+/// As [`write`], and [`Error::Config`] unless the parts divide the length of the vectors.
+pub fn write_quantised(
+    embeddings: &Embeddings,
+    path: impl AsRef<Path>,
+    parts: usize,
+) -> Result<()> {
+    if parts == 0 || !embeddings.dim().is_multiple_of(parts) {
+        return Err(Error::Config {
+            field: "parts",
+            value: parts.to_string(),
+            reason: "must divide the length of the vectors",
+        });
+    }
+    write_as(embeddings, path.as_ref(), Some(parts))
+}
+
+fn write_as(embeddings: &Embeddings, path: &Path, parts: Option<usize>) -> Result<()> {
     let origin = path.display().to_string();
     let (kind, words) = words(embeddings, &origin)?;
     let mut norms = Vec::with_capacity(embeddings.len());
@@ -334,9 +360,10 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     let io = |error| CoreError::io(path, error);
     let mut out = BufWriter::with_capacity(1 << 20, File::create(path).map_err(io)?);
     let mut put = |bytes: &[u8]| out.write_all(bytes).map_err(io);
+    let matrix = if parts.is_some() { QUANTISED } else { ROWS };
     let kinds = match kind {
-        FLORET => &[kind, ROWS][..],
-        _ => &[kind, ROWS, NORMS],
+        FLORET => &[kind, matrix][..],
+        _ => &[kind, matrix, NORMS],
     };
     put(&MAGIC)?;
     for number in [0, kinds.len() as u32].iter().chain(kinds) {
@@ -348,28 +375,56 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
 
     // All else before the rows has a length that is a multiple of four, and so have they.
     let pad = padding(words.len() as u64);
-    put(&ROWS.to_le_bytes())?;
-    put(&((16 + pad + rows * dim * 4) as u64).to_le_bytes())?;
-    put(&(rows as u64).to_le_bytes())?;
-    put(&columns.to_le_bytes())?;
-    put(&F32.to_le_bytes())?;
-    put(&[0; 4][..pad])?;
-    for ((_, vector), &norm) in embeddings.iter().zip(&norms) {
-        let norm = if norm > 0.0 { f64::from(norm) } else { 1.0 };
-        let unit = vector.iter().map(|&value| (f64::from(value) / norm) as f32);
-        put(&unit.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())?;
-    }
     let floats =
         |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
-    for values in ngrams.chunks(1 << 16) {
-        put(&floats(values))?;
+    let units = embeddings.iter().zip(&norms).map(|((_, vector), &norm)| {
+        let norm = if norm > 0.0 { f64::from(norm) } else { 1.0 };
+        let unit = vector.iter().map(|&value| (f64::from(value) / norm) as f32);
+        unit.collect::<Vec<f32>>()
+    });
+    put(&matrix.to_le_bytes())?;
+    match parts {
+        None => {
+            put(&((16 + pad + rows * dim * 4) as u64).to_le_bytes())?;
+            put(&(rows as u64).to_le_bytes())?;
+            put(&columns.to_le_bytes())?;
+            put(&F32.to_le_bytes())?;
+            put(&[0; 4][..pad])?;
+            for unit in units {
+                put(&floats(&unit))?;
+            }
+            for values in ngrams.chunks(1 << 16) {
+                put(&floats(values))?;
+            }
+        }
+        Some(parts) => {
+            let mut values: Vec<f32> = units.flatten().collect();
+            values.extend_from_slice(ngrams);
+            let lengths: Vec<f32> = values.par_chunks_mut(dim).map(kernels::normalize).collect();
+            let product = Product::train(&values, dim, parts, SEED);
+            let size = 36 + pad + 4 * product.centroids.len() + rows * (4 + parts);
+            put(&(size as u64).to_le_bytes())?;
+            // No projection, and lengths.
+            for number in [0, 1, parts as u32, columns, 256] {
+                put(&number.to_le_bytes())?;
+            }
+            put(&(rows as u64).to_le_bytes())?;
+            put(&U8.to_le_bytes())?;
+            put(&F32.to_le_bytes())?;
+            put(&[0; 4][..pad])?;
+            put(&floats(&product.centroids))?;
+            put(&floats(&lengths))?;
+            put(&product.encode(&values))?;
+        }
     }
     if kind != FLORET {
+        // Codes are as many bytes as they are; all else but them ends at a multiple of four.
+        let pad = padding((rows * parts.unwrap_or(0)) as u64);
         put(&NORMS.to_le_bytes())?;
-        put(&((12 + 4 + norms.len() * 4) as u64).to_le_bytes())?;
+        put(&((12 + pad + norms.len() * 4) as u64).to_le_bytes())?;
         put(&(norms.len() as u64).to_le_bytes())?;
         put(&F32.to_le_bytes())?;
-        put(&[0; 4])?;
+        put(&[0; 4][..pad])?;
         put(&floats(&norms))?;
     }
     Ok(out.flush().map_err(io)?)
@@ -451,6 +506,44 @@ mod tests {
     const QUANTISED: &[u8] = include_bytes!("../../tests/golden/quantised.fifu");
     const FLORET: &[u8] = include_bytes!("../../tests/golden/floret.fifu");
     const FILES: [&[u8]; 4] = [FASTTEXT, BUCKET, QUANTISED, FLORET];
+
+    #[test]
+    fn small_files_hold_nearly_the_same_vectors() {
+        use rand::RngExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("words.fifu");
+        let mut rng = refrain_core::rng::stream(1, 2);
+        let mut draw =
+            |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+        // Numbers of words and of bytes of all remainders by four.
+        for count in 600..604 {
+            let rows: Vec<_> = (0..count).map(|i| (format!("word{i}"), draw(6))).collect();
+            let plain = Embeddings::from_vectors(rows).unwrap();
+            let ngrams = Subwords::hashed(3..=4, 6, draw(6 * 512), SubwordHashing::Finalfusion);
+            let whole = plain.clone().with_subwords(ngrams.unwrap()).unwrap();
+            for words in [plain, whole] {
+                write_quantised(&words, &path, 3).unwrap();
+                let again = read(&path).unwrap();
+                assert_eq!(again.vocabulary().ids(), words.vocabulary().ids());
+                assert_eq!(again.subwords().is_some(), words.subwords().is_some());
+                let (mut off, mut all) = (0.0, 0.0);
+                for word in ["word1", "word333", "word599", "sword", "wordy"] {
+                    let (Some(a), Some(b)) = (again.embed(word), words.embed(word)) else {
+                        continue;
+                    };
+                    off += a.iter().zip(&*b).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
+                    all += b.iter().map(|v| v * v).sum::<f32>();
+                }
+                assert!(off < 0.03 * all, "{off} of {all}");
+                for parts in [0, 4] {
+                    assert!(matches!(
+                        write_quantised(&words, &path, parts),
+                        Err(Error::Config { .. })
+                    ));
+                }
+            }
+        }
+    }
 
     fn parse(bytes: &[u8]) -> Result<Embeddings> {
         read_from(bytes, bytes.len() as u64, "memory")

@@ -5,7 +5,7 @@
 //! becomes one byte (Jégou, Douze and Schmid, *Product Quantization for Nearest Neighbor Search*, 2011);
 //! a question is compared with the centroids once, and then each word costs one look-up a part.
 
-mod product;
+pub(crate) mod product;
 
 use std::path::Path;
 

@@ -15,7 +15,7 @@ const BLOCK: usize = 1024;
 
 /// The centroids of all parts.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Product {
+pub(crate) struct Product {
     pub dim: usize,
     pub parts: usize,
     /// `[256, width]` of the first part, then of the second, and so on.
