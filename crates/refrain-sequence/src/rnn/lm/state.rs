@@ -14,7 +14,7 @@ pub(super) struct RnnState<'a> {
 
 #[derive(Clone)]
 enum Held {
-    Program(Option<RecurrentState>),
+    Program(Option<Box<RecurrentState>>),
     Kernels(Vec<f32>),
 }
 
@@ -56,8 +56,8 @@ impl<'a> RnnState<'a> {
     fn piece(&mut self, tokens: &[u32], last_only: bool) -> Result<Vec<f32>> {
         match (&self.model.way, &mut self.state) {
             (Way::Program(program), Held::Program(state)) => {
-                let (logits, end) = program.extend(tokens, state.clone(), last_only)?;
-                *state = Some(end);
+                let (logits, end) = program.extend(tokens, state.as_deref().cloned(), last_only)?;
+                *state = Some(Box::new(end));
                 Ok(logits)
             }
             (Way::Kernels(network), Held::Kernels(state)) => {
