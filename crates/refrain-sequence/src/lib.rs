@@ -202,9 +202,9 @@ pieces or unigrams from texts.
 //!
 //! # How it computes
 //!
-//! Every model is a tensor program that runs on any device burn knows. On the device `"cpu"` the
-//! transformer also has kernels of its own, nearly twice as fast, held to the program by tests;
-//! [`Compute`] chooses, and by itself chooses well. The same seed gives the same first weights,
+//! Every model is a tensor program that runs on any device burn knows. On the device `"cpu"`
+//! language models also have kernels of their own (the transformer's nearly twice as fast), held
+//! to the program by tests; [`Compute`] chooses, and by itself chooses well. The same seed gives the same first weights,
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
 
 mod adamw;

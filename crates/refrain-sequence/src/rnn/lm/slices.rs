@@ -62,6 +62,8 @@ pub(super) struct LayerTape {
     pub(super) dgates: Vec<f32>,
     /// Of a GRU.
     pub(super) dproducts: Vec<f32>,
+    /// `U` as `[width, gates · width]`.
+    turned: Vec<f32>,
 }
 
 impl Tape {
@@ -90,6 +92,20 @@ fn split(w: &[f32], width: usize, gates: usize) -> [&[f32]; 4] {
     let (wh, rest) = rest.split_at(square);
     let (bx, bh) = rest.split_at(gates * width);
     [wx, wh, bx, bh]
+}
+
+/// `[rows, columns]` → `[columns, rows]`.
+fn turn(w: &[f32], rows: usize, columns: usize, out: &mut Vec<f32>) {
+    out.resize(rows * columns, 0.0);
+    for (i, block) in w.chunks(16 * columns).enumerate() {
+        for (j, out) in out.chunks_exact_mut(rows).enumerate() {
+            let column = block.iter().skip(j).step_by(columns);
+            out[16 * i..]
+                .iter_mut()
+                .zip(column)
+                .for_each(|(o, &x)| *o = x);
+        }
+    }
 }
 
 fn add_bias(rows: &mut [f32], bias: &[f32]) {
@@ -233,6 +249,16 @@ impl Slices {
         if self.cell != Cell::Gru {
             add_bias(&mut layer.gates, bh);
         }
+        // Over several steps it pays to turn the matrix once: a product of few rows reads it as it
+        // lies, where it would rearrange it at every step.
+        let mut buffer = std::mem::take(&mut layer.turned);
+        let turned = match steps.len() > 4 {
+            true => {
+                turn(wh, g, d, &mut buffer);
+                Mat::new(&buffer, d, g)
+            }
+            false => Mat::new(wh, g, d).t(),
+        };
         let mut last = 0;
         for (step, pair) in steps.windows(2).enumerate() {
             let (from, n) = (pair[0], pair[1] - pair[0]);
@@ -264,7 +290,7 @@ impl Slices {
                 into,
                 1.0,
                 Mat::new(&layer.before[here], n, d),
-                Mat::new(wh, g, d).t(),
+                turned,
             );
             if self.cell == Cell::Gru {
                 add_bias(sums, bh);
@@ -272,6 +298,7 @@ impl Slices {
             steps::forward(self.cell, d, layer, from..from + n, out);
             last = from;
         }
+        layer.turned = buffer;
         for (k, &e) in order.iter().enumerate() {
             let Some(step) = batch[e].len().checked_sub(1) else {
                 continue;
