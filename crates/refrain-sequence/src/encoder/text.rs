@@ -390,7 +390,7 @@ mod tests {
             let length: f32 = vectors[i].iter().map(|x| x * x).sum();
             assert!((length - 1.0).abs() < 1e-5);
         }
-        let seen = seen.lock().unwrap();
+        let seen = std::mem::take(&mut *seen.lock().unwrap());
         assert!(seen.len() > 1);
         assert_eq!(seen.last(), Some(&2000));
         assert!(encoder.encode::<&str>(&[]).unwrap().is_empty());
