@@ -26,9 +26,8 @@ use refrain_core::{Error as CoreError, IdMap, kernels};
 
 use super::bad;
 use super::bytes::Bytes;
-use crate::Error;
 use crate::quantized::product::Product;
-use crate::{Embeddings, Result, SubwordHashing, Subwords, Vocabulary};
+use crate::{Embeddings, Error, Result, SubwordHashing, Subwords, Vocabulary};
 
 const MAGIC: i32 = 793_712_314;
 /// Of the first centroids.
@@ -39,7 +38,7 @@ const CENTROIDS: usize = 256;
 /// Reads the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`](crate::Error::Vectors) naming the place in the file.
+/// [`Error::Vectors`] naming the place in the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Embeddings> {
     let path = path.as_ref();
     let io = |error| CoreError::io(path, error);
@@ -278,7 +277,7 @@ impl Parts {
 /// Writes the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`](crate::Error::Vectors) naming a word that does not fit the format, or that n-grams
+/// [`Error::Vectors`] naming a word that does not fit the format, or that n-grams
 /// were pruned or are another program's; and when the file cannot be written.
 pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     let subwords = embeddings.subwords();
@@ -295,7 +294,7 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
 /// parts of two values a file is a seventh to an eighth of what it was.
 ///
 /// # Errors
-/// As [`write`], and [`Error::Config`](crate::Error::Config) unless `part` divides the length of the
+/// As [`write`], and [`Error::Config`] unless `part` divides the length of the
 /// vectors.
 pub fn write_quantised(embeddings: &Embeddings, path: impl AsRef<Path>, part: usize) -> Result<()> {
     if part == 0 || !embeddings.dim().is_multiple_of(part) {
