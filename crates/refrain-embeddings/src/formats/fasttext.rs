@@ -294,7 +294,7 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
 /// parts of two values a file is a seventh to an eighth of what it was.
 ///
 /// # Errors
-/// As [`write`], and [`Error::Config`] unless `part` divides the length of the
+/// As [`write()`], and [`Error::Config`] unless `part` divides the length of the
 /// vectors.
 pub fn write_quantised(embeddings: &Embeddings, path: impl AsRef<Path>, part: usize) -> Result<()> {
     if part == 0 || !embeddings.dim().is_multiple_of(part) {

@@ -317,7 +317,7 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
 /// [`Quantization`](crate::Quantization)), and their lengths.
 ///
 /// # Errors
-/// As [`write`], and [`Error::Config`] unless the parts divide the length of the vectors.
+/// As [`write()`], and [`Error::Config`] unless the parts divide the length of the vectors.
 pub fn write_quantised(
     embeddings: &Embeddings,
     path: impl AsRef<Path>,
