@@ -104,7 +104,7 @@ impl BeamSearch {
                     .collect();
                 own.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
                 // Stop tokens among the best must not leave fewer than `width` to go on.
-                own.truncate(self.width + self.stop.len());
+                own.truncate(self.width.saturating_add(self.stop.len()));
                 next.extend(own);
             }
             next.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
@@ -316,6 +316,13 @@ mod tests {
             .is_err()
         );
         assert!(search.generate(&model, &[]).is_err());
+        let all = BeamSearch {
+            width: usize::MAX,
+            max_tokens: 2,
+            stop: vec![0],
+            ..search.clone()
+        };
+        assert!(!all.generate(&model, &[2]).unwrap().is_empty());
         let none = BeamSearch {
             max_tokens: 0,
             ..search

@@ -81,7 +81,8 @@ impl Embeddings {
     /// Costs of a product: 65,536 vectors are compared with 256 centroids 20 times, and then all once.
     ///
     /// # Errors
-    /// [`Error::Config`] unless there are between 1 and `dim` parts.
+    /// [`Error::Config`] unless there are between 1 and `dim` parts, and for more than 131,071 values in 8
+    /// bits.
     pub fn quantized(&self, to: Quantization) -> Result<QuantizedEmbeddings> {
         let dim = self.dim();
         let inverse = |vector: &[f32]| inverse_norm(vector);
@@ -94,6 +95,13 @@ impl Embeddings {
             .zip(&inverses)
             .for_each(|(row, &inverse)| row.iter_mut().for_each(|v| *v *= inverse));
         let (codes, coder) = match to {
+            Quantization::Int8 if dim >= 1 << 17 => {
+                return Err(Error::Config {
+                    field: "dim",
+                    value: dim.to_string(),
+                    reason: "vectors in 8 bits have at most 131071 values",
+                });
+            }
             Quantization::Int8 => {
                 let mut codes = vec![0u8; directions.len()];
                 let encode = |(row, codes): (&[f32], &mut [u8])| {
@@ -448,6 +456,11 @@ mod tests {
             let to = Quantization::Product { parts, seed: 1 };
             assert!(matches!(words.quantized(to), Err(Error::Config { .. })));
         }
+        let wide = Embeddings::from_vectors([("a", vec![1.0; 1 << 17])]).unwrap();
+        assert!(matches!(
+            wide.quantized(Quantization::Int8),
+            Err(Error::Config { .. })
+        ));
         assert!(Embeddings::load(&path).is_err(), "another kind of file");
     }
 
