@@ -52,6 +52,7 @@
 //! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
 //! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
+//! | a sequence that becomes another: translation | [`EncoderDecoder`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -216,6 +217,7 @@ mod corpus;
 mod crf;
 mod ctc;
 mod encoder;
+mod encoder_decoder;
 mod engine;
 mod entries;
 mod error;
@@ -227,6 +229,7 @@ mod kernels;
 mod language_model;
 mod llama;
 mod loss;
+pub mod metrics;
 #[doc(hidden)]
 pub mod parts;
 mod quantized;
@@ -251,6 +254,10 @@ pub use encoder::TextEncoder;
 pub use encoder::{
     Activation, Encoder, EncoderConfig, EncoderInput, EncoderModule, EncoderOutput, EncoderTrace,
     NormPlace, Pooling,
+};
+pub use encoder_decoder::{
+    Conditioned, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderModule, EncoderDecoderTrace,
+    Pair,
 };
 pub use error::{Error, Result};
 #[cfg(feature = "tokenizers")]
