@@ -58,6 +58,9 @@ pub trait Engine {
         dropout: Option<Dropout>,
     ) -> Result<f64>;
 
+    /// What [`accumulate`](Self::accumulate) spreads of each target's probability over all tokens.
+    fn smooth_labels(&mut self, share: f32);
+
     /// Applies the gradient and forgets it; returns its global norm before clipping. A gradient
     /// that is not finite changes nothing.
     fn update(&mut self, update: &Update) -> Result<f64>;
