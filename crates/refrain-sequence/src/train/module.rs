@@ -162,13 +162,8 @@ impl Trainer {
     ) -> Result<Trained<M>> {
         self.validate()?;
         let mut task = ModuleTask::new(self, module, training, validation)?;
-        let total = task.entries.total;
         let file = checkpoint::open(checkpoint.as_ref(), self, task.name())?;
-        if file.header.task != task.fingerprint() {
-            let reason = "written by another kind of module, or on other examples";
-            return Err(Error::checkpoint(checkpoint.as_ref(), reason));
-        }
-        let (parameters, run) = file.parameters(total)?;
+        let (parameters, run) = file.continued(&task, task.entries.total)?;
         task.restore(parameters)?;
         self.run(task, run, monitor)
     }
