@@ -39,7 +39,9 @@
 //! | one long text | [`Corpus::text`] with [`Characters`] or [`Bytes`]: random windows |
 //! | many short texts, tunes, poems | [`Corpus::texts`] or [`Corpus::documents`]: one example each, never run together |
 //! | tokens from elsewhere | [`Vocabulary::named`] and [`Corpus::documents`] |
+//! | labelled texts, pairs, recordings; a burn module of your own | [`Learner`] with [`Trainer::fit_module`] |
 //! | a model that should lean towards a few favourites | [`Trainer::fine_tune`] with [`Trainer::fine_tuning`] |
+//! | a large model and a few megabytes to give away | [`Trainer::fine_tune_low_rank`]: LoRA, merged or kept apart |
 //! | hours of training | [`Trainer::checkpoint`], then [`Trainer::resume`]: the same losses as an unbroken run |
 //! | your own idea of a valid next token | [`Sampler::generate_with`]: a filter on the logits |
 //! | text in, text out, as it is written | [`Sampler::write`], with stop strings |
@@ -273,7 +275,10 @@ pub use rnn::{
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};
 pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
-pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};
+pub use train::{
+    Decay, Fit, Keep, Learner, Learning, LearningCurve, Lora, LossPoint, LowRank, Schedule,
+    Trained, Trainer,
+};
 pub use trainable::{ModelConfig, TrainableModel};
 pub use transformer::{Compute, FeedForward, Norm, Positions, Transformer, TransformerConfig};
 pub use writing::{Writing, Written};

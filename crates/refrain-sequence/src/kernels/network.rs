@@ -47,6 +47,8 @@ pub(super) struct LayerTape {
 /// Buffers of one worker, reused from tile to tile.
 #[derive(Debug, Default)]
 pub struct Tape {
+    /// What the loss spreads of each target's probability over all tokens.
+    pub(super) smoothing: f32,
     pub(super) layers: Vec<LayerTape>,
     pub(crate) output: Vec<f32>,
     pub(super) stats: Vec<[f32; 2]>,
@@ -195,7 +197,7 @@ impl Network {
         self.layers(w, tile, dropout, tape);
         room(&mut tape.logits, rows * self.layout.vocabulary);
         self.head(w, &tape.normed, &mut tape.logits);
-        softmax_cross_entropy(&mut tape.logits, &tape.targets, scale)
+        softmax_cross_entropy(&mut tape.logits, &tape.targets, scale, tape.smoothing)
     }
 
     /// From embedded rows with their positions in `tape.output` to the last norm in `tape.normed`.

@@ -27,6 +27,7 @@ pub use config::{FeedForward, Norm, Positions, TransformerConfig};
 
 use crate::batch::{Example, everything};
 use crate::engine::Engine;
+use crate::entries::Entry;
 use crate::kernels::engine::KernelEngine;
 use crate::kernels::network::Network;
 use crate::language_model::log_probability;
@@ -256,6 +257,10 @@ impl Sealed for Transformer {
 
     fn shape(&self) -> &TransformerConfig {
         &self.config
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.layout.entries
     }
 
     fn names(&self) -> &Vocabulary {
