@@ -5,41 +5,46 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use refrain_core::is_cpu;
 
-use super::module::{EncoderDecoderModule, keep};
+use super::module::EncoderDecoderModule;
 use super::training::Learn;
 use super::{Pair, check_pairs};
-use crate::Result;
-use crate::batch::Dropout;
-use crate::rnn::DropoutDraw;
+use crate::{Learner, Learning, Result};
 
-impl EncoderDecoderModule {
-    /// The sum of the losses of all targets, `[1]`, in nats.
-    ///
-    /// On the CPU kernels compute the loss and its gradient `g`, and autodiff is told `θ · g`; elsewhere
-    /// it follows the tensor program.
-    pub(super) fn pairs_loss(
-        &self,
-        batch: &[&Pair],
-        draw: Option<DropoutDraw<'_>>,
-        label_smoothing: f32,
-    ) -> Result<Tensor<1>> {
-        check_pairs(self.config(), batch.iter().copied())?;
-        match is_cpu(&self.plain()) {
-            true => self.kernel_loss(batch, draw, label_smoothing),
-            false => Ok(self.program_loss(batch, draw, label_smoothing)),
-        }
+/// On the CPU kernels compute the loss and its gradient `g`, and autodiff is told `θ · g`; elsewhere it
+/// follows the tensor program.
+impl Learner for EncoderDecoderModule {
+    type Example = Pair;
+
+    fn length(pair: &Pair) -> usize {
+        pair.source.len() + pair.target.len()
     }
 
+    fn targets(pair: &Pair) -> usize {
+        pair.target.len()
+    }
+
+    fn loss(&self, batch: &[&Pair], learning: &Learning<'_>) -> Result<Tensor<1>> {
+        check_pairs(self.config(), batch.iter().copied())?;
+        match is_cpu(&self.plain()) {
+            true => self.kernel_loss(batch, learning),
+            false => Ok(self.program_loss(batch, learning)),
+        }
+    }
+}
+
+impl EncoderDecoderModule {
     pub(super) fn kernel_loss(
         &self,
         batch: &[&Pair],
-        draw: Option<DropoutDraw<'_>>,
-        label_smoothing: f32,
+        learning: &Learning<'_>,
     ) -> Result<Tensor<1>> {
         let rate = self.config().dropout;
         let learn = Learn {
-            dropout: draw.filter(|_| rate > 0.0).map(|draw| (rate, draw)),
-            label_smoothing,
+            dropout: learning
+                .dropout
+                .filter(|_| rate > 0.0)
+                .map(|draw| (rate, draw)),
+            label_smoothing: learning.label_smoothing,
             bias: self.fixed.bias.as_deref(),
             gradient: self.learns(),
         };
@@ -61,17 +66,9 @@ impl EncoderDecoderModule {
         })
     }
 
-    pub(super) fn program_loss(
-        &self,
-        batch: &[&Pair],
-        draw: Option<DropoutDraw<'_>>,
-        label_smoothing: f32,
-    ) -> Tensor<1> {
+    pub(super) fn program_loss(&self, batch: &[&Pair], learning: &Learning<'_>) -> Tensor<1> {
         let rate = self.config().dropout;
-        let drop = |x: Tensor<3>, site: usize| match draw {
-            Some(draw) if rate > 0.0 => x.clone() * factors(x, rate, draw, site),
-            _ => keep(x, site),
-        };
+        let drop = |x: Tensor<3>, site: usize| learning.drop(x, rate, site);
         let (x, [_, length]) = self.hidden(batch, &drop, None);
         // Only rows that have a target go through the head.
         let (mut rows, mut targets) = (Vec::new(), Vec::new());
@@ -85,33 +82,14 @@ impl EncoderDecoderModule {
         let targets = Tensor::<2, Int>::from_data(TensorData::new(targets, [count, 1]), &plain);
         let likely = log_softmax(self.head(x.select(0, rows)), 1);
         let own = likely.clone().gather(1, targets).sum().neg();
-        match label_smoothing > 0.0 {
+        match learning.label_smoothing > 0.0 {
             true => {
-                let shared = label_smoothing / self.config().vocabulary as f32;
-                own * (1.0 - label_smoothing) - likely.sum() * shared
+                let shared = learning.label_smoothing / self.config().vocabulary as f32;
+                own * (1.0 - learning.label_smoothing) - likely.sum() * shared
             }
             false => own,
         }
     }
-}
-
-/// Dropout factors of one site, `[batch, tokens, width]`; each text has the same ones whatever stands
-/// beside it.
-fn factors(x: Tensor<3>, rate: f32, draw: DropoutDraw<'_>, site: usize) -> Tensor<3> {
-    let [batch, length, width] = x.dims();
-    let dropout = Dropout {
-        rate,
-        seed: draw.seed,
-    };
-    let mut values = vec![1.0; batch * length * width];
-    for (row, &number) in values
-        .chunks_mut((length * width).max(1))
-        .zip(draw.sequences)
-    {
-        dropout.fill_number(site, number, row);
-    }
-    let values = TensorData::new(values, [batch, length, width]);
-    Tensor::from_data(values, &x.device().inner())
 }
 
 /// `Σ θ · g`, whose gradient is `g`.

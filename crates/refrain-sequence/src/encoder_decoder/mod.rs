@@ -37,7 +37,7 @@ pub use state::Conditioned;
 
 use crate::hugging_face::{self, Weights};
 use crate::transformer::uses_program;
-use crate::{BeamSearch, Compute, Error, Generated, Result, tokenizer};
+use crate::{BeamSearch, Compute, Error, Generated, Learning, Result, tokenizer};
 use kernels::{Network, Side, StackTape};
 use layout::Layout;
 use module::keep;
@@ -232,7 +232,7 @@ impl EncoderDecoder {
         self.weights.len()
     }
 
-    /// The layers as a burn module with a copy of the weights, for a [`Trainer`](crate::Trainer): on a
+    /// The layers as a burn module with a copy of the weights, for [`Trainer::fit_module`](crate::Trainer::fit_module): on a
     /// device with autodiff they are trainable. [`from_module`](Self::from_module) takes them back.
     pub fn module(&self, device: &Device) -> EncoderDecoderModule {
         let bias = self.bias.as_deref();
@@ -315,8 +315,8 @@ impl EncoderDecoder {
             let batch: Vec<&Pair> = batch.iter().collect();
             check_pairs(self.config(), batch.iter().copied())?;
             let loss = match self.program {
-                Some(_) => module.program_loss(&batch, None, 0.0),
-                None => module.kernel_loss(&batch, None, 0.0)?,
+                Some(_) => module.program_loss(&batch, &Learning::default()),
+                None => module.kernel_loss(&batch, &Learning::default())?,
             };
             let loss = loss.try_into_scalar::<f32>().map_err(Error::device)?;
             sum += f64::from(loss);

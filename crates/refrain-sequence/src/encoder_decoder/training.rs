@@ -13,6 +13,7 @@ use crate::encoder::{NormPlace, activation};
 use crate::kernels::attention::{self, Places};
 use crate::kernels::engine::sum_of_gradients;
 use crate::kernels::gemm::{Into, Mat, MatMut, product};
+use crate::kernels::loss::softmax_cross_entropy;
 use crate::kernels::norm;
 use crate::rnn::DropoutDraw;
 use crate::transformer::Norm;
@@ -134,7 +135,7 @@ impl Network {
         room(logits, rows * vocabulary);
         let output = decoder.output(&self.layout.decoder);
         self.head(w, learn.bias, output, logits);
-        let loss = smoothed_cross_entropy(logits, labels, learn.label_smoothing);
+        let loss = softmax_cross_entropy(logits, labels, 1.0, learn.label_smoothing);
         let Some(g) = gradient else { return loss };
 
         let dlogits = Mat::new(logits, rows, vocabulary);
@@ -338,40 +339,6 @@ fn norm_backward(
     let (weight, bias) = both.split_at_mut(at.weight.len());
     let own = &w[at.weight.clone()];
     norm::backward(Norm::Layer, x, stats, own, dy, dx, (weight, Some(bias)));
-}
-
-/// Turns each row of logits into the gradient of its loss and returns the sum of the losses: the
-/// cross-entropy against the target with `1 - smoothing` and all tokens with the rest in equal parts
-/// (Szegedy et al., 2016).
-fn smoothed_cross_entropy(logits: &mut [f32], targets: &[u32], smoothing: f32) -> f64 {
-    crate::kernels::run(smoothed_kernel, (logits, targets, smoothing))
-}
-
-#[inline(always)]
-fn smoothed_kernel((logits, targets, smoothing): (&mut [f32], &[u32], f32)) -> f64 {
-    let vocabulary = (logits.len() / targets.len().max(1)).max(1);
-    let (own, shared) = (1.0 - smoothing, smoothing / vocabulary as f32);
-    let mut total = 0.0f64;
-    for (row, &target) in logits.chunks_exact_mut(vocabulary).zip(targets) {
-        let most = crate::kernels::largest(row);
-        let mut wanted = own * row.get(target as usize).map_or(0.0, |score| score - most);
-        if smoothing > 0.0 {
-            wanted += shared * crate::kernels::sum1(row, |x| x - most);
-        }
-        for x in row.iter_mut() {
-            *x = crate::kernels::exp(*x - most);
-        }
-        let sum = crate::kernels::sum1(row, |x| x);
-        total += f64::from(sum).ln() - f64::from(wanted);
-        let factor = 1.0 / sum;
-        for x in row.iter_mut() {
-            *x = *x * factor - shared;
-        }
-        if let Some(x) = row.get_mut(target as usize) {
-            *x -= own;
-        }
-    }
-    total
 }
 
 /// Shares pairs out evenly, by their places in the batch: the longest first, each to whoever has least.
