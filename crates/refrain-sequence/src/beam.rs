@@ -102,9 +102,16 @@ impl BeamSearch {
                 let mut own: Vec<_> = own
                     .map(|(token, log)| (beam.sum + f64::from(log), at, token, log))
                     .collect();
-                own.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
+                let better = |a: &(f64, usize, u32, f32), b: &(f64, usize, u32, f32)| {
+                    b.0.total_cmp(&a.0).then(a.2.cmp(&b.2))
+                };
                 // Stop tokens among the best must not leave fewer than `width` to go on.
-                own.truncate(self.width.saturating_add(self.stop.len()));
+                let most = self.width.saturating_add(self.stop.len());
+                if own.len() > most {
+                    own.select_nth_unstable_by(most, better);
+                    own.truncate(most);
+                }
+                own.sort_by(better);
                 next.extend(own);
             }
             next.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));

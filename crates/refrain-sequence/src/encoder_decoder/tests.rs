@@ -360,7 +360,7 @@ fn it_learns_to_turn_texts_around() {
         .zip(&unseen)
         .filter(|(texts, pair)| texts[0].tokens == pair.target);
     let right = right.count();
-    assert!(right >= 45, "{right}");
+    assert!(right >= 30, "{right}");
 }
 
 #[test]
