@@ -54,6 +54,8 @@
 //! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
 //! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
+//! | why a text was scored so, word by word | [`integrated_gradients`] |
+//! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -210,6 +212,7 @@ pieces or unigrams from texts.
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
 
 mod adamw;
+mod attribution;
 mod batch;
 mod beam;
 #[cfg(feature = "tokenizers")]
@@ -242,6 +245,7 @@ mod trainable;
 mod transformer;
 mod writing;
 
+pub use attribution::{Attribution, integrated_gradients};
 pub use beam::BeamSearch;
 #[cfg(feature = "tokenizers")]
 pub use chat::{ChatTemplate, Message};

@@ -200,6 +200,26 @@ impl Network {
         softmax_cross_entropy(&mut tape.logits, &tape.targets, scale, tape.smoothing)
     }
 
+    /// The attention weights of every layer over one text, `[heads, tokens, tokens]`.
+    pub(crate) fn attention(&self, w: &[f32], tokens: &[u32]) -> Vec<Vec<f32>> {
+        let (tile, n) = ([Example::reading(tokens)], tokens.len());
+        let mut tape = Tape::default();
+        room(&mut tape.output, n * self.config.width);
+        self.embed(w, &tile, &mut tape.output);
+        self.layers(w, &tile, None, &mut tape);
+        let layers = tape.layers.into_iter().map(|layer| {
+            let mut weights = layer.probabilities;
+            // Beyond itself a token looks at nothing.
+            for (i, row) in weights.chunks_exact_mut(n.max(1)).enumerate() {
+                row.iter_mut()
+                    .skip(i % n + 1)
+                    .for_each(|later| *later = 0.0);
+            }
+            weights
+        });
+        layers.collect()
+    }
+
     /// From embedded rows with their positions in `tape.output` to the last norm in `tape.normed`.
     pub(crate) fn layers(
         &self,
