@@ -83,9 +83,12 @@ pub fn integrated_gradients(
         let points = way + baseline.clone().unsqueeze::<3>();
         let points = points.autodiff().require_grad();
         let scores = checked(score(points.clone())?, count)?;
+        let deaf = || Error::tensor("x", "has no say in the score");
+        if !scores.is_tracked() {
+            return Err(deaf());
+        }
         let mut gradients = scores.sum().backward();
-        let gradient = points.grad_remove(&mut gradients);
-        let gradient = gradient.ok_or_else(|| Error::tensor("x", "has no say in the score"))?;
+        let gradient = points.grad_remove(&mut gradients).ok_or_else(deaf)?;
         mean = mean + gradient.sum_dim(0).reshape([tokens, width]) / steps as f64;
     }
     let both = Tensor::stack::<3>(vec![x, baseline], 0);
@@ -176,6 +179,6 @@ mod tests {
         assert!(told(random([2, 3]), 4).contains("scores are [1] for 4 points"));
         let deaf = |points: Tensor<3>| Ok(Tensor::<1>::ones([points.dims()[0]], &cpu()));
         let error = integrated_gradients(deaf, random([2, 3]), random([2, 3]), 4);
-        error.unwrap_err();
+        assert!(error.unwrap_err().to_string().contains("no say"));
     }
 }
