@@ -16,6 +16,8 @@ use std::path::Path;
 
 pub use blocks::Packing;
 
+use refrain_core::MappedFile;
+
 use crate::{Error, Result};
 
 /// A file that was read; see the module's page for what is in it.
@@ -35,7 +37,7 @@ pub struct GgufFile {
     origin: String,
     metadata: BTreeMap<String, GgufValue>,
     tensors: BTreeMap<String, Entry>,
-    bytes: Vec<u8>,
+    bytes: MappedFile,
 }
 
 #[derive(Debug)]
@@ -97,14 +99,14 @@ impl<'a> GgufTensor<'a> {
 }
 
 impl GgufFile {
-    /// Reads a file.
+    /// Maps a file into memory: tensors are read from it when they are asked for. It must not be changed in
+    /// place meanwhile.
     ///
     /// # Errors
     /// [`refrain_core::Error::Io`] when it cannot be read, and as [`from_bytes`](Self::from_bytes).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|error| refrain_core::Error::io(path, error))?;
-        Self::from_bytes(bytes, &path.display().to_string())
+        Self::parse(MappedFile::open(path)?, &path.display().to_string())
     }
 
     /// Takes the bytes of a file, which `origin` names in errors.
@@ -112,6 +114,10 @@ impl GgufFile {
     /// # Errors
     /// [`refrain_core::Error::ModelFile`] saying what is wrong with it and at which byte.
     pub fn from_bytes(bytes: Vec<u8>, origin: &str) -> Result<Self> {
+        Self::parse(bytes.into(), origin)
+    }
+
+    fn parse(bytes: MappedFile, origin: &str) -> Result<Self> {
         let mut reader = Reader {
             bytes: &bytes,
             at: 0,
