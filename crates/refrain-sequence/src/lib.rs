@@ -56,6 +56,7 @@
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
 //! | why a text was scored so, word by word | [`integrated_gradients`] |
 //! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
+//! | a sequence that becomes another: translation | [`EncoderDecoder`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -239,6 +240,7 @@ mod corpus;
 mod crf;
 mod ctc;
 mod encoder;
+mod encoder_decoder;
 mod engine;
 mod entries;
 mod error;
@@ -250,6 +252,7 @@ mod kernels;
 mod language_model;
 mod llama;
 mod loss;
+pub mod metrics;
 #[doc(hidden)]
 pub mod parts;
 mod quantized;
@@ -275,6 +278,10 @@ pub use encoder::TextEncoder;
 pub use encoder::{
     Activation, Encoder, EncoderConfig, EncoderInput, EncoderModule, EncoderOutput, EncoderTrace,
     NormPlace, Pooling,
+};
+pub use encoder_decoder::{
+    Conditioned, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderModule, EncoderDecoderTrace,
+    Pair,
 };
 pub use error::{Error, Result};
 #[cfg(feature = "tokenizers")]

@@ -264,12 +264,12 @@ fn attention_and_its_gradient() {
         if !differences {
             continue;
         }
-        let (c, mut dqkv) = (values(out.len(), 9), vec![3.0; qkv.len()]);
+        let (c, mut dqkv) = (values(out.len(), 9), vec![0.0; qkv.len()]);
         let mut scratch = Vec::new();
         attention::backward(
             shape,
-            &qkv,
-            tokens,
+            (&qkv, attention::Places::together(0, width)),
+            (tokens, tokens),
             &probabilities,
             &c,
             &mut dqkv,
