@@ -227,6 +227,7 @@ mod kernels;
 mod language_model;
 mod llama;
 mod loss;
+pub mod metrics;
 #[doc(hidden)]
 pub mod parts;
 mod quantized;
@@ -268,5 +269,7 @@ pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
 pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};
 pub use trainable::{ModelConfig, TrainableModel};
-pub use transformer::{Compute, FeedForward, Norm, Positions, Transformer, TransformerConfig};
+pub use transformer::{
+    Compute, FeedForward, Norm, Positions, RotaryScaling, Transformer, TransformerConfig,
+};
 pub use writing::{Writing, Written};

@@ -126,7 +126,7 @@ impl Network {
         for buffer in [&mut *dx, branch] {
             room(buffer, rows * width);
         }
-        room(dqkv, rows * 3 * width);
+        room(dqkv, rows * self.heads().stride());
         room(dactive, rows * self.config.inner());
         dx.fill(0.0);
         self.norm_backward(
@@ -199,7 +199,7 @@ impl Network {
         scratch: &mut Vec<f32>,
     ) {
         let (width, n) = (self.config.width, range.len());
-        let stride = 3 * width;
+        let stride = self.heads().stride();
         let squares = self.config.heads * n * n;
         let dqkv = &mut dqkv[range.start * stride..range.end * stride];
         attention::backward(

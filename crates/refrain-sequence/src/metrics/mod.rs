@@ -1,0 +1,5 @@
+//! How good what a model wrote is.
+
+mod rouge;
+
+pub use rouge::{Overlap, Rouge};
