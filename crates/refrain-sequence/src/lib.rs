@@ -302,5 +302,7 @@ pub use train::{
     Trained, Trainer,
 };
 pub use trainable::{ModelConfig, TrainableModel};
-pub use transformer::{Compute, FeedForward, Norm, Positions, Transformer, TransformerConfig};
+pub use transformer::{
+    Compute, FeedForward, Norm, Positions, RotaryScaling, Transformer, TransformerConfig,
+};
 pub use writing::{Writing, Written};

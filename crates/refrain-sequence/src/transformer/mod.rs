@@ -13,6 +13,7 @@
 
 pub(crate) mod config;
 mod file;
+mod hugging_face;
 pub(crate) mod layout;
 mod program;
 mod state;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use refrain_core::{Device, is_cpu};
 use serde::{Deserialize, Serialize};
 
-pub use config::{FeedForward, Norm, Positions, TransformerConfig};
+pub use config::{FeedForward, Norm, Positions, RotaryScaling, TransformerConfig};
 
 use crate::batch::{Example, everything};
 use crate::engine::Engine;

@@ -45,6 +45,14 @@ fn variants() -> Vec<TransformerConfig> {
             norm: Norm::Layer,
             feed_forward: FeedForward::Relu,
             hidden: Some(20),
+            ..small.clone()
+        },
+        TransformerConfig {
+            heads: 6,
+            key_value_heads: Some(2),
+            window: Some(3),
+            rotary_scaling: Some(RotaryScaling::Linear { factor: 2.0 }),
+            feed_forward: FeedForward::SwiGlu,
             ..small
         },
     ]
@@ -261,6 +269,49 @@ fn log_probabilities_are_those_of_validation() {
         assert!((mean - loss).abs() < 1e-5, "{mean} {loss}");
         assert!(model.log_probabilities(&[3]).unwrap().is_empty());
         assert!(model.log_probabilities(&[99]).is_err());
+    }
+}
+
+#[test]
+fn a_window_bounds_what_is_seen_and_kept() {
+    let config = TransformerConfig {
+        context: 64,
+        layers: 1,
+        ..variants().remove(4)
+    };
+    for model in both(&config) {
+        let text = tokens(60, 5);
+        let full = model.logits(&text).unwrap();
+        let mut state = state::TransformerState::new(&model);
+        for (i, token) in text.iter().enumerate() {
+            close(
+                &state.feed(&[*token]).unwrap(),
+                &full[i * TINY..(i + 1) * TINY],
+                1e-5,
+            );
+            assert!(state.kept() < 6, "{}", state.kept());
+        }
+        // What lies three tokens back has no say; with one layer, that is all.
+        let mut other = text.clone();
+        other[20] = (other[20] + 1) % TINY as u32;
+        let other = model.logits(&other).unwrap();
+        for (i, (a, b)) in full.chunks(TINY).zip(other.chunks(TINY)).enumerate() {
+            match (20..23).contains(&i) {
+                true => assert_ne!(a, b),
+                false => close(a, b, 1e-6),
+            }
+        }
+        // Back as far as keys are there, or not at all.
+        let mut state = model.start().unwrap();
+        state.feed(&text[..20]).unwrap();
+        assert!(!state.rewind(4));
+        if state.rewind(19) {
+            close(
+                &state.feed(&text[19..20]).unwrap(),
+                &full[19 * TINY..20 * TINY],
+                1e-5,
+            );
+        }
     }
 }
 
