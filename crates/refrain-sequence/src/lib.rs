@@ -52,6 +52,7 @@
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
 //! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
+//! | chords, many notes at once | [`FrameModel`]: frames of keys |
 //! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
 //! | why a text was scored so, word by word | [`integrated_gradients`] |
@@ -244,6 +245,7 @@ mod encoder_decoder;
 mod engine;
 mod entries;
 mod error;
+mod frames;
 pub mod gguf;
 mod hugging_face;
 #[cfg(feature = "tokenizers")]
@@ -284,6 +286,7 @@ pub use encoder_decoder::{
     Pair,
 };
 pub use error::{Error, Result};
+pub use frames::{FrameConfig, FrameModel, Frames};
 #[cfg(feature = "tokenizers")]
 pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, TokenizerTraining};
 pub use language_model::{LanguageModel, LanguageState};
