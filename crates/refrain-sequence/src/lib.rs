@@ -52,8 +52,11 @@
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
 //! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
+//! | chords, many notes at once | [`FrameModel`]: frames of keys |
 //! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
+//! | why a text was scored so, word by word | [`integrated_gradients`] |
+//! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
 //! | a sequence that becomes another: translation | [`EncoderDecoder`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
@@ -111,53 +114,71 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Recurrent`] and [`Crf`] are modules of burn's for models and training loops of your own, on
-//! batches of sequences of different lengths; [`Ctc`] is a loss with its decoders. Here each step
-//! has the label of the *next* one, which only the backward direction can see:
+//! [`Recurrent`] and [`Crf`] are modules of burn's, on batches of sequences of different lengths;
+//! [`Ctc`] is a loss with its decoders. A module of your own that says what it learns from is a
+//! [`Learner`], and trains with all that the [`Trainer`] has: schedules, averaged weights,
+//! checkpoints. Here each step has the label of the *next* one, which only the backward direction
+//! can see:
 //!
 //! ```
 //! use burn::module::Module;
 //! use burn::nn::{Linear, LinearConfig};
-//! use burn::optim::{AdamConfig, GradientsParams};
-//! use burn::tensor::Tensor;
-//! use refrain_sequence::{Cell, Crf, Pass, Recurrent, RecurrentConfig, Result};
+//! use burn::tensor::{Tensor, TensorData};
+//! use refrain_sequence::{
+//!     Cell, Crf, Learner, Learning, Pass, Recurrent, RecurrentConfig, Result, Trainer,
+//! };
 //!
 //! #[derive(Module, Debug)]
 //! struct Tagger { layers: Recurrent, head: Linear, crf: Crf }
 //!
+//! /// Steps, and the label of each.
+//! type Labelled = (Vec<f32>, Vec<u32>);
+//!
 //! impl Tagger {
-//!     fn scores(&self, x: Tensor<3>, lengths: &[usize]) -> Result<Tensor<3>> {
-//!         let pass = Pass { lengths: Some(lengths), ..Pass::default() };
+//!     /// `[sequences, steps, labels]`
+//!     fn scores(&self, batch: &[&Labelled]) -> Result<Tensor<3>> {
+//!         let lengths: Vec<usize> = batch.iter().map(|(steps, _)| steps.len()).collect();
+//!         let longest = lengths.iter().copied().max().unwrap_or(0);
+//!         let padded = |(steps, _): &&Labelled| {
+//!             (0..longest).map(|t| steps.get(t).copied().unwrap_or(0.0)).collect::<Vec<f32>>()
+//!         };
+//!         let x: Vec<f32> = batch.iter().flat_map(padded).collect();
+//!         let x = TensorData::new(x, [batch.len(), longest, 1]);
+//!         let x = Tensor::from_data(x, &self.head.weight.val().device().inner());
+//!         let pass = Pass { lengths: Some(&lengths), ..Pass::default() };
 //!         Ok(self.head.forward(self.layers.forward(x, pass)?.0))
 //!     }
 //! }
 //!
-//! let plain = refrain_core::device("cpu")?;
-//! let device = plain.clone().autodiff();
+//! impl Learner for Tagger {
+//!     type Example = Labelled;
+//!     fn length(example: &Labelled) -> usize { example.0.len() }
+//!     fn targets(example: &Labelled) -> usize { example.1.len() }
+//!     fn loss(&self, batch: &[&Labelled], _: &Learning<'_>) -> Result<Tensor<1>> {
+//!         let labels: Vec<&[u32]> = batch.iter().map(|(_, labels)| labels.as_slice()).collect();
+//!         Ok(self.crf.negative_log_likelihood(self.scores(batch)?, &labels)?.sum())
+//!     }
+//! }
+//!
+//! let device = refrain_core::device("cpu")?;
 //! let config = RecurrentConfig {
 //!     cell: Cell::Gru, input: 1, hidden: 8, bidirectional: true, ..Default::default()
 //! };
-//! let mut tagger = Tagger {
+//! let tagger = Tagger {
 //!     layers: Recurrent::new(&config, 0, &device)?,
 //!     head: LinearConfig::new(config.output(), 2).init(&device),
 //!     crf: Crf::new(2, 0, &device)?,
 //! };
-//! let x = Tensor::<3>::from_data(
-//!     [[[1.0], [0.0], [0.0], [1.0], [0.0]], [[0.0], [1.0], [1.0], [9.0], [9.0]]], // 9: padding
-//!     &plain,
-//! );
-//! let (lengths, labels): (_, [&[u32]; 2]) = ([5, 3], [&[0, 0, 1, 0, 0], &[1, 1, 0]]);
-//! let mut adam = AdamConfig::new().init();
-//! for _ in 0..80 {
-//!     let scores = tagger.scores(x.clone(), &lengths)?;
-//!     let loss = tagger.crf.negative_log_likelihood(scores, &labels)?.mean();
-//!     let gradients = GradientsParams::from_grads(loss.backward(), &tagger);
-//!     tagger = adam.step(3e-2, tagger, gradients);
-//! }
-//! let tagger = tagger.valid();
-//! let found = tagger.crf.viterbi(tagger.scores(x, &lengths)?, Some(&lengths))?;
-//! assert_eq!(found[0].labels, labels[0]);
-//! assert_eq!(found[1].labels, labels[1]);
+//! let examples: [Labelled; 2] = [
+//!     (vec![1.0, 0.0, 0.0, 1.0, 0.0], vec![0, 0, 1, 0, 0]),
+//!     (vec![0.0, 1.0, 1.0], vec![1, 1, 0]),
+//! ];
+//! let trainer = Trainer { steps: 80, batch: 2, learning_rate: 3e-2, ..Trainer::default() };
+//! let tagger = trainer.fit_module(&tagger, &examples, &[])?.model;
+//! let scores = tagger.scores(&[&examples[0], &examples[1]])?;
+//! let found = tagger.crf.viterbi(scores, Some(&[5, 3]))?;
+//! assert_eq!(found[0].labels, examples[0].1);
+//! assert_eq!(found[1].labels, examples[1].1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -211,6 +232,7 @@ pieces or unigrams from texts.
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
 
 mod adamw;
+mod attribution;
 mod batch;
 mod beam;
 #[cfg(feature = "tokenizers")]
@@ -223,6 +245,7 @@ mod encoder_decoder;
 mod engine;
 mod entries;
 mod error;
+mod frames;
 pub mod gguf;
 mod hugging_face;
 #[cfg(feature = "tokenizers")]
@@ -245,6 +268,7 @@ mod trainable;
 mod transformer;
 mod writing;
 
+pub use attribution::{Attribution, integrated_gradients};
 pub use beam::BeamSearch;
 #[cfg(feature = "tokenizers")]
 pub use chat::{ChatTemplate, Message};
@@ -262,6 +286,7 @@ pub use encoder_decoder::{
     Pair,
 };
 pub use error::{Error, Result};
+pub use frames::{FrameConfig, FrameModel, Frames};
 #[cfg(feature = "tokenizers")]
 pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, TokenizerTraining};
 pub use language_model::{LanguageModel, LanguageState};
@@ -280,5 +305,7 @@ pub use train::{
     Trained, Trainer,
 };
 pub use trainable::{ModelConfig, TrainableModel};
-pub use transformer::{Compute, FeedForward, Norm, Positions, Transformer, TransformerConfig};
+pub use transformer::{
+    Compute, FeedForward, Norm, Positions, RotaryScaling, Transformer, TransformerConfig,
+};
 pub use writing::{Writing, Written};

@@ -58,8 +58,10 @@ pub(super) fn forward<'b>(
     stats.resize(rows, [0.0; 2]);
     let heads = Heads {
         heads: config.heads,
+        shared: config.heads,
         head_width: config.head_width(),
         causal: false,
+        window: None,
     };
     let mut normalise = |at: &PairAt, x: &[f32], y: &mut [f32]| {
         let pair = (&w[at.weight.clone()], Some(&w[at.bias.clone()]));

@@ -120,8 +120,10 @@ impl Network {
     pub(super) fn heads(&self, causal: bool) -> Heads {
         Heads {
             heads: self.config.heads,
+            shared: self.config.heads,
             head_width: self.config.head_width(),
             causal,
+            window: None,
         }
     }
 

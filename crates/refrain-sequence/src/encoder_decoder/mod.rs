@@ -256,7 +256,7 @@ impl EncoderDecoder {
     pub fn given(&self, source: &[u32]) -> Result<Conditioned<'_>> {
         check_text(self.config(), "source", source)?;
         let memory = match &self.program {
-            Some(program) => Memory::Program(program.encode(&[source], &keep, None).0),
+            Some(program) => Memory::Program(Box::new(program.encode(&[source], &keep, None).0)),
             None => {
                 let mut tape = StackTape::default();
                 let states = self.encode(source, &mut tape);

@@ -27,7 +27,7 @@ pub(super) enum Memory {
     /// Keys and values per layer, `[source rows, 2 · width]`.
     Kernels(Vec<Vec<f32>>),
     /// The encoder's output, `[source rows, width]`.
-    Program(Tensor<2>),
+    Program(Box<Tensor<2>>),
 }
 
 impl<'a> Conditioned<'a> {
@@ -118,7 +118,7 @@ impl State<'_> {
                     start,
                     mask: (tokens.len() > 1).then(|| program.causal(tokens.len(), seen)),
                     memory_mask: None,
-                    memory: Some(memory.clone()),
+                    memory: Some(memory.as_ref().clone()),
                     cache: Some(cache),
                     drop: &keep,
                     seen: None,

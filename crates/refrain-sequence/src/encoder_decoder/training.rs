@@ -264,7 +264,7 @@ impl Network {
                     k: (own + 2 * seen.start * width, 2 * width),
                     v: (own + 2 * seen.start * width + width, 2 * width),
                 },
-                _ => Places::together(span.start, width),
+                _ => Places::together(span.start, self.heads(causal)),
             };
             attention::backward(
                 self.heads(causal),

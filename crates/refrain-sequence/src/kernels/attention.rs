@@ -3,9 +3,10 @@
 //! `P = softmax(Q Kᵀ / √d)`, below the diagonal where it is causal, `O = P V`. Backward, with `∂P = ∂O Vᵀ`:
 //! `∂S = P ⊙ (∂P - rowsum(P ⊙ ∂P))`, `∂Q = ∂S K / √d`, `∂K = ∂Sᵀ Q / √d`, `∂V = Pᵀ ∂O`.
 //!
-//! Rows are taken in blocks, so that a block never computes the keys after it: a long sequence
-//! costs half of the full square where it is causal. `qkv` is `[tokens, 3 · width]` as the matrix product left it;
-//! heads are columns of it.
+//! Rows are taken in blocks, so that a block never computes the keys after it, nor those that have left its
+//! window: a long sequence costs half of the full square where it is causal. `qkv` is
+//! `[tokens, width + 2 · shared width]` as the matrix product left it; heads are columns of it, and several
+//! heads of queries may share one of keys and values.
 
 use super::gemm::{Into, Mat, MatMut, product};
 use super::{exp, largest, run, sum1, sum2};
@@ -17,19 +18,46 @@ const BLOCK: usize = 64;
 #[derive(Clone, Copy)]
 pub(crate) struct Heads {
     pub(crate) heads: usize,
+    /// Heads of keys and values, which divide those of the queries evenly.
+    pub(crate) shared: usize,
     pub(crate) head_width: usize,
     /// Whether a row sees only itself and those before it.
     pub(crate) causal: bool,
+    /// Where it is causal: how many keys a row sees at most, its own the last.
+    pub(crate) window: Option<usize>,
 }
 
 impl Heads {
-    fn width(self) -> usize {
+    /// Of all queries.
+    pub(crate) fn width(self) -> usize {
         self.heads * self.head_width
     }
 
-    /// How many keys the rows up to `end` see together.
-    fn seen(self, end: usize, keys: usize) -> usize {
-        if self.causal { end } else { keys }
+    /// Of all keys, or values.
+    pub(crate) fn shared_width(self) -> usize {
+        self.shared * self.head_width
+    }
+
+    /// Of a row of queries, keys and values.
+    pub(crate) fn stride(self) -> usize {
+        self.width() + 2 * self.shared_width()
+    }
+
+    /// Where a head's keys begin in a row of keys.
+    fn shared_column(self, head: usize) -> usize {
+        head / (self.heads / self.shared) * self.head_width
+    }
+
+    /// The keys that rows `first..end` see together, counted as the rows are.
+    fn seen(self, first: usize, end: usize, keys: usize) -> (usize, usize) {
+        match self.causal {
+            true => ((first + 1).saturating_sub(self.most()), end),
+            false => (0, keys),
+        }
+    }
+
+    fn most(self) -> usize {
+        self.window.filter(|_| self.causal).unwrap_or(usize::MAX)
     }
 
     fn scale(self) -> f32 {
@@ -38,8 +66,7 @@ impl Heads {
 }
 
 /// Attention of `queries` rows over `keys` rows; where it is causal the queries' own rows are the last
-/// of the keys. `q` and `kv` are slices
-/// that begin at the first query, key and value of head 0; each with its row stride.
+/// of the keys. `q` and `kv` are slices that begin at the first query, key and value of head 0; each with its row stride.
 pub(crate) fn forward(
     shape: Heads,
     (q, q_stride): (&[f32], usize),
@@ -52,39 +79,46 @@ pub(crate) fn forward(
     let before = keys.saturating_sub(queries);
     for head in 0..shape.heads {
         let p = &mut probabilities[head * queries * keys..][..queries * keys];
-        let column = head * d;
+        let (column, shared) = (head * d, shape.shared_column(head));
         let mut first = 0;
         while first < queries {
             let rows = BLOCK.min(queries - first);
-            let seen = shape.seen(before + first + rows, keys);
-            let block = &mut p[first * keys..(first + rows) * keys];
+            let (low, high) = shape.seen(before + first, before + first + rows, keys);
+            let seen = high - low;
+            let block = &mut p[first * keys + low..(first + rows) * keys];
+            let from = low * kv_stride + shared;
             product(
                 MatMut::strided(block, rows, seen, keys),
                 Into::Replace,
                 shape.scale(),
                 Mat::strided(&q[first * q_stride + column..], rows, d, q_stride),
-                Mat::strided(&k[column..], seen, d, kv_stride).t(),
+                Mat::strided(&k[from..], seen, d, kv_stride).t(),
             );
-            let own = if shape.causal { before + first } else { keys };
-            run(softmax_kernel, (block, keys, own, seen));
+            let own = if shape.causal {
+                before + first - low
+            } else {
+                seen
+            };
+            run(softmax_kernel, (block, keys, own, seen, shape.most()));
             product(
                 MatMut::strided(&mut out[first * width + column..], rows, d, width),
                 Into::Replace,
                 1.0,
                 Mat::strided(block, rows, seen, keys),
-                Mat::strided(&v[column..], seen, d, kv_stride),
+                Mat::strided(&v[from..], seen, d, kv_stride),
             );
             first += rows;
         }
     }
 }
 
-/// Softmax of row `i` over its first `own + i + 1` scores, `seen` at most; what comes after, up to
-/// `seen`, is 0.
+/// Softmax of row `i` over the last `most` of its first `own + i + 1` scores, `seen` at most; what else
+/// there is up to `seen` becomes 0.
 #[inline(always)]
-fn softmax_kernel((block, stride, own, seen): (&mut [f32], usize, usize, usize)) {
+fn softmax_kernel((block, stride, own, seen, most): (&mut [f32], usize, usize, usize, usize)) {
     for (i, row) in block.chunks_mut(stride).enumerate() {
         let (row, hidden) = row[..seen].split_at_mut(seen.min(own + i + 1));
+        let (left, row) = row.split_at_mut(row.len().saturating_sub(most));
         let most = largest(row);
         for x in row.iter_mut() {
             *x = exp(*x - most);
@@ -94,6 +128,7 @@ fn softmax_kernel((block, stride, own, seen): (&mut [f32], usize, usize, usize))
             *x *= inverse;
         }
         hidden.fill(0.0);
+        left.fill(0.0);
     }
 }
 
@@ -107,12 +142,13 @@ pub(crate) struct Places {
 
 impl Places {
     /// Rows of queries, keys and values side by side, from row `first` on.
-    pub(crate) fn together(first: usize, width: usize) -> Self {
-        let (start, stride) = (first * 3 * width, 3 * width);
+    pub(crate) fn together(first: usize, shape: Heads) -> Self {
+        let stride = shape.stride();
+        let (start, keys) = (first * stride, first * stride + shape.width());
         Self {
             q: (start, stride),
-            k: (start + width, stride),
-            v: (start + 2 * width, stride),
+            k: (keys, stride),
+            v: (keys + shape.shared_width(), stride),
         }
     }
 }
@@ -133,18 +169,19 @@ pub(crate) fn backward(
     scratch.resize(BLOCK.min(queries) * keys, 0.0);
     for head in 0..shape.heads {
         let p = &probabilities[head * queries * keys..][..queries * keys];
-        let column = head * d;
+        let (column, shared) = (head * d, shape.shared_column(head));
         let mut first = 0;
         while first < queries {
             let rows = BLOCK.min(queries - first);
-            let seen = shape.seen(before + first + rows, keys);
-            let block = &p[first * keys..];
+            let (low, high) = shape.seen(before + first, before + first + rows, keys);
+            let seen = high - low;
+            let block = &p[first * keys + low..];
             let weights = Mat::strided(block, rows, seen, keys);
             let dout = Mat::strided(&dout[first * width + column..], rows, d, width);
             let (q, k, v) = (
                 at.q.0 + first * at.q.1 + column,
-                at.k.0 + column,
-                at.v.0 + column,
+                at.k.0 + low * at.k.1 + shared,
+                at.v.0 + low * at.v.1 + shared,
             );
             product(
                 MatMut::new(scratch, rows, seen),
@@ -211,12 +248,12 @@ pub(crate) fn rotate(
 fn rotate_kernel(
     (shape, qkv, cos, sin, start, inverse): (Heads, &mut [f32], &[f32], &[f32], usize, bool),
 ) {
-    let (width, half) = (shape.width(), shape.head_width / 2);
+    let (turned, half) = (shape.width() + shape.shared_width(), shape.head_width / 2);
     let sign = if inverse { -1.0 } else { 1.0 };
-    for (i, row) in qkv.chunks_exact_mut(3 * width).enumerate() {
+    for (i, row) in qkv.chunks_exact_mut(shape.stride()).enumerate() {
         let at = (start + i) * half;
         let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-        for head in row[..2 * width].chunks_exact_mut(2 * half) {
+        for head in row[..turned].chunks_exact_mut(2 * half) {
             let (a, b) = head.split_at_mut(half);
             for (((a, b), &c), &s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
                 let s = s * sign;

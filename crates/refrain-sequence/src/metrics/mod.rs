@@ -2,9 +2,11 @@
 
 mod bleu;
 mod chrf;
+mod rouge;
 
 pub use bleu::{Bleu, BleuScore};
 pub use chrf::ChrF;
+pub use rouge::{Overlap, Rouge};
 
 use crate::{Error, Result};
 
