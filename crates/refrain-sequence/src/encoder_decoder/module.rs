@@ -155,7 +155,8 @@ impl EncoderDecoderModule {
     /// Rows after a target's end mean nothing.
     ///
     /// # Errors
-    /// [`Error::Token`], [`Error::TooShort`] and [`Error::Config`] for what no model can read.
+    /// [`Error::Token`](crate::Error::Token), [`Error::TooShort`](crate::Error::TooShort) and
+    /// [`Error::Config`](crate::Error::Config) for what no model can read.
     pub fn logits(&self, batch: &[&Pair]) -> Result<Tensor<3>> {
         super::check_pairs(self.config(), batch.iter().copied())?;
         let (x, [count, length]) = self.hidden(batch, &keep, None);
