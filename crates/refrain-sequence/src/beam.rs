@@ -1,7 +1,7 @@
 //! The likeliest text instead of a drawn one: beam search.
 
 use crate::language_model::log_probabilities_of;
-use crate::{Error, Finish, Generated, LanguageModel, LanguageState, Prompt, Result};
+use crate::{Error, Finish, Generated, LanguageModel, Prompt, Result};
 
 /// Beam search: keeps the `width` likeliest beginnings, continues each with all tokens, and keeps the
 /// likeliest again. For translations and summaries; open-ended text comes out dull and repeats itself
@@ -48,8 +48,7 @@ impl Default for BeamSearch {
 }
 
 /// A beginning.
-struct Beam<'a> {
-    state: Box<dyn LanguageState + 'a>,
+struct Beam {
     logits: Vec<f32>,
     tokens: Vec<u32>,
     log_probabilities: Vec<f32>,
@@ -82,8 +81,8 @@ impl BeamSearch {
                 "0 or more",
             ));
         }
+        let mut states = prompt.state().beams();
         let mut beams = vec![Beam {
-            state: prompt.state().fork(),
             logits: prompt.logits().to_vec(),
             tokens: Vec::new(),
             log_probabilities: Vec::new(),
@@ -161,22 +160,19 @@ impl BeamSearch {
             if kept.is_empty() || enough {
                 break;
             }
-            let mut states: Vec<Beam<'_>> = Vec::new();
-            for (sum, at, tokens, log_probabilities) in kept {
-                let (Some(beam), Some(&token)) = (beams.get(at), tokens.last()) else {
-                    continue;
-                };
-                let mut state = beam.state.fork();
-                let logits = state.feed(&[token])?;
-                states.push(Beam {
-                    state,
+            let parents: Vec<usize> = kept.iter().map(|beam| beam.1).collect();
+            let newest: Vec<u32> = kept.iter().filter_map(|b| b.2.last().copied()).collect();
+            let logits = states.advance(&parents, &newest)?;
+            beams = kept
+                .into_iter()
+                .zip(logits)
+                .map(|((sum, _, tokens, log_probabilities), logits)| Beam {
                     logits,
                     tokens,
                     log_probabilities,
                     sum,
-                });
-            }
-            beams = states;
+                })
+                .collect();
         }
         Ok(finished.into_iter().map(|(_, text)| text).collect())
     }

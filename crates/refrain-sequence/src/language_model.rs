@@ -63,6 +63,38 @@ pub trait LanguageState: Send {
     fn fork<'s>(&self) -> Box<dyn LanguageState + 's>
     where
         Self: 's;
+
+    /// A copy to be continued in several ways at once.
+    fn beams<'s>(&self) -> Box<dyn LanguageBeams + 's>
+    where
+        Self: 's,
+    {
+        Box::new(Forks(vec![self.fork()]))
+    }
+}
+
+/// Texts that are continued side by side, as in [`BeamSearch`](crate::BeamSearch).
+pub trait LanguageBeams: Send {
+    /// Replaces the texts by as many as there are `tokens`, each the text number `parents[i]` with
+    /// `tokens[i]` behind it; the logits of the next token of each.
+    ///
+    /// # Errors
+    /// As [`LanguageState::feed`]; a parent that there is not is left out.
+    fn advance(&mut self, parents: &[usize], tokens: &[u32]) -> Result<Vec<Vec<f32>>>;
+}
+
+/// Beams of any model: a state of its own for each.
+struct Forks<'a>(Vec<Box<dyn LanguageState + 'a>>);
+
+impl LanguageBeams for Forks<'_> {
+    fn advance(&mut self, parents: &[usize], tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let parents = parents.iter().filter_map(|&parent| self.0.get(parent));
+        let mut states: Vec<_> = parents.map(|state| state.fork()).collect();
+        let fed = states.iter_mut().zip(tokens);
+        let logits = fed.map(|(state, &token)| state.feed(&[token])).collect();
+        self.0 = states;
+        logits
+    }
 }
 
 /// `ln softmax(logits)`, summed in double precision.

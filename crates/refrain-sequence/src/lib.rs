@@ -289,7 +289,7 @@ pub use error::{Error, Result};
 pub use frames::{FrameConfig, FrameModel, Frames};
 #[cfg(feature = "tokenizers")]
 pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, TokenizerTraining};
-pub use language_model::{LanguageModel, LanguageState};
+pub use language_model::{LanguageBeams, LanguageModel, LanguageState};
 pub use llama::{Llama, LlamaConfig};
 pub use quantized::QuantizedMatrix;
 pub use refrain_core::Device;

@@ -9,7 +9,7 @@ use super::module::{KeysValues, Pass, keep};
 use crate::encoder::{NormPlace, activation};
 use crate::kernels::attention;
 use crate::kernels::norm;
-use crate::{Error, LanguageModel, LanguageState, Result, tokenizer};
+use crate::{Error, LanguageBeams, LanguageModel, LanguageState, Result, tokenizer};
 
 /// An encoder-decoder that has read its source: a [`LanguageModel`] of the target. See
 /// [`EncoderDecoder::given`].
@@ -33,6 +33,20 @@ pub(super) enum Memory {
 impl<'a> Conditioned<'a> {
     pub(super) fn new(model: &'a EncoderDecoder, memory: Memory) -> Self {
         Self { model, memory }
+    }
+
+    /// Refuses tokens that the model does not have, and texts of more than it has positions.
+    fn check(&self, tokens: &[u32], length: usize) -> Result<()> {
+        let config = self.model.config();
+        tokenizer::check_tokens("tokens", tokens, config.vocabulary)?;
+        match length > config.positions {
+            true => Err(Error::config(
+                "the length of a target",
+                length,
+                "at most the model's positions",
+            )),
+            false => Ok(()),
+        }
     }
 }
 
@@ -86,26 +100,19 @@ impl State<'_> {
             });
         }
         let model = self.given.model;
-        let config = model.config();
-        tokenizer::check_tokens("tokens", tokens, config.vocabulary)?;
-        if self.tokens + tokens.len() > config.positions {
-            let (value, expected) = (self.tokens + tokens.len(), "at most the model's positions");
-            return Err(Error::config("the length of a target", value, expected));
-        }
+        self.given.check(tokens, self.tokens + tokens.len())?;
         let start = self.tokens;
         self.tokens += tokens.len();
         match (&self.given.memory, &mut self.cache) {
             (Memory::Kernels(memory), Cache::Kernels(cache)) => {
                 let (network, bias) = (&model.network, model.bias.as_deref());
-                Ok(network.extend(
-                    &model.weights,
-                    bias,
-                    memory,
-                    tokens,
-                    start,
-                    cache,
-                    last_only,
-                ))
+                let text = Text { tokens, cache };
+                let logits = network.extend(&model.weights, bias, memory, start, &mut [text]);
+                let from = match last_only {
+                    true => logits.len() - model.config().vocabulary,
+                    false => 0,
+                };
+                Ok(logits.get(from..).unwrap_or_default().to_vec())
             }
             (Memory::Program(memory), Cache::Program(cache)) => {
                 let Some(program) = &model.program else {
@@ -173,6 +180,56 @@ impl LanguageState for State<'_> {
     {
         Box::new(self.clone())
     }
+
+    fn beams<'s>(&self) -> Box<dyn LanguageBeams + 's>
+    where
+        Self: 's,
+    {
+        Box::new(Beams(vec![self.clone()]))
+    }
+}
+
+/// Targets of equal length, whose new rows go through the matrices together.
+struct Beams<'a>(Vec<State<'a>>);
+
+impl LanguageBeams for Beams<'_> {
+    fn advance(&mut self, parents: &[usize], tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        let parents = parents.iter().filter_map(|&parent| self.0.get(parent));
+        self.0 = parents.cloned().collect();
+        let Some(State {
+            given,
+            tokens: start,
+            ..
+        }) = self.0.first()
+        else {
+            return Ok(Vec::new());
+        };
+        let (given, start) = (*given, *start);
+        let Memory::Kernels(memory) = &given.memory else {
+            let fed = self.0.iter_mut().zip(tokens);
+            return fed.map(|(state, token)| state.feed(&[*token])).collect();
+        };
+        given.check(tokens, start + 1)?;
+        let mut texts = Vec::with_capacity(tokens.len());
+        for (state, token) in self.0.iter_mut().zip(tokens) {
+            state.tokens += 1;
+            if let Cache::Kernels(cache) = &mut state.cache {
+                let tokens = std::slice::from_ref(token);
+                texts.push(Text { tokens, cache });
+            }
+        }
+        let (model, bias) = (given.model, given.model.bias.as_deref());
+        let network = &model.network;
+        let logits = network.extend(&model.weights, bias, memory, start, &mut texts);
+        let rows = logits.chunks_exact(model.config().vocabulary);
+        Ok(rows.map(<[f32]>::to_vec).collect())
+    }
+}
+
+/// New tokens of a target, and the keys and values of those before, per layer `[tokens, 2 · width]`.
+struct Text<'t> {
+    tokens: &'t [u32],
+    cache: &'t mut Vec<Vec<f32>>,
 }
 
 impl Network {
@@ -189,25 +246,27 @@ impl Network {
             .collect()
     }
 
-    /// Logits after the new tokens: of each, or of the last. A new token costs one row through every
-    /// matrix, and one pass over the keys and values.
-    #[allow(clippy::too_many_arguments)]
+    /// Logits after each new token of texts that have read `start` tokens. A new token costs one row
+    /// through every matrix, and one pass over the keys and values.
     fn extend(
         &self,
         w: &[f32],
         bias: Option<&[f32]>,
         memory: &[Vec<f32>],
-        tokens: &[u32],
         start: usize,
-        cache: &mut Vec<Vec<f32>>,
-        last_only: bool,
+        texts: &mut [Text<'_>],
     ) -> Vec<f32> {
-        let (width, n) = (self.config.width, tokens.len());
-        cache.resize_with(self.config.decoder_layers, Vec::new);
-        let (mut cache, mut memory) = (cache.iter_mut(), memory.iter());
+        let width = self.config.width;
+        let n = texts.iter().map(|text| text.tokens.len()).sum::<usize>();
+        let (mut layer, mut memory) = (0, memory.iter());
         let mut x = vec![0.0; n * width];
-        for (i, (&token, row)) in tokens.iter().zip(x.chunks_exact_mut(width)).enumerate() {
-            self.embed_row(w, token, start + i, row);
+        let mut rows = x.chunks_exact_mut(width);
+        for text in texts.iter_mut() {
+            let layers = self.config.decoder_layers;
+            text.cache.resize_with(layers, Vec::new);
+            for ((i, &token), row) in text.tokens.iter().enumerate().zip(&mut rows) {
+                self.embed_row(w, token, start + i, row);
+            }
         }
         let mut normed = vec![0.0; n * width];
         let mut branch = vec![0.0; n * width];
@@ -224,30 +283,40 @@ impl Network {
             projected.resize(n * at.input.bias.len(), 0.0);
             self.linear(w, &at.input, read, &mut projected);
             mixed.resize(n * (at.output.weight.len() / width), 0.0);
+            let mut attend = |causal, q: &[f32], stride, kv: &[f32], mixed: &mut [f32]| {
+                let (queries, keys) = (mixed.len() / width, kv.len() / (2 * width));
+                probabilities.resize(self.config.heads * queries * keys, 0.0);
+                attention::forward(
+                    self.heads(causal),
+                    (q, stride),
+                    (kv, kv.get(width..).unwrap_or_default(), 2 * width),
+                    (queries, keys),
+                    &mut probabilities,
+                    mixed,
+                );
+            };
             match at.kind {
                 Kind::Feed => activation::apply(self.config.activation, &projected, &mut mixed),
-                kind => {
-                    let none = Vec::new();
-                    let (kv, stride): (&Vec<f32>, usize) = match kind {
-                        Kind::Across => (memory.next().unwrap_or(&none), width),
-                        _ => {
-                            let Some(kv) = cache.next() else { continue };
-                            for row in projected.chunks_exact(3 * width) {
+                Kind::Across => {
+                    // All look at the same source.
+                    let kv = memory.next().map(Vec::as_slice).unwrap_or_default();
+                    attend(false, &projected, width, kv, &mut mixed);
+                }
+                Kind::Own => {
+                    let mut first = 0;
+                    for text in texts.iter_mut() {
+                        let end = first + text.tokens.len();
+                        let own = &projected[first * 3 * width..end * 3 * width];
+                        if let Some(kv) = text.cache.get_mut(layer) {
+                            for row in own.chunks_exact(3 * width) {
                                 kv.extend_from_slice(&row[width..]);
                             }
-                            (kv, 3 * width)
+                            let mixed = &mut mixed[first * width..end * width];
+                            attend(true, own, 3 * width, kv, mixed);
                         }
-                    };
-                    let keys = kv.len() / (2 * width);
-                    probabilities.resize(self.config.heads * n * keys, 0.0);
-                    attention::forward(
-                        self.heads(kind == Kind::Own),
-                        (&projected, stride),
-                        (kv, kv.get(width..).unwrap_or_default(), 2 * width),
-                        (n, keys),
-                        &mut probabilities,
-                        &mut mixed,
-                    );
+                        first = end;
+                    }
+                    layer += 1;
                 }
             }
             self.linear(w, &at.output, &mixed, &mut branch);
@@ -257,14 +326,12 @@ impl Network {
                 std::mem::swap(&mut x, &mut normed);
             }
         }
-        let from = if last_only { (n - 1) * width } else { 0 };
         if let Some(last) = &self.layout.decoder.last {
             self.norm(w, last, &x, &mut normed, &mut stats);
             std::mem::swap(&mut x, &mut normed);
         }
-        let x = &x[from..];
-        let mut logits = vec![0.0; x.len() / width * self.config.vocabulary];
-        self.head(w, bias, x, &mut logits);
+        let mut logits = vec![0.0; n * self.config.vocabulary];
+        self.head(w, bias, &x, &mut logits);
         logits
     }
 }

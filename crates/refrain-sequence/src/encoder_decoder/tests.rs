@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::rnn::DropoutDraw;
-use crate::{LanguageModel, NormPlace, Sampler, Trainer};
+use crate::{LanguageModel, LanguageState, NormPlace, Sampler, Trainer};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -361,6 +361,71 @@ fn it_learns_to_turn_texts_around() {
         .filter(|(texts, pair)| texts[0].tokens == pair.target);
     let right = right.count();
     assert!(right >= 30, "{right}");
+}
+
+/// The same model without beams of its own.
+struct Plain<'a>(Conditioned<'a>);
+
+struct PlainState<'a>(Box<dyn LanguageState + 'a>);
+
+impl LanguageModel for Plain<'_> {
+    fn vocabulary_size(&self) -> usize {
+        self.0.vocabulary_size()
+    }
+
+    fn context(&self) -> Option<usize> {
+        self.0.context()
+    }
+
+    fn start(&self) -> Result<Box<dyn LanguageState + '_>> {
+        Ok(Box::new(PlainState(self.0.start()?)))
+    }
+}
+
+impl LanguageState for PlainState<'_> {
+    fn feed(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.0.feed(tokens)
+    }
+
+    fn position(&self) -> usize {
+        self.0.position()
+    }
+
+    fn fork<'s>(&self) -> Box<dyn LanguageState + 's>
+    where
+        Self: 's,
+    {
+        Box::new(PlainState(self.0.fork()))
+    }
+}
+
+#[test]
+fn beams_together_are_beams_apart() {
+    for norm in [NormPlace::After, NormPlace::Before] {
+        let model = EncoderDecoder::new(&small(norm), 4, &cpu()).unwrap();
+        for compute in [Compute::Kernels, Compute::Program] {
+            let model = model.with_compute(compute).unwrap();
+            let search = BeamSearch {
+                width: 4,
+                max_tokens: 9,
+                stop: vec![1, 7],
+                ..BeamSearch::default()
+            };
+            for pair in some_pairs() {
+                let given = model.given(&pair.source).unwrap();
+                let together = search.generate(&given, &[0]).unwrap();
+                let apart = search.generate(&Plain(given), &[0]).unwrap();
+                assert_eq!(together.len(), apart.len());
+                for (a, b) in together.iter().zip(&apart) {
+                    assert_eq!(a.tokens, b.tokens);
+                    close(&a.log_probabilities, &b.log_probabilities, 1e-5, "beams");
+                }
+            }
+            let given = model.given(&[3]).unwrap();
+            let mut beams = given.start().unwrap().beams();
+            assert!(beams.advance(&[0], &[30]).is_err());
+        }
+    }
 }
 
 #[test]
