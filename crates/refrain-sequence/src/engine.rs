@@ -77,7 +77,9 @@ pub trait Engine {
     /// Continues from a checkpoint.
     fn restore(&mut self, parameters: Parameters) -> Result<()>;
 
+    /// Goes on with other weights, everything else staying as it is.
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()>;
+
     /// The gradient gathered so far, flat; forgets it.
-    #[cfg(test)]
     fn take_gradient(&mut self) -> Result<Vec<f32>>;
 }

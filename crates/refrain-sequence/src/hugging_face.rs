@@ -166,7 +166,9 @@ impl Weights {
                 Some(format!("{stem}LayerNorm.beta"))
             });
         let known = |name: String| self.tensors.get(&name).map(|t| (name, t));
-        known(full).or_else(|| known(old?))
+        // What stands beside the model (`lm_head`) has no prefix.
+        let beside = || known(name.to_string());
+        known(full).or_else(|| known(old?)).or_else(beside)
     }
 
     /// Whether there is a tensor of this name.

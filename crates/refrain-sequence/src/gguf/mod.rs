@@ -9,16 +9,23 @@
 //! blocks of their packing, places against each other and the end, and nothing in it is executed.
 
 mod blocks;
+mod reader;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 pub use blocks::Packing;
+use reader::parse;
 
 use crate::{Error, Result};
 
-/// A file that was read; see the module's page for what is in it.
+/// A file whose description was read; see the module's page for what is in it. Tensors are read when they
+/// are asked for.
 ///
 /// ```
 /// use refrain_sequence::gguf::{GgufFile, Packing};
@@ -35,7 +42,29 @@ pub struct GgufFile {
     origin: String,
     metadata: BTreeMap<String, GgufValue>,
     tensors: BTreeMap<String, Entry>,
-    bytes: Vec<u8>,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Memory(Vec<u8>),
+    File(PathBuf, Mutex<File>),
+}
+
+impl Source {
+    fn read(&self, range: Range<usize>) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Memory(bytes) => Ok(bytes.get(range).unwrap_or_default().into()),
+            Self::File(path, file) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut bytes = vec![0; range.len()];
+                file.seek(SeekFrom::Start(range.start as u64))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .map_err(|error| refrain_core::Error::io(path, error))?;
+                Ok(bytes.into())
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -65,10 +94,10 @@ pub enum GgufValue {
 }
 
 /// A tensor of a file, packed as it is there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct GgufTensor<'a> {
     entry: &'a Entry,
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> GgufTensor<'a> {
@@ -83,28 +112,42 @@ impl<'a> GgufTensor<'a> {
     }
 
     /// The blocks of all rows, end to end.
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The same, without a copy where the tensor came from a file.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes.into_owned()
     }
 
     /// All values, row-major.
     pub fn to_f32(&self) -> Vec<f32> {
         let blocks = self.bytes.len() / self.entry.packing.bytes();
         let mut values = vec![0.0; blocks * self.entry.packing.values()];
-        self.entry.packing.unpack(self.bytes, &mut values);
+        self.entry.packing.unpack(&self.bytes, &mut values);
         values
     }
 }
 
 impl GgufFile {
-    /// Reads a file.
+    /// Reads a file's description, and tensors when they are asked for.
     ///
     /// # Errors
     /// [`refrain_core::Error::Io`] when it cannot be read, and as [`from_bytes`](Self::from_bytes).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|error| refrain_core::Error::io(path, error))?;
-        Self::from_bytes(bytes, &path.display().to_string())
+        let failed = |error| refrain_core::Error::io(path, error);
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let origin = path.display().to_string();
+        let (metadata, tensors) = parse(BufReader::new(&file), length, &origin)?;
+        Ok(Self {
+            origin,
+            metadata,
+            tensors,
+            source: Source::File(path.to_path_buf(), Mutex::new(file)),
+        })
     }
 
     /// Takes the bytes of a file, which `origin` names in errors.
@@ -112,78 +155,12 @@ impl GgufFile {
     /// # Errors
     /// [`refrain_core::Error::ModelFile`] saying what is wrong with it and at which byte.
     pub fn from_bytes(bytes: Vec<u8>, origin: &str) -> Result<Self> {
-        let mut reader = Reader {
-            bytes: &bytes,
-            at: 0,
-            origin,
-        };
-        if reader.take(4)? != b"GGUF" {
-            return Err(Error::file(
-                origin,
-                "no GGUF file: it begins with other bytes",
-            ));
-        }
-        let version = reader.u32()?;
-        if !(2..=3).contains(&version) {
-            return Err(reader.bad(format_args!("version {version}: 2 and 3 can be read")));
-        }
-        // A tensor has at least 24 bytes of description, a value of metadata 13.
-        let tensors = reader.count(24, "tensors")?;
-        let values = reader.count(13, "values of metadata")?;
-        let mut metadata = BTreeMap::new();
-        for _ in 0..values {
-            let key = reader.text()?;
-            let kind = reader.u32()?;
-            let value = reader.value(kind, 0)?;
-            if let Some((key, _)) = metadata.insert(key.clone(), value).map(|old| (key, old)) {
-                return Err(reader.bad(format_args!("the key {key:?} a second time")));
-            }
-        }
-        let alignment = match metadata.get("general.alignment") {
-            None => 32,
-            Some(GgufValue::Unsigned(n)) if n.is_power_of_two() && *n <= 1 << 20 => *n as usize,
-            Some(other) => return Err(reader.bad(format_args!("an alignment of {other:?}"))),
-        };
-        let mut entries = Vec::new();
-        for _ in 0..tensors {
-            entries.push(reader.entry()?);
-        }
-        let start = reader.at.next_multiple_of(alignment);
-        let mut tensors = BTreeMap::new();
-        for (name, mut entry) in entries {
-            let moved = |at: usize| at.checked_add(start).filter(|&end| end <= bytes.len());
-            let (Some(from), Some(end)) = (moved(entry.range.start), moved(entry.range.end)) else {
-                let reason = format_args!("the tensor {name} lies beyond the end of the file");
-                return Err(Error::file(origin, reason));
-            };
-            if !entry.range.start.is_multiple_of(alignment) {
-                let reason = format_args!("the tensor {name} is not aligned to {alignment} bytes");
-                return Err(Error::file(origin, reason));
-            }
-            entry.range = from..end;
-            if tensors.insert(name.clone(), entry).is_some() {
-                let reason = format_args!("the tensor {name} stands twice");
-                return Err(Error::file(origin, reason));
-            }
-        }
-        let mut places: Vec<(&Range<usize>, &String)> = tensors
-            .iter()
-            .map(|(name, entry)| (&entry.range, name))
-            .collect();
-        places.sort_by_key(|(range, _)| (range.start, range.end));
-        for pair in places.windows(2) {
-            if let [(a, left), (b, right)] = pair
-                && a.end > b.start
-            {
-                let reason = format_args!("the tensors {left} and {right} overlap");
-                return Err(Error::file(origin, reason));
-            }
-        }
+        let (metadata, tensors) = parse(&bytes[..], bytes.len() as u64, origin)?;
         Ok(Self {
             origin: origin.to_string(),
             metadata,
             tensors,
-            bytes,
+            source: Source::Memory(bytes),
         })
     }
 
@@ -278,136 +255,14 @@ impl GgufFile {
     /// A tensor.
     ///
     /// # Errors
-    /// [`refrain_core::Error::ModelFile`] when there is none of this name.
+    /// [`refrain_core::Error::ModelFile`] when there is none of this name, [`refrain_core::Error::Io`] when
+    /// it cannot be read.
     pub fn tensor(&self, name: &str) -> Result<GgufTensor<'_>> {
-        let entry = self.tensors.get(name);
-        let found = entry.and_then(|entry| {
-            let bytes = self.bytes.get(entry.range.clone())?;
-            Some(GgufTensor { entry, bytes })
-        });
-        found.ok_or_else(|| Error::file(&self.origin, format_args!("it has no tensor {name:?}")))
-    }
-}
-
-/// Little-endian numbers, and errors that tell where.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-    origin: &'a str,
-}
-
-impl<'a> Reader<'a> {
-    fn bad(&self, reason: impl std::fmt::Display) -> Error {
-        Error::file(self.origin, format_args!("byte {}: {reason}", self.at))
-    }
-
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(count);
-        let Some(bytes) = end.and_then(|end| self.bytes.get(self.at..end)) else {
-            return Err(self.bad("the file ends early"));
+        let Some(entry) = self.tensors.get(name) else {
+            return Err(self.bad(format_args!("it has no tensor {name:?}")));
         };
-        self.at += count;
-        Ok(bytes)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let bytes = self.take(N)?;
-        Ok(bytes.try_into().unwrap_or([0; N]))
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    /// A number of things of at least so many bytes each, which must fit what is left.
-    fn count(&mut self, bytes: usize, what: &str) -> Result<usize> {
-        let count = self.u64()?;
-        let most = (self.bytes.len() - self.at) / bytes;
-        match usize::try_from(count) {
-            Ok(count) if count <= most => Ok(count),
-            _ => Err(self.bad(format_args!("{count} {what} in a file of so few bytes"))),
-        }
-    }
-
-    fn text(&mut self) -> Result<String> {
-        let length = self.count(1, "bytes of text")?;
-        Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
-    }
-
-    fn value(&mut self, kind: u32, depth: u32) -> Result<GgufValue> {
-        use GgufValue::{Array, Bool, Float, Signed, Text, Unsigned};
-        Ok(match kind {
-            0 => Unsigned(u8::from_le_bytes(self.array()?).into()),
-            1 => Signed(i8::from_le_bytes(self.array()?).into()),
-            2 => Unsigned(u16::from_le_bytes(self.array()?).into()),
-            3 => Signed(i16::from_le_bytes(self.array()?).into()),
-            4 => Unsigned(self.u32()?.into()),
-            5 => Signed(i32::from_le_bytes(self.array()?).into()),
-            6 => Float(f32::from_le_bytes(self.array()?).into()),
-            7 => Bool(self.array::<1>()? != [0]),
-            8 => Text(self.text()?),
-            9 if depth < 4 => {
-                let kind = self.u32()?;
-                let count = self.count(1, "values")?;
-                let values = (0..count).map(|_| self.value(kind, depth + 1));
-                Array(values.collect::<Result<_>>()?)
-            }
-            10 => Unsigned(self.u64()?),
-            11 => Signed(i64::from_le_bytes(self.array()?)),
-            12 => Float(f64::from_le_bytes(self.array()?)),
-            _ => return Err(self.bad(format_args!("a value of type {kind}"))),
-        })
-    }
-
-    /// A tensor's description; its range begins where the tensors do.
-    fn entry(&mut self) -> Result<(String, Entry)> {
-        let name = self.text()?;
-        let dimensions = self.u32()?;
-        if !(1..=4).contains(&dimensions) {
-            return Err(self.bad(format_args!("{name} has {dimensions} dimensions")));
-        }
-        let mut shape = Vec::new();
-        let mut values = 1usize;
-        for _ in 0..dimensions {
-            let length = usize::try_from(self.u64()?).ok();
-            let product = length.and_then(|length| values.checked_mul(length));
-            let (Some(length), Some(product)) = (length, product) else {
-                return Err(self.bad(format_args!("{name} is larger than any memory")));
-            };
-            shape.push(length);
-            values = product;
-        }
-        let number = self.u32()?;
-        let Some(packing) = Packing::from_number(number) else {
-            return Err(self.bad(format_args!(
-                "{name} has type {number}, which cannot be read"
-            )));
-        };
-        let row = shape.first().copied().unwrap_or_default();
-        if !row.is_multiple_of(packing.values()) {
-            return Err(self.bad(format_args!(
-                "rows of {row} values of {name} are no whole blocks"
-            )));
-        }
-        let start = usize::try_from(self.u64()?).ok();
-        let size = (values / packing.values()).checked_mul(packing.bytes());
-        let range = start
-            .zip(size)
-            .and_then(|(start, size)| Some(start..start.checked_add(size)?));
-        let Some(range) = range else {
-            return Err(self.bad(format_args!("{name} is larger than any memory")));
-        };
-        shape.reverse();
-        let entry = Entry {
-            shape,
-            packing,
-            range,
-        };
-        Ok((name, entry))
+        let bytes = self.source.read(entry.range.clone())?;
+        Ok(GgufTensor { entry, bytes })
     }
 }
 
@@ -422,6 +277,23 @@ mod tests {
 
     fn parse(bytes: &[u8]) -> Result<GgufFile> {
         GgufFile::from_bytes(bytes.to_vec(), "memory")
+    }
+
+    #[test]
+    fn a_file_is_what_its_bytes_are() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), FILE).unwrap();
+        let (open, memory) = (GgufFile::open(file.path()).unwrap(), parse(FILE).unwrap());
+        assert_eq!(open.metadata(), memory.metadata());
+        assert!(open.names().eq(memory.names()));
+        for name in open.names() {
+            let (a, b) = (open.tensor(name).unwrap(), memory.tensor(name).unwrap());
+            assert_eq!((a.bytes(), a.shape()), (b.bytes(), b.shape()));
+        }
+        // One that became shorter meanwhile.
+        std::fs::write(file.path(), &FILE[..FILE.len() - 4000]).unwrap();
+        let lost = open.names().filter(|name| open.tensor(name).is_err());
+        assert!(lost.count() > 0);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! `P = softmax(Q Kᵀ / √d)`, below the diagonal where it is causal, `O = P V`. Backward, with `∂P = ∂O Vᵀ`:
 //! `∂S = P ⊙ (∂P - rowsum(P ⊙ ∂P))`, `∂Q = ∂S K / √d`, `∂K = ∂Sᵀ Q / √d`, `∂V = Pᵀ ∂O`.
 //!
-//! Rows are taken in blocks, so that a block never computes the keys after it: a long sequence
-//! costs half of the full square where it is causal. `qkv` is `[tokens, 3 · width]` as the matrix product left it;
-//! heads are columns of it.
+//! Rows are taken in blocks, so that a block never computes the keys after it, nor those that have left its
+//! window: a long sequence costs half of the full square where it is causal. `qkv` is
+//! `[tokens, width + 2 · shared width]` as the matrix product left it; heads are columns of it, and several
+//! heads of queries may share one of keys and values.
 
 use super::gemm::{Into, Mat, MatMut, product};
 use super::{exp, largest, run, sum1, sum2};
@@ -17,19 +18,46 @@ const BLOCK: usize = 64;
 #[derive(Clone, Copy)]
 pub(crate) struct Heads {
     pub(crate) heads: usize,
+    /// Heads of keys and values, which divide those of the queries evenly.
+    pub(crate) shared: usize,
     pub(crate) head_width: usize,
     /// Whether a row sees only itself and those before it.
     pub(crate) causal: bool,
+    /// Where it is causal: how many keys a row sees at most, its own the last.
+    pub(crate) window: Option<usize>,
 }
 
 impl Heads {
-    fn width(self) -> usize {
+    /// Of all queries.
+    pub(crate) fn width(self) -> usize {
         self.heads * self.head_width
     }
 
-    /// How many keys the rows up to `end` see together.
-    fn seen(self, end: usize, keys: usize) -> usize {
-        if self.causal { end } else { keys }
+    /// Of all keys, or values.
+    pub(crate) fn shared_width(self) -> usize {
+        self.shared * self.head_width
+    }
+
+    /// Of a row of queries, keys and values.
+    pub(crate) fn stride(self) -> usize {
+        self.width() + 2 * self.shared_width()
+    }
+
+    /// Where a head's keys begin in a row of keys.
+    fn shared_column(self, head: usize) -> usize {
+        head / (self.heads / self.shared) * self.head_width
+    }
+
+    /// The keys that rows `first..end` see together, counted as the rows are.
+    fn seen(self, first: usize, end: usize, keys: usize) -> (usize, usize) {
+        match self.causal {
+            true => ((first + 1).saturating_sub(self.most()), end),
+            false => (0, keys),
+        }
+    }
+
+    fn most(self) -> usize {
+        self.window.filter(|_| self.causal).unwrap_or(usize::MAX)
     }
 
     fn scale(self) -> f32 {
@@ -37,8 +65,8 @@ impl Heads {
     }
 }
 
-/// Attention of `queries` new rows over `keys` rows, the new ones last. `q` and `kv` are slices
-/// that begin at the first query, key and value of head 0; each with its row stride.
+/// Attention of `queries` rows over `keys` rows; where it is causal the queries' own rows are the last
+/// of the keys. `q` and `kv` are slices that begin at the first query, key and value of head 0; each with its row stride.
 pub(crate) fn forward(
     shape: Heads,
     (q, q_stride): (&[f32], usize),
@@ -48,42 +76,49 @@ pub(crate) fn forward(
     out: &mut [f32],
 ) {
     let (width, d) = (shape.width(), shape.head_width);
-    let before = keys - queries;
+    let before = keys.saturating_sub(queries);
     for head in 0..shape.heads {
         let p = &mut probabilities[head * queries * keys..][..queries * keys];
-        let column = head * d;
+        let (column, shared) = (head * d, shape.shared_column(head));
         let mut first = 0;
         while first < queries {
             let rows = BLOCK.min(queries - first);
-            let seen = shape.seen(before + first + rows, keys);
-            let block = &mut p[first * keys..(first + rows) * keys];
+            let (low, high) = shape.seen(before + first, before + first + rows, keys);
+            let seen = high - low;
+            let block = &mut p[first * keys + low..(first + rows) * keys];
+            let from = low * kv_stride + shared;
             product(
                 MatMut::strided(block, rows, seen, keys),
                 Into::Replace,
                 shape.scale(),
                 Mat::strided(&q[first * q_stride + column..], rows, d, q_stride),
-                Mat::strided(&k[column..], seen, d, kv_stride).t(),
+                Mat::strided(&k[from..], seen, d, kv_stride).t(),
             );
-            let own = if shape.causal { before + first } else { keys };
-            run(softmax_kernel, (block, keys, own, seen));
+            let own = if shape.causal {
+                before + first - low
+            } else {
+                seen
+            };
+            run(softmax_kernel, (block, keys, own, seen, shape.most()));
             product(
                 MatMut::strided(&mut out[first * width + column..], rows, d, width),
                 Into::Replace,
                 1.0,
                 Mat::strided(block, rows, seen, keys),
-                Mat::strided(&v[column..], seen, d, kv_stride),
+                Mat::strided(&v[from..], seen, d, kv_stride),
             );
             first += rows;
         }
     }
 }
 
-/// Softmax of row `i` over its first `own + i + 1` scores, `seen` at most; what comes after, up to
-/// `seen`, is 0.
+/// Softmax of row `i` over the last `most` of its first `own + i + 1` scores, `seen` at most; what else
+/// there is up to `seen` becomes 0.
 #[inline(always)]
-fn softmax_kernel((block, stride, own, seen): (&mut [f32], usize, usize, usize)) {
+fn softmax_kernel((block, stride, own, seen, most): (&mut [f32], usize, usize, usize, usize)) {
     for (i, row) in block.chunks_mut(stride).enumerate() {
         let (row, hidden) = row[..seen].split_at_mut(seen.min(own + i + 1));
+        let (left, row) = row.split_at_mut(row.len().saturating_sub(most));
         let most = largest(row);
         for x in row.iter_mut() {
             *x = exp(*x - most);
@@ -93,58 +128,86 @@ fn softmax_kernel((block, stride, own, seen): (&mut [f32], usize, usize, usize))
             *x *= inverse;
         }
         hidden.fill(0.0);
+        left.fill(0.0);
     }
 }
 
-/// The gradient of `qkv`, given that of the output; `scratch` holds two blocks of scores.
+/// Where the first query, key and value of head 0 stand in one buffer, each with its row stride.
+#[derive(Clone, Copy)]
+pub(crate) struct Places {
+    pub(crate) q: (usize, usize),
+    pub(crate) k: (usize, usize),
+    pub(crate) v: (usize, usize),
+}
+
+impl Places {
+    /// Rows of queries, keys and values side by side, from row `first` on.
+    pub(crate) fn together(first: usize, shape: Heads) -> Self {
+        let stride = shape.stride();
+        let (start, keys) = (first * stride, first * stride + shape.width());
+        Self {
+            q: (start, stride),
+            k: (keys, stride),
+            v: (keys + shape.shared_width(), stride),
+        }
+    }
+}
+
+/// The gradient of queries, keys and values, given that of the output: replaces that of the queries and
+/// adds to those of keys and values. `x` and `dx` have the same places; `scratch` holds a block of scores.
 pub(crate) fn backward(
     shape: Heads,
-    qkv: &[f32],
-    tokens: usize,
+    (x, at): (&[f32], Places),
+    (queries, keys): (usize, usize),
     probabilities: &[f32],
     dout: &[f32],
-    dqkv: &mut [f32],
+    dx: &mut [f32],
     scratch: &mut Vec<f32>,
 ) {
     let (width, d) = (shape.width(), shape.head_width);
-    let stride = 3 * width;
-    scratch.resize(BLOCK.min(tokens) * tokens, 0.0);
-    dqkv[..tokens * stride].fill(0.0);
+    let before = keys.saturating_sub(queries);
+    scratch.resize(BLOCK.min(queries) * keys, 0.0);
     for head in 0..shape.heads {
-        let p = &probabilities[head * tokens * tokens..][..tokens * tokens];
-        let column = head * d;
+        let p = &probabilities[head * queries * keys..][..queries * keys];
+        let (column, shared) = (head * d, shape.shared_column(head));
         let mut first = 0;
-        while first < tokens {
-            let rows = BLOCK.min(tokens - first);
-            let seen = shape.seen(first + rows, tokens);
-            let block = &p[first * tokens..];
-            let weights = Mat::strided(block, rows, seen, tokens);
+        while first < queries {
+            let rows = BLOCK.min(queries - first);
+            let (low, high) = shape.seen(before + first, before + first + rows, keys);
+            let seen = high - low;
+            let block = &p[first * keys + low..];
+            let weights = Mat::strided(block, rows, seen, keys);
             let dout = Mat::strided(&dout[first * width + column..], rows, d, width);
+            let (q, k, v) = (
+                at.q.0 + first * at.q.1 + column,
+                at.k.0 + low * at.k.1 + shared,
+                at.v.0 + low * at.v.1 + shared,
+            );
             product(
                 MatMut::new(scratch, rows, seen),
                 Into::Replace,
                 1.0,
                 dout,
-                Mat::strided(&qkv[2 * width + column..], seen, d, stride).t(),
+                Mat::strided(&x[v..], seen, d, at.v.1).t(),
             );
-            run(scores_backward_kernel, (scratch, block, tokens, seen, rows));
+            run(scores_backward_kernel, (scratch, block, keys, seen, rows));
             let dscores = Mat::new(scratch, rows, seen);
             product(
-                MatMut::strided(&mut dqkv[first * stride + column..], rows, d, stride),
+                MatMut::strided(&mut dx[q..], rows, d, at.q.1),
                 Into::Replace,
                 shape.scale(),
                 dscores,
-                Mat::strided(&qkv[width + column..], seen, d, stride),
+                Mat::strided(&x[k..], seen, d, at.k.1),
             );
             product(
-                MatMut::strided(&mut dqkv[width + column..], seen, d, stride),
+                MatMut::strided(&mut dx[k..], seen, d, at.k.1),
                 Into::Add,
                 shape.scale(),
                 dscores.t(),
-                Mat::strided(&qkv[first * stride + column..], rows, d, stride),
+                Mat::strided(&x[q..], rows, d, at.q.1),
             );
             product(
-                MatMut::strided(&mut dqkv[2 * width + column..], seen, d, stride),
+                MatMut::strided(&mut dx[v..], seen, d, at.v.1),
                 Into::Add,
                 1.0,
                 weights.t(),
@@ -185,12 +248,12 @@ pub(crate) fn rotate(
 fn rotate_kernel(
     (shape, qkv, cos, sin, start, inverse): (Heads, &mut [f32], &[f32], &[f32], usize, bool),
 ) {
-    let (width, half) = (shape.width(), shape.head_width / 2);
+    let (turned, half) = (shape.width() + shape.shared_width(), shape.head_width / 2);
     let sign = if inverse { -1.0 } else { 1.0 };
-    for (i, row) in qkv.chunks_exact_mut(3 * width).enumerate() {
+    for (i, row) in qkv.chunks_exact_mut(shape.stride()).enumerate() {
         let at = (start + i) * half;
         let (cos, sin) = (&cos[at..at + half], &sin[at..at + half]);
-        for head in row[..2 * width].chunks_exact_mut(2 * half) {
+        for head in row[..turned].chunks_exact_mut(2 * half) {
             let (a, b) = head.split_at_mut(half);
             for (((a, b), &c), &s) in a.iter_mut().zip(b).zip(cos).zip(sin) {
                 let s = s * sign;

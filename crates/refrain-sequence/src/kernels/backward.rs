@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::attention::Places;
 use super::gemm::{Into, Mat, MatMut, product};
 use super::network::{LayerTape, Network, Tape, room};
 use super::{activation, attention, norm};
@@ -126,7 +127,7 @@ impl Network {
         for buffer in [&mut *dx, branch] {
             room(buffer, rows * width);
         }
-        room(dqkv, rows * 3 * width);
+        room(dqkv, rows * self.heads().stride());
         room(dactive, rows * self.config.inner());
         dx.fill(0.0);
         self.norm_backward(
@@ -199,13 +200,15 @@ impl Network {
         scratch: &mut Vec<f32>,
     ) {
         let (width, n) = (self.config.width, range.len());
-        let stride = 3 * width;
+        let stride = self.heads().stride();
         let squares = self.config.heads * n * n;
         let dqkv = &mut dqkv[range.start * stride..range.end * stride];
+        dqkv.fill(0.0);
+        let qkv = &layer.qkv[range.start * stride..range.end * stride];
         attention::backward(
             self.heads(),
-            &layer.qkv[range.start * stride..range.end * stride],
-            n,
+            (qkv, Places::together(0, self.heads())),
+            (n, n),
             &layer.probabilities[square..square + squares],
             &dout[range.start * width..range.end * width],
             dqkv,

@@ -6,34 +6,64 @@ use super::attention;
 use super::gemm::Into;
 use super::network::Network;
 
-/// Keys and values of the tokens read so far, per layer `[tokens, width]`.
+/// Keys and values of the tokens read so far, per layer `[tokens, shared width]`; those that have left every
+/// window are dropped now and then.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cache {
     layers: Vec<(Vec<f32>, Vec<f32>)>,
+    /// How many were read.
     tokens: usize,
+    /// How many of them were dropped.
+    dropped: usize,
 }
 
 impl Cache {
-    /// Keeps the first `tokens` alone.
-    pub(crate) fn truncate(&mut self, tokens: usize) {
+    /// Keeps the first `tokens` alone and tells whether it could: what the next token sees may be gone.
+    pub(crate) fn truncate(&mut self, tokens: usize, window: Option<usize>) -> bool {
         if tokens >= self.tokens {
-            return;
+            return true;
         }
+        let oldest = window.map_or(0, |window| (tokens + 1).saturating_sub(window));
+        if oldest < self.dropped {
+            return false;
+        }
+        let kept = self.tokens - self.dropped;
         for (keys, values) in &mut self.layers {
-            let width = keys.len() / self.tokens;
-            keys.truncate(tokens * width);
-            values.truncate(tokens * width);
+            let width = keys.len() / kept;
+            keys.truncate((tokens - self.dropped) * width);
+            values.truncate((tokens - self.dropped) * width);
         }
         self.tokens = tokens;
+        true
     }
 
     /// Forgets everything, and keeps the memory.
     pub(crate) fn clear(&mut self) {
-        self.tokens = 0;
+        (self.tokens, self.dropped) = (0, 0);
         for (keys, values) in &mut self.layers {
             keys.clear();
             values.clear();
         }
+    }
+
+    /// Drops what no later token sees, once that is as much as a window.
+    fn trim(&mut self, window: Option<usize>) {
+        let kept = self.tokens - self.dropped;
+        let Some(window) = window.filter(|&window| kept >= window.saturating_mul(2)) else {
+            return;
+        };
+        for (keys, values) in &mut self.layers {
+            let gone = keys.len() / kept * (kept - window);
+            keys.drain(..gone);
+            values.drain(..gone);
+        }
+        self.dropped = self.tokens - window;
+    }
+
+    /// Of how many tokens keys and values are there.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> usize {
+        self.tokens - self.dropped
     }
 }
 
@@ -49,6 +79,8 @@ impl Network {
     ) -> Vec<f32> {
         let (width, hidden, n) = (self.config.width, self.config.inner(), tokens.len());
         let start = cache.tokens;
+        let (stride, shared) = (self.heads().stride(), self.heads().shared_width());
+        let keys_after = start - cache.dropped + n;
         cache
             .layers
             .resize_with(self.config.layers, Default::default);
@@ -58,9 +90,9 @@ impl Network {
         }
         let mut normed = vec![0.0; n * width];
         let mut stats = vec![[0.0; 2]; n];
-        let mut qkv = vec![0.0; n * 3 * width];
+        let mut qkv = vec![0.0; n * stride];
         let mut attended = vec![0.0; n * width];
-        let mut probabilities = vec![0.0; self.config.heads * n * (start + n)];
+        let mut probabilities = vec![0.0; self.config.heads * n * keys_after];
         let mut active = vec![0.0; n * hidden];
         let mut up = Vec::new();
         for (at, (keys, values)) in self.layout.layers.iter().zip(&mut cache.layers) {
@@ -69,15 +101,15 @@ impl Network {
             if let Some((cos, sin)) = &self.rotary {
                 attention::rotate(self.heads(), &mut qkv, (cos, sin), start, false);
             }
-            for row in qkv.chunks_exact(3 * width) {
-                keys.extend_from_slice(&row[width..2 * width]);
-                values.extend_from_slice(&row[2 * width..]);
+            for row in qkv.chunks_exact(stride) {
+                keys.extend_from_slice(&row[width..width + shared]);
+                values.extend_from_slice(&row[width + shared..]);
             }
             attention::forward(
                 self.heads(),
-                (&qkv, 3 * width),
-                (keys, values, width),
-                (n, start + n),
+                (&qkv, stride),
+                (keys, values, shared),
+                (n, keys_after),
                 &mut probabilities,
                 &mut attended,
             );
@@ -89,6 +121,7 @@ impl Network {
             self.linear(w, &at.down, &active, &mut x, Into::Add);
         }
         cache.tokens += n;
+        cache.trim(self.config.window);
         let from = if last_only { (n - 1) * width } else { 0 };
         let x = &x[from..];
         let normed = &mut normed[from..];

@@ -177,7 +177,11 @@ impl Engine for KernelEngine {
         Ok(())
     }
 
-    #[cfg(test)]
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()> {
+        self.parameters.weights.copy_from_slice(weights);
+        Ok(())
+    }
+
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
         let mut sum = vec![0.0; self.parameters.weights.len()];
         for worker in &mut self.workers {

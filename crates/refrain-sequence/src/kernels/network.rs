@@ -34,7 +34,7 @@ pub(super) struct LayerTape {
     pub(super) norm2: Vec<f32>,
     pub(super) stats1: Vec<[f32; 2]>,
     pub(super) stats2: Vec<[f32; 2]>,
-    /// `[rows, 3 · width]`, rotated.
+    /// `[rows, width + 2 · shared width]`, rotated.
     pub(super) qkv: Vec<f32>,
     /// Per sequence `[heads, tokens, tokens]`.
     pub(super) probabilities: Vec<f32>,
@@ -76,7 +76,7 @@ impl Network {
         let rotary = match config.positions {
             Positions::Learned => None,
             Positions::Rotary { base } => {
-                Some(rotary_tables(base, config.head_width() / 2, config.context))
+                Some(rotary_tables(&config.frequencies(base), config.context))
             }
         };
         Self {
@@ -90,8 +90,10 @@ impl Network {
     pub(crate) fn heads(&self) -> Heads {
         Heads {
             heads: self.config.heads,
+            shared: self.config.shared_heads(),
             head_width: self.config.head_width(),
             causal: self.causal,
+            window: self.config.window,
         }
     }
 
@@ -200,6 +202,17 @@ impl Network {
         softmax_cross_entropy(&mut tape.logits, &tape.targets, scale, tape.smoothing)
     }
 
+    /// The attention weights of every layer over one text, `[heads, tokens, tokens]`.
+    pub(crate) fn attention(&self, w: &[f32], tokens: &[u32]) -> Vec<Vec<f32>> {
+        let (tile, n) = ([Example::reading(tokens)], tokens.len());
+        let mut tape = Tape::default();
+        room(&mut tape.output, n * self.config.width);
+        self.embed(w, &tile, &mut tape.output);
+        self.layers(w, &tile, None, &mut tape);
+        // What no token sees is still 0, as the tape is new.
+        tape.layers.into_iter().map(|l| l.probabilities).collect()
+    }
+
     /// From embedded rows with their positions in `tape.output` to the last norm in `tape.normed`.
     pub(crate) fn layers(
         &self,
@@ -241,7 +254,7 @@ impl Network {
             }
             room(&mut layer.stats1, rows);
             room(&mut layer.stats2, rows);
-            room(&mut layer.qkv, rows * 3 * width);
+            room(&mut layer.qkv, rows * at.qkv.output);
             room(&mut layer.probabilities, squares);
             room(&mut layer.up, rows * at.up.output);
             room(&mut layer.active, rows * hidden);
@@ -345,7 +358,7 @@ impl Network {
 
     fn attend(&self, layer: &mut LayerTape, range: &Range<usize>, square: usize) {
         let (width, n) = (self.config.width, range.len());
-        let stride = 3 * width;
+        let (stride, shared) = (self.heads().stride(), self.heads().shared_width());
         let qkv = &mut layer.qkv[range.start * stride..range.end * stride];
         if let Some((cos, sin)) = &self.rotary {
             attention::rotate(self.heads(), qkv, (cos, sin), 0, false);
@@ -354,7 +367,7 @@ impl Network {
         attention::forward(
             self.heads(),
             (qkv, stride),
-            (&qkv[width..], &qkv[2 * width..], stride),
+            (&qkv[width..], &qkv[width + shared..], stride),
             (n, n),
             &mut layer.probabilities[square..square + squares],
             &mut layer.attended[range.start * width..range.end * width],

@@ -202,26 +202,31 @@ fn activations_and_their_gradients() {
 
 /// Attention as the textbook has it: one head, one query, one key after the other.
 fn attention_reference(shape: Heads, qkv: &[f64], tokens: usize) -> Vec<f64> {
-    let (width, d) = (shape.heads * shape.head_width, shape.head_width);
-    let at = |part: usize, row: usize, head: usize, i: usize| {
-        qkv[row * 3 * width + part * width + head * d + i]
-    };
+    let (width, d) = (shape.width(), shape.head_width);
+    let row = |row: usize| &qkv[row * shape.stride()..(row + 1) * shape.stride()];
     let mut out = vec![0.0; tokens * width];
     for head in 0..shape.heads {
+        let shared = head * shape.shared / shape.heads * d;
+        let (keys, values) = (width + shared, width + shape.shared_width() + shared);
         for query in 0..tokens {
-            let seen = if shape.causal { query + 1 } else { tokens };
-            let scores: Vec<f64> = (0..seen)
-                .map(|key| {
-                    let dot: f64 = (0..d)
-                        .map(|i| at(0, query, head, i) * at(1, key, head, i))
-                        .sum();
+            let visible = |&key: &usize| {
+                let within = shape.window.is_none_or(|window| key + window > query);
+                !shape.causal || (key <= query && within)
+            };
+            let seen: Vec<usize> = (0..tokens).filter(visible).collect();
+            let scores: Vec<f64> = seen
+                .iter()
+                .map(|&key| {
+                    let (q, k) = (&row(query)[head * d..], &row(key)[keys..]);
+                    let dot: f64 = q.iter().zip(k).take(d).map(|(q, k)| q * k).sum();
                     (dot / (d as f64).sqrt()).exp()
                 })
                 .collect();
             let sum: f64 = scores.iter().sum();
             for i in 0..d {
-                out[query * width + head * d + i] = (0..seen)
-                    .map(|key| scores[key] / sum * at(2, key, head, i))
+                let mixed = seen.iter().zip(&scores);
+                out[query * width + head * d + i] = mixed
+                    .map(|(&key, score)| score / sum * row(key)[values + i])
                     .sum::<f64>();
             }
         }
@@ -232,31 +237,38 @@ fn attention_reference(shape: Heads, qkv: &[f64], tokens: usize) -> Vec<f64> {
 #[test]
 fn attention_and_its_gradient() {
     // Shorter and longer than a block, and no multiple of it.
-    for (tokens, heads, head_width, causal, differences) in [
-        (5, 2, 3, true, true),
-        (5, 2, 3, false, true),
-        (1, 1, 4, true, true),
-        (70, 1, 2, true, true),
-        (70, 1, 2, false, true),
-        (150, 2, 8, true, false),
-        (150, 2, 8, false, false),
+    for (tokens, heads, shared, head_width, causal, window, differences) in [
+        (5, 2, 2, 3, true, None, true),
+        (5, 2, 2, 3, false, None, true),
+        (1, 1, 1, 4, true, None, true),
+        (7, 4, 2, 2, true, None, true),
+        (7, 3, 1, 2, false, None, true),
+        (9, 2, 1, 2, true, Some(3), true),
+        (70, 1, 1, 2, true, None, true),
+        (70, 1, 1, 2, true, Some(5), true),
+        (70, 1, 1, 2, false, None, true),
+        (150, 2, 2, 8, true, None, false),
+        (150, 4, 2, 8, true, Some(1), false),
+        (150, 4, 2, 8, true, Some(64), false),
+        (150, 4, 2, 8, true, Some(70), false),
+        (150, 4, 2, 8, true, Some(200), false),
+        (150, 2, 2, 8, false, None, false),
     ] {
         let shape = Heads {
             heads,
+            shared,
             head_width,
             causal,
+            window,
         };
-        let width = heads * head_width;
-        let qkv: Vec<f32> = values(tokens * 3 * width, 8)
-            .iter()
-            .map(|x| 2.0 * x)
-            .collect();
+        let (width, stride) = (shape.width(), shape.stride());
+        let qkv: Vec<f32> = values(tokens * stride, 8).iter().map(|x| 2.0 * x).collect();
         let mut probabilities = vec![9.0; heads * tokens * tokens];
         let mut out = vec![0.0; tokens * width];
         attention::forward(
             shape,
-            (&qkv, 3 * width),
-            (&qkv[width..], &qkv[2 * width..], 3 * width),
+            (&qkv, stride),
+            (&qkv[width..], &qkv[width + shape.shared_width()..], stride),
             (tokens, tokens),
             &mut probabilities,
             &mut out,
@@ -265,12 +277,12 @@ fn attention_and_its_gradient() {
         if !differences {
             continue;
         }
-        let (c, mut dqkv) = (values(out.len(), 9), vec![3.0; qkv.len()]);
+        let (c, mut dqkv) = (values(out.len(), 9), vec![0.0; qkv.len()]);
         let mut scratch = Vec::new();
         attention::backward(
             shape,
-            &qkv,
-            tokens,
+            (&qkv, attention::Places::together(0, shape)),
+            (tokens, tokens),
             &probabilities,
             &c,
             &mut dqkv,
@@ -287,10 +299,12 @@ fn attention_and_its_gradient() {
 fn rotation_turns_back_and_sees_distances() {
     let shape = Heads {
         heads: 2,
+        shared: 2,
         head_width: 6,
         causal: true,
+        window: None,
     };
-    let (cos, sin) = crate::transformer::layout::rotary_tables(100.0, 3, 40);
+    let (cos, sin) = crate::transformer::layout::rotary_tables(&[1.0, 0.215, 0.046], 40);
     let qkv = values(3 * 36, 3);
     let mut turned = qkv.clone();
     attention::rotate(shape, &mut turned, (&cos, &sin), 7, false);

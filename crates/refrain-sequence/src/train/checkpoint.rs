@@ -16,10 +16,10 @@ use crate::{Corpus, Error, Result, Vocabulary};
 const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct Header {
+struct Header {
     /// As JSON text: a number that went through a JSON value may come back one bit off.
     trainer: String,
-    pub(super) task: Fingerprint,
+    task: Fingerprint,
     step: usize,
     stale: usize,
 }
@@ -76,7 +76,7 @@ pub(super) fn write<T: Task>(path: &Path, trainer: &Trainer, task: &T, run: &Run
 pub(super) struct Checkpoint {
     path: PathBuf,
     file: ModelFile,
-    pub(super) header: Header,
+    header: Header,
 }
 
 pub(super) fn open(path: &Path, trainer: &Trainer, name: &str) -> Result<Checkpoint> {
@@ -124,7 +124,7 @@ impl Checkpoint {
     }
 
     /// What a model of `total` weights goes on with, and where its run stood.
-    pub(super) fn parameters(&self, total: usize) -> Result<(Parameters, Run)> {
+    fn parameters(&self, total: usize) -> Result<(Parameters, Run)> {
         let parameters = Parameters {
             weights: self.values("weights", total)?,
             first: self.values("first", total)?,
@@ -148,6 +148,15 @@ impl Checkpoint {
             average: self.values_if_any("average", total)?,
         };
         Ok((parameters, run))
+    }
+
+    /// The same, of a task that must be the one which wrote it.
+    pub(super) fn continued<T: Task>(&self, task: &T, total: usize) -> Result<(Parameters, Run)> {
+        if self.header.task != task.fingerprint() {
+            let reason = "written by another kind of model, or on other examples";
+            return Err(Error::checkpoint(&self.path, reason));
+        }
+        self.parameters(total)
     }
 
     /// The language model that was being trained on `corpus`.

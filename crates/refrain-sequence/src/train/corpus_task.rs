@@ -18,6 +18,17 @@ pub(super) struct CorpusTask<'a, M> {
 
 impl<'a, M: TrainableModel> CorpusTask<'a, M> {
     pub(super) fn new(trainer: &Trainer, model: &'a M, corpus: &'a Corpus) -> Result<Self> {
+        let engine = model.trainable(trainer.compute)?;
+        Self::with_engine(trainer, model, corpus, engine)
+    }
+
+    /// With another engine than the model's own.
+    pub(super) fn with_engine(
+        trainer: &Trainer,
+        model: &'a M,
+        corpus: &'a Corpus,
+        mut engine: Box<dyn Engine>,
+    ) -> Result<Self> {
         if model.names() != corpus.vocabulary() {
             return Err(Error::config(
                 "Corpus.vocabulary",
@@ -30,7 +41,6 @@ impl<'a, M: TrainableModel> CorpusTask<'a, M> {
         if reading.carried {
             batcher = batcher.in_lanes(trainer.batch.saturating_mul(trainer.accumulate));
         }
-        let mut engine = model.trainable(trainer.compute)?;
         engine.smooth_labels(trainer.label_smoothing);
         Ok(Self {
             model,

@@ -4,7 +4,7 @@ use plotters::prelude::*;
 
 use super::{LearningCurve, LossPoint};
 
-const SIZE: (u32, u32) = (720, 400);
+const SIZE: (u32, u32) = (760, 380);
 
 /// Drawing into a text cannot fail but in a bug of the library, which leaves the picture unfinished.
 pub(super) fn draw(curve: &LearningCurve) -> String {
@@ -33,20 +33,22 @@ fn draw_into(curve: &LearningCurve, backend: SVGBackend<'_>) -> Drawn {
     let margin = 0.05 * (highest - lowest);
     let root = backend.into_drawing_area();
     root.fill(&WHITE)?;
+    let small = ("sans-serif", 14).into_font();
     let mut chart = ChartBuilder::on(&root)
         .margin(12)
-        .x_label_area_size(36)
-        .y_label_area_size(48)
+        .x_label_area_size(44)
+        .y_label_area_size(54)
         .build_cartesian_2d(0..steps, lowest - margin..highest + margin)?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
+        .label_style(small.clone())
         .x_desc("steps")
         .y_desc("nats per target")
         .draw()?;
     for (name, points, color) in [
-        ("training", &train, RGBColor(31, 119, 180)),
-        ("validation", &curve.validation, RGBColor(214, 39, 40)),
+        ("training", &train, RGBColor(31, 111, 92)),
+        ("validation", &curve.validation, RGBColor(204, 102, 26)),
     ] {
         let finite = points.iter().filter(|p| p.loss.is_finite());
         let line = finite.map(|&LossPoint { step, loss }| (step, loss));
@@ -57,7 +59,9 @@ fn draw_into(curve: &LearningCurve, backend: SVGBackend<'_>) -> Drawn {
     }
     chart
         .configure_series_labels()
-        .border_style(BLACK.mix(0.3))
+        .position(SeriesLabelPosition::UpperRight)
+        .label_font(small)
+        .border_style(RGBColor(200, 200, 200))
         .background_style(WHITE)
         .draw()?;
     root.present()?;
@@ -79,7 +83,7 @@ mod tests {
         let svg = curve.to_svg();
         assert!(svg.starts_with("<svg") && svg.trim_end().ends_with("</svg>"));
         // Of each colour a line and its mark in the legend.
-        for colour in ["#1F77B4", "#D62728"] {
+        for colour in ["#1F6F5C", "#CC661A"] {
             let lines = svg.split("<polyline").skip(1);
             assert_eq!(lines.filter(|l| l.contains(colour)).count(), 2, "{colour}");
         }

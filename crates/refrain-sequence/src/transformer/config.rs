@@ -20,6 +20,73 @@ pub enum Positions {
     },
 }
 
+/// How the angles of rotary positions change for texts longer than those of the first training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RotaryScaling {
+    /// Every angle is divided by `factor` (Chen et al., *Position Interpolation*, 2023).
+    Linear {
+        /// At least 1.
+        factor: f32,
+    },
+    /// As Llama 3.1: wavelengths longer than `original / low` are divided by `factor`, those shorter than
+    /// `original / high` stay, and those between are something between.
+    Llama3 {
+        /// At least 1.
+        factor: f32,
+        /// Less than `high`.
+        low: f32,
+        /// More than `low`.
+        high: f32,
+        /// The context of the first training.
+        original: usize,
+    },
+}
+
+impl RotaryScaling {
+    fn apply(self, frequency: f64) -> f64 {
+        match self {
+            Self::Linear { factor } => frequency / f64::from(factor),
+            Self::Llama3 {
+                factor,
+                low,
+                high,
+                original,
+            } => {
+                let (low, high) = (f64::from(low), f64::from(high));
+                let turns = original as f64 * frequency / std::f64::consts::TAU;
+                let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+                frequency * (kept + (1.0 - kept) / f64::from(factor))
+            }
+        }
+    }
+
+    fn validate(self) -> Result<()> {
+        let sound = match self {
+            Self::Linear { factor } => (1.0..f32::INFINITY).contains(&factor),
+            Self::Llama3 {
+                factor,
+                low,
+                high,
+                original,
+            } => {
+                (1.0..f32::INFINITY).contains(&factor)
+                    && low > 0.0
+                    && low < high
+                    && high.is_finite()
+                    && (1..=LIMIT).contains(&original)
+            }
+        };
+        let expected = "a factor of at least 1, and 0 < low < high";
+        let field = "TransformerConfig.rotary_scaling";
+        match sound {
+            true => Ok(()),
+            false => Err(Error::config(field, format_args!("{self:?}"), expected)),
+        }
+    }
+}
+
 /// What keeps activations in range before each sub-layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,10 +123,16 @@ pub struct TransformerConfig {
     pub layers: usize,
     /// Attention heads; they share `width` evenly.
     pub heads: usize,
+    /// Heads of keys and values, each shared by as many heads of queries (Ainslie et al., *GQA*, 2023);
+    /// `None` gives each its own.
+    pub key_value_heads: Option<usize>,
     /// The length of a token's vector.
     pub width: usize,
     /// The most tokens the model looks at.
     pub context: usize,
+    /// How many tokens each layer's attention reaches back, the token itself counted, as in Mistral;
+    /// `None` for all. Keys and values that have left the window are forgotten.
+    pub window: Option<usize>,
     /// The inner width of the feed-forward part; `None` gives 4 × width, or 8/3 × width (a
     /// multiple of 8) for [`FeedForward::SwiGlu`], which has three matrices instead of two.
     pub hidden: Option<usize>,
@@ -68,6 +141,8 @@ pub struct TransformerConfig {
     pub dropout: f32,
     /// How positions enter.
     pub positions: Positions,
+    /// Slower angles of rotary positions.
+    pub rotary_scaling: Option<RotaryScaling>,
     /// The normalisation.
     pub norm: Norm,
     /// Added to the variance inside the normalisation.
@@ -85,11 +160,14 @@ impl Default for TransformerConfig {
         Self {
             layers: 4,
             heads: 4,
+            key_value_heads: None,
             width: 128,
             context: 64,
+            window: None,
             hidden: None,
             dropout: 0.0,
             positions: Positions::Rotary { base: 10_000.0 },
+            rotary_scaling: None,
             norm: Norm::Rms,
             norm_epsilon: 1e-5,
             feed_forward: FeedForward::ReluSquared,
@@ -144,6 +222,19 @@ impl TransformerConfig {
         self.width / self.heads
     }
 
+    /// Heads of keys and values.
+    pub(crate) fn shared_heads(&self) -> usize {
+        self.key_value_heads.unwrap_or(self.heads)
+    }
+
+    /// Of rotary positions: the angle from one position to the next, of each pair.
+    pub(crate) fn frequencies(&self, base: f32) -> Vec<f64> {
+        let half = self.head_width() / 2;
+        let frequency = |i: usize| f64::from(base).powf(-(i as f64) / half as f64);
+        let scaled = |f: f64| self.rotary_scaling.map_or(f, |scaling| scaling.apply(f));
+        (0..half).map(frequency).map(scaled).collect()
+    }
+
     pub(super) fn validate(&self, vocabulary: usize) -> Result<()> {
         let sizes = [
             ("TransformerConfig.layers", self.layers),
@@ -151,6 +242,8 @@ impl TransformerConfig {
             ("TransformerConfig.width", self.width),
             ("TransformerConfig.context", self.context),
             ("TransformerConfig.hidden", self.inner()),
+            ("TransformerConfig.key_value_heads", self.shared_heads()),
+            ("TransformerConfig.window", self.window.unwrap_or(1)),
             ("the vocabulary's size", vocabulary),
         ];
         for (field, value) in sizes {
@@ -164,6 +257,16 @@ impl TransformerConfig {
                 format_args!("{} with {} heads", self.width, self.heads),
                 "a multiple of heads",
             ));
+        }
+        if !self.heads.is_multiple_of(self.shared_heads()) {
+            return Err(Error::config(
+                "TransformerConfig.key_value_heads",
+                format_args!("{} for {} heads", self.shared_heads(), self.heads),
+                "a divisor of heads",
+            ));
+        }
+        if let Some(scaling) = self.rotary_scaling {
+            scaling.validate()?;
         }
         // Every factor is below 2²², so nothing overflows here, nor later once this holds.
         let layer = 4 * self.width as u128 * self.width as u128
@@ -245,6 +348,27 @@ mod tests {
                     ..default()
                 },
                 "even",
+            ),
+            (
+                TransformerConfig {
+                    key_value_heads: Some(3),
+                    ..default()
+                },
+                "key_value_heads",
+            ),
+            (
+                TransformerConfig {
+                    window: Some(0),
+                    ..default()
+                },
+                "window",
+            ),
+            (
+                TransformerConfig {
+                    rotary_scaling: Some(RotaryScaling::Linear { factor: f32::NAN }),
+                    ..default()
+                },
+                "rotary_scaling",
             ),
             (
                 TransformerConfig {

@@ -60,6 +60,7 @@ impl Layout {
             config,
         };
         let (width, hidden) = (config.width, config.inner());
+        let shared = config.shared_heads() * config.head_width();
         let gates = if config.feed_forward == FeedForward::SwiGlu {
             2
         } else {
@@ -74,7 +75,7 @@ impl Layout {
         let layers = (0..config.layers)
             .map(|i| LayerAt {
                 norm1: b.norm(&format!("layers.{i}.norm1")),
-                qkv: b.linear(&format!("layers.{i}.qkv"), width, 3 * width, 0.02),
+                qkv: b.linear(&format!("layers.{i}.qkv"), width, width + 2 * shared, 0.02),
                 output: b.linear(&format!("layers.{i}.output"), width, width, branch),
                 norm2: b.norm(&format!("layers.{i}.norm2")),
                 up: b.linear(&format!("layers.{i}.up"), width, gates * hidden, 0.02),
@@ -161,13 +162,12 @@ impl Builder<'_> {
     }
 }
 
-/// Cosine and sine of each position's angles: two tables `[length, half]`.
-pub(crate) fn rotary_tables(base: f32, half: usize, length: usize) -> (Vec<f32>, Vec<f32>) {
-    let mut cos = Vec::with_capacity(length * half);
-    let mut sin = Vec::with_capacity(length * half);
+/// Cosine and sine of each position's angles: two tables `[length, frequencies]`.
+pub(crate) fn rotary_tables(frequencies: &[f64], length: usize) -> (Vec<f32>, Vec<f32>) {
+    let mut cos = Vec::with_capacity(length * frequencies.len());
+    let mut sin = Vec::with_capacity(length * frequencies.len());
     for position in 0..length {
-        for i in 0..half {
-            let frequency = f64::from(base).powf(-(i as f64) / half as f64);
+        for frequency in frequencies {
             let angle = position as f64 * frequency;
             cos.push(angle.cos() as f32);
             sin.push(angle.sin() as f32);

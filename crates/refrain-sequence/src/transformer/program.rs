@@ -58,7 +58,7 @@ impl Matrix {
     }
 }
 
-/// Keys and values of one layer, `[batch, heads, tokens, head width]` each.
+/// Keys and values of one layer, `[batch, shared heads, tokens, head width]` each.
 pub(super) type KeysValues = Option<(Tensor<4>, Tensor<4>)>;
 
 /// The decoder with what is fixed: the config and the rotary tables.
@@ -134,7 +134,7 @@ impl Program {
             Positions::Learned => None,
             Positions::Rotary { base } => {
                 let half = config.head_width() / 2;
-                let (cos, sin) = rotary_tables(base, half, config.context);
+                let (cos, sin) = rotary_tables(&config.frequencies(base), config.context);
                 let table = |values: Vec<f32>| {
                     Tensor::from_data(TensorData::new(values, [config.context, half]), &plain)
                 };
@@ -216,7 +216,11 @@ impl Program {
         let [batch, length] = tokens.dims();
         let flat = tokens.reshape([batch * length]);
         let x = self.decoder.embedding.val().select(0, flat);
-        let mask = (length > 1).then(|| self.mask(length, pass.start + length));
+        let cached = pass.cache.as_ref().and_then(|cache| cache.first());
+        let cached = cached.and_then(|slot| slot.as_ref().map(|(k, _)| k.dims()[2]));
+        let keys = cached.unwrap_or(0) + length;
+        let far = self.config.window.is_some_and(|window| keys > window);
+        let mask = (length > 1 || far).then(|| self.mask(length, keys));
         self.layers(x, [batch, length], mask, &mut pass)
     }
 
@@ -282,7 +286,13 @@ impl Program {
     fn mask(&self, queries: usize, keys: usize) -> Tensor<4> {
         let mut values = vec![0.0f32; queries * keys];
         for (i, row) in values.chunks_mut(keys).enumerate() {
-            row[keys - queries + i + 1..].fill(-1e30);
+            let own = keys - queries + i + 1;
+            let first = self
+                .config
+                .window
+                .map_or(0, |window| own.saturating_sub(window));
+            row[..first].fill(-1e30);
+            row[own..].fill(-1e30);
         }
         let plain = self.device.clone().inner();
         Tensor::from_data(TensorData::new(values, [1, 1, queries, keys]), &plain)
@@ -331,10 +341,12 @@ impl Program {
     ) -> Tensor<2> {
         let layer = &self.decoder.layers[index];
         let (heads, head_width) = (self.config.heads, self.config.head_width());
+        let shared = self.config.shared_heads();
         let qkv = layer.qkv.forward(self.norm(&layer.norm1, x));
-        let qkv = qkv.reshape([batch, length, 3 * heads, head_width]);
-        let part = |from: usize| qkv.clone().narrow(2, from * heads, heads);
-        let (mut q, mut k, v) = (part(0), part(1), part(2));
+        let qkv = qkv.reshape([batch, length, heads + 2 * shared, head_width]);
+        let part = |from: usize, heads: usize| qkv.clone().narrow(2, from, heads);
+        let (mut q, mut k) = (part(0, heads), part(heads, shared));
+        let v = part(heads + shared, shared);
         if let Some((cos, sin)) = &self.rotary {
             let table = |t: &Tensor<2>| {
                 let rows = t.clone().narrow(0, pass.start, length);
@@ -352,14 +364,26 @@ impl Program {
                 k = Tensor::cat(vec![old_k, k], 2);
                 v = Tensor::cat(vec![old_v, v], 2);
             }
-            *slot = Some((k.clone(), v.clone()));
+            // What later tokens see.
+            let keys = k.dims()[2];
+            let kept = self.config.window.map_or(keys, |window| keys.min(window));
+            let last = |t: &Tensor<4>| t.clone().narrow(2, keys - kept, kept);
+            *slot = Some((last(&k), last(&v)));
         }
-        let scale = 1.0 / (head_width as f32).sqrt();
-        let mut scores = (q * scale).matmul(k.swap_dims(2, 3));
+        // Heads that share keys stand one below the other: [batch, shared, heads · queries, keys].
+        let (scale, keys) = (1.0 / (head_width as f32).sqrt(), k.dims()[2]);
+        let rows = heads / shared * length;
+        let q = (q * scale).reshape([batch, shared, rows, head_width]);
+        let scores = q.matmul(k.swap_dims(2, 3));
+        let mut scores = scores.reshape([batch, heads, length, keys]);
         if let Some(mask) = mask {
             scores = scores + mask;
         }
-        let mixed = softmax(scores, 3).matmul(v).swap_dims(1, 2);
+        let weights = softmax(scores, 3).reshape([batch, shared, rows, keys]);
+        let mixed = weights
+            .matmul(v)
+            .reshape([batch, heads, length, head_width]);
+        let mixed = mixed.swap_dims(1, 2);
         layer
             .output
             .forward(mixed.reshape([batch * length, self.config.width]))

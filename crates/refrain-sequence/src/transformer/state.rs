@@ -40,6 +40,18 @@ impl<'a> TransformerState<'a> {
         }
     }
 
+    /// Of how many tokens keys and values are there.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        match &self.cache {
+            Cached::Kernels(cache) => cache.kept(),
+            Cached::Program(cache) => {
+                let first = cache.first().and_then(Option::as_ref);
+                first.map_or(0, |(k, _)| k.dims()[2])
+            }
+        }
+    }
+
     /// Logits after the new tokens: of all of them (as many as fit the context) or of the last.
     pub(super) fn read(&mut self, tokens: &[u32], last_only: bool) -> Result<Vec<f32>> {
         if tokens.is_empty() {
@@ -106,10 +118,12 @@ impl LanguageState for TransformerState<'_> {
         let Some(kept) = forgotten.and_then(|n| self.cached.checked_sub(n)) else {
             return false;
         };
-        match &mut self.cache {
-            Cached::Kernels(cache) => cache.truncate(kept),
-            Cached::Program(_) if position == self.tokens.len() => {}
-            Cached::Program(_) => return false,
+        let could = match &mut self.cache {
+            Cached::Kernels(cache) => cache.truncate(kept, self.model.config().window),
+            Cached::Program(_) => position == self.tokens.len(),
+        };
+        if !could {
+            return false;
         }
         self.cached = kept;
         self.tokens.truncate(position);

@@ -122,18 +122,17 @@ impl Engine for TensorEngine {
     }
 
     fn restore(&mut self, parameters: Parameters) -> Result<()> {
-        self.program = Program::new(
-            &self.config,
-            &self.layout,
-            &parameters.weights,
-            &self.device,
-        );
-        self.gradients = GradientsAccumulator::new();
+        self.replace_weights(&parameters.weights)?;
         self.moments = adamw::moments(&self.layout.entries, Some(&parameters), &self.device);
         Ok(())
     }
 
-    #[cfg(test)]
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()> {
+        self.program = Program::new(&self.config, &self.layout, weights, &self.device);
+        self.gradients = GradientsAccumulator::new();
+        Ok(())
+    }
+
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
         adamw::read_gradients(&self.program.decoder, &self.gradients.grads())
     }

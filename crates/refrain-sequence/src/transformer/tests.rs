@@ -45,6 +45,14 @@ fn variants() -> Vec<TransformerConfig> {
             norm: Norm::Layer,
             feed_forward: FeedForward::Relu,
             hidden: Some(20),
+            ..small.clone()
+        },
+        TransformerConfig {
+            heads: 6,
+            key_value_heads: Some(2),
+            window: Some(3),
+            rotary_scaling: Some(RotaryScaling::Linear { factor: 2.0 }),
+            feed_forward: FeedForward::SwiGlu,
             ..small
         },
     ]
@@ -264,6 +272,49 @@ fn log_probabilities_are_those_of_validation() {
     }
 }
 
+#[test]
+fn a_window_bounds_what_is_seen_and_kept() {
+    let config = TransformerConfig {
+        context: 64,
+        layers: 1,
+        ..variants().remove(4)
+    };
+    for model in both(&config) {
+        let text = tokens(60, 5);
+        let full = model.logits(&text).unwrap();
+        let mut state = state::TransformerState::new(&model);
+        for (i, token) in text.iter().enumerate() {
+            close(
+                &state.feed(&[*token]).unwrap(),
+                &full[i * TINY..(i + 1) * TINY],
+                1e-5,
+            );
+            assert!(state.kept() < 6, "{}", state.kept());
+        }
+        // What lies three tokens back has no say; with one layer, that is all.
+        let mut other = text.clone();
+        other[20] = (other[20] + 1) % TINY as u32;
+        let other = model.logits(&other).unwrap();
+        for (i, (a, b)) in full.chunks(TINY).zip(other.chunks(TINY)).enumerate() {
+            match (20..23).contains(&i) {
+                true => assert_ne!(a, b),
+                false => close(a, b, 1e-6),
+            }
+        }
+        // Back as far as keys are there, or not at all.
+        let mut state = model.start().unwrap();
+        state.feed(&text[..20]).unwrap();
+        assert!(!state.rewind(4));
+        if state.rewind(19) {
+            close(
+                &state.feed(&text[19..20]).unwrap(),
+                &full[19 * TINY..20 * TINY],
+                1e-5,
+            );
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Golden {
     logits: Vec<f32>,
@@ -397,4 +448,53 @@ proptest! {
             let _ = model.logits(&[0]);
         }
     }
+}
+
+#[test]
+fn attention_is_told_and_explains_the_layer() {
+    let config = TransformerConfig {
+        layers: 2,
+        heads: 2,
+        width: 8,
+        context: 6,
+        ..Default::default()
+    };
+    let vocabulary = Vocabulary::numbered(5).unwrap();
+    let model = Transformer::new(&config, vocabulary, 4, &cpu()).unwrap();
+    let tokens = [3, 0, 4, 4];
+    let told = model.attention(&tokens).unwrap();
+    assert_eq!(told.len(), 2);
+    for layer in &told {
+        assert_eq!(layer.len(), 2 * 4 * 4);
+        for (i, row) in layer.chunks_exact(4).enumerate() {
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            assert!(row.iter().skip(i % 4 + 1).all(|&w| w == 0.0));
+        }
+    }
+    // A beginning looks where it looked with more behind it.
+    let shorter = model.attention(&tokens[..2]).unwrap();
+    for head in 0..2 {
+        for row in 0..2 {
+            let (long, short) = (
+                &told[1][head * 16 + row * 4..],
+                &shorter[1][head * 4 + row * 2..],
+            );
+            assert!((long[0] - short[0]).abs() < 1e-5 && (long[1] - short[1]).abs() < 1e-5);
+        }
+    }
+    assert!(model.attention(&[]).is_err());
+    assert!(
+        model
+            .attention(&[9])
+            .unwrap_err()
+            .to_string()
+            .contains("token 9")
+    );
+    assert!(
+        model
+            .attention(&[0; 7])
+            .unwrap_err()
+            .to_string()
+            .contains("context")
+    );
 }

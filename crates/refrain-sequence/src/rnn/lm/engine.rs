@@ -137,19 +137,18 @@ impl Engine for RnnEngine {
     }
 
     fn restore(&mut self, parameters: Parameters) -> Result<()> {
-        self.program = Program::new(
-            &self.config,
-            self.vocabulary,
-            &parameters.weights,
-            &self.device,
-        )?;
-        self.gradients = GradientsAccumulator::new();
+        self.replace_weights(&parameters.weights)?;
         self.moments = adamw::moments(&self.entries, Some(&parameters), &self.device);
         self.lanes = parameters.lanes;
         Ok(())
     }
 
-    #[cfg(test)]
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()> {
+        self.program = Program::new(&self.config, self.vocabulary, weights, &self.device)?;
+        self.gradients = GradientsAccumulator::new();
+        Ok(())
+    }
+
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
         adamw::read_gradients(&self.program.network, &self.gradients.grads())
     }

@@ -238,6 +238,8 @@ fn what_does_not_fit_is_told() {
         result.unwrap_err().to_string()
     };
     assert!(told(&trainer(), &[]).contains("examples"));
+    let frozen = trainer().fit_module(&module.clone().no_grad(), &bags, &[]);
+    assert!(frozen.unwrap_err().to_string().contains("no parameter"));
     let wrong = vec![(vec![1], 7); 3];
     assert!(told(&trainer(), &wrong).contains("class is 7"));
     let wild = Trainer {

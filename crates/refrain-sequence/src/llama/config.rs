@@ -1,0 +1,89 @@
+//! The sizes of a model, and its rotary positions.
+
+/// The sizes of a model.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LlamaConfig {
+    /// Layers, each attention and feed-forward.
+    pub layers: usize,
+    /// Attention heads of the queries.
+    pub heads: usize,
+    /// Heads of keys and values, which divide those of the queries evenly.
+    pub shared_heads: usize,
+    /// The length of a token's vector.
+    pub width: usize,
+    /// The length of a head's vectors.
+    pub head_width: usize,
+    /// The inner width of the feed-forward part.
+    pub hidden: usize,
+    /// The most tokens the model looks at.
+    pub context: usize,
+    /// Added to the mean square inside the norm.
+    pub norm_epsilon: f32,
+    /// The base of the rotary angles.
+    pub rotary_base: f64,
+    /// How many of a head's values are rotated.
+    pub rotated: usize,
+    /// How many tokens the model knows.
+    pub vocabulary: usize,
+}
+
+impl LlamaConfig {
+    /// Refuses sizes that no model has, before anything is multiplied.
+    pub(super) fn check(&self) -> Result<(), String> {
+        const MOST: usize = 1 << 24;
+        for (what, size) in [
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("heads of keys and values", self.shared_heads),
+            ("values in a vector", self.width),
+            ("values in a head", self.head_width),
+            ("inner values", self.hidden),
+            ("tokens of context", self.context),
+            ("tokens", self.vocabulary),
+        ] {
+            if !(1..=MOST).contains(&size) {
+                return Err(format!("{size} {what}"));
+            }
+        }
+        if !self.heads.is_multiple_of(self.shared_heads) {
+            let (heads, shared) = (self.heads, self.shared_heads);
+            return Err(format!("{heads} heads share {shared} unevenly"));
+        }
+        if !self.rotated.is_multiple_of(2) || self.rotated > self.head_width {
+            return Err(format!(
+                "{} rotated values of {}",
+                self.rotated, self.head_width
+            ));
+        }
+        if !(self.rotary_base > 1.0 && self.rotary_base.is_finite() && self.norm_epsilon >= 0.0) {
+            let (base, epsilon) = (self.rotary_base, self.norm_epsilon);
+            return Err(format!(
+                "a rotary base of {base} and an epsilon of {epsilon}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Cosine and sine of each pair's angle at a position.
+    pub(super) fn turns(&self, position: usize) -> Vec<(f32, f32)> {
+        let turn = |pair: usize| {
+            let power = -2.0 * pair as f64 / self.rotated as f64;
+            let angle = position as f64 * self.rotary_base.powf(power);
+            (angle.cos() as f32, angle.sin() as f32)
+        };
+        (0..self.rotated / 2).map(turn).collect()
+    }
+
+    /// Turns neighbouring values of each head.
+    pub(super) fn rotate(&self, rows: &mut [f32], width: usize, turns: &[Vec<(f32, f32)>]) {
+        for (row, turns) in rows.chunks_exact_mut(width).zip(turns) {
+            for head in row.chunks_exact_mut(self.head_width) {
+                let (pairs, _) = head.as_chunks_mut::<2>();
+                for ([a, b], &(cos, sin)) in pairs.iter_mut().zip(turns) {
+                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                }
+            }
+        }
+    }
+}
