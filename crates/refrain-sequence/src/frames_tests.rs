@@ -84,7 +84,9 @@ fn it_learns_a_round_and_continues_it() {
 fn what_cannot_be_is_refused() {
     let model = small(Cell::Lstm);
     let outside = Frames(vec![vec![0], vec![3]]);
-    let error = model.loss_per_frame(&[outside.clone()]).unwrap_err();
+    let error = model
+        .loss_per_frame(std::slice::from_ref(&outside))
+        .unwrap_err();
     assert!(error.to_string().contains("token 3"), "{error}");
     assert!(model.generate(&outside, 1, 1.0, 0).is_err());
     assert!(model.loss_per_frame(&[]).is_err());
