@@ -219,6 +219,8 @@ where
     Ok(Box::new(trained.model))
 }
 
+const CHORALES: &str = "jsb-chorales/jsb-chorales-quarter.json";
+
 /// MIDI's number of a piano's lowest key.
 const LOWEST: u32 = 21;
 
@@ -226,14 +228,15 @@ const LOWEST: u32 = 21;
 type Parts = [Vec<Frames>; 3];
 
 fn chorales(options: &Options, device: &Device) -> Result<(), Box<dyn Error>> {
-    let [training, validation, test] = match std::env::var("REFRAIN_DATA") {
-        Ok(folder) => {
-            published(&Path::new(&folder).join("jsb-chorales/jsb-chorales-quarter.json"))?
-        }
-        Err(_) if options.quick => made_up(),
-        Err(_) => {
-            let file = "jsb-chorales/jsb-chorales-quarter.json (czhuang/JSB-Chorales-dataset)";
-            return Err(format!("set REFRAIN_DATA to a folder that holds {file}").into());
+    let folder = std::env::var("REFRAIN_DATA").ok().filter(|f| !f.is_empty());
+    let [training, validation, test] = match folder {
+        Some(folder) => published(&Path::new(&folder).join(CHORALES))?,
+        None if options.quick => made_up(),
+        None => {
+            let source = "czhuang/JSB-Chorales-dataset";
+            return Err(
+                format!("set REFRAIN_DATA to a folder that holds {CHORALES} ({source})").into(),
+            );
         }
     };
     let more = transposed(&training);

@@ -193,6 +193,46 @@ mod tests {
     use super::*;
 
     #[test]
+    fn chords_read_back() {
+        let note = |start: f64, pitch: u8| PlayedNote {
+            start,
+            duration: 0.5,
+            pitch,
+            velocity: 1.0,
+            element: None,
+        };
+        let notes = [note(0.5, 64), note(0.0, 60), note(0.5, 67)];
+        let bytes = Midi::default()
+            .notes_to_bytes(&notes, 0.5, "Chord")
+            .unwrap();
+        let smf = Smf::parse(&bytes).unwrap();
+        let (mut now, mut found) = (0, Vec::new());
+        for event in &smf.tracks[0] {
+            now += event.delta.as_int();
+            if let TrackEventKind::Midi { message, .. } = event.kind {
+                match message {
+                    MidiMessage::NoteOn { key, .. } => found.push((now, key.as_int(), true)),
+                    MidiMessage::NoteOff { key, .. } => found.push((now, key.as_int(), false)),
+                    _ => {}
+                }
+            }
+        }
+        found.sort_unstable();
+        let expected = [
+            (0, 60, true),
+            (480, 60, false),
+            (480, 64, true),
+            (480, 67, true),
+            (960, 64, false),
+            (960, 67, false),
+        ];
+        assert_eq!(found, expected);
+        for quarter in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            assert!(Midi::default().notes_to_bytes(&notes, quarter, "").is_err());
+        }
+    }
+
+    #[test]
     fn reads_back() {
         let tune = Tune::parse("X:1\nT:A Test\nR:jig\nM:6/8\nL:1/8\nK:D\n|:{e}d2f afd|e3 e2z:|\n")
             .unwrap();

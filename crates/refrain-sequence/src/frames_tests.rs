@@ -62,7 +62,7 @@ fn it_learns_a_round_and_continues_it() {
     };
     let model = FrameModel::new(&config, 1, &device()).unwrap();
     let trainer = Trainer {
-        steps: 80,
+        steps: 120,
         batch: 3,
         learning_rate: 3e-2,
         warm_up: 5,
@@ -72,7 +72,7 @@ fn it_learns_a_round_and_continues_it() {
     let before = model.loss_per_frame(&pieces).unwrap();
     let trained = trainer.fit_module(&model, &pieces, &pieces).unwrap();
     let after = trained.model.loss_per_frame(&pieces).unwrap();
-    assert!(after < 0.2 && before > 2.0, "{before} {after}");
+    assert!(after < before / 20.0, "{before} {after}");
     assert!((f64::from(trained.curve.best().unwrap().loss) - after).abs() < 1e-4);
     let written = trained.model.generate(&round(0), 5, 0.2, 3).unwrap();
     assert_eq!(written, round(2).0[..5]);

@@ -5,7 +5,8 @@
 //! as in llm.c. A batch is split over the threads by whole sequences, so that a step needs two
 //! synchronisations instead of hundreds, and sequences of different length need no padding.
 //!
-//! Matrix products are those of the `gemm` crate (the one under burn's CPU backend); the loops
+//! Matrix products are those of the `gemm` crate (the one under burn's CPU backend), but for those of
+//! recurrent steps, which read one matrix again and again ([`panels`]); the loops
 //! between them are compiled for each instruction set and chosen at run time. The tensor program
 //! is the reference: tests hold losses, gradients and logits of both equal.
 
