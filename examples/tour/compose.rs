@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 
-use plotters::prelude::*;
 use refrain::music::{
     Constraint, Form, Key, Metre, Midi, Rhythm, Score, SharedRun, Tokenizer, Tune, Wav,
     longest_shared_run,
 };
-use refrain::sequence::{
-    Corpus, LearningCurve, LossPoint, Sampler, Trainer, Transformer, TransformerConfig, Vocabulary,
-};
+use refrain::sequence::{Corpus, Sampler, Trainer, Transformer, TransformerConfig, Vocabulary};
 
 use crate::listen::Data;
 use crate::recommend::Recommended;
@@ -74,13 +71,13 @@ pub fn train(tour: &mut Tour, data: &Data, recommended: &Recommended) -> Result<
         best.step
     );
     trained.model.save(tour.path("composer.refrain"))?;
-    let plot = curves(&trained.curve)?;
+    let plot = trained.curve.to_svg();
     tour.write("learning-curve.svg", &plot)?;
     tour.page.section("A transformer learns the tunes");
     tour.page.text(format_args!(
         "{} tunes as {} tokens; {} layers of width {}, {} parameters. A twentieth of the tunes is held \
          out: the loss on them is {:.3} nats per token at step {} (a perplexity of {:.2} among {} \
-         tokens).",
+         tokens). The curve says: {}.",
         tunes.len(),
         corpus.train().tokens(),
         config.layers,
@@ -88,8 +85,9 @@ pub fn train(tour: &mut Tour, data: &Data, recommended: &Recommended) -> Result<
         trained.model.parameters(),
         best.loss,
         best.step,
-        best.loss.exp(),
-        tokenizer.size()
+        best.perplexity(),
+        tokenizer.size(),
+        trained.curve.fit()
     ));
     tour.page.svg(
         &plot,
@@ -165,63 +163,6 @@ fn learnable(data: &Data, tokenizer: &Tokenizer, context: usize) -> Result<Vec<K
         true => Err("the catalogue holds no valid tune to learn from".into()),
         false => Ok(known),
     }
-}
-
-/// The learning curves as a picture.
-fn curves(curve: &LearningCurve) -> Result<String> {
-    let train = curve.smoothed((curve.train.len() / 120).max(1));
-    let points = |list: &[LossPoint]| -> Vec<(f64, f64)> {
-        list.iter()
-            .map(|p| (p.step as f64, f64::from(p.loss)))
-            .collect()
-    };
-    let (train, valid) = (points(&train), points(&curve.validation));
-    let all = || train.iter().chain(&valid);
-    let right = all().map(|p| p.0).fold(1.0, f64::max);
-    let low = all().map(|p| p.1).fold(f64::INFINITY, f64::min);
-    let high = all().map(|p| p.1).fold(0.0, f64::max);
-    let mut svg = String::new();
-    {
-        let area = SVGBackend::with_string(&mut svg, (760, 380)).into_drawing_area();
-        let mut chart = ChartBuilder::on(&area)
-            .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(54)
-            .build_cartesian_2d(0.0..right, (low * 0.95)..(high * 1.02))?;
-        let small = ("sans-serif", 14).into_font();
-        chart
-            .configure_mesh()
-            .x_desc("step")
-            .y_desc("loss")
-            .x_label_formatter(&|step| format!("{step:.0}"))
-            .light_line_style(TRANSPARENT)
-            .label_style(small.clone())
-            .draw()?;
-        let (green, orange) = (RGBColor(31, 111, 92), RGBColor(204, 102, 26));
-        chart
-            .draw_series(LineSeries::new(
-                train.iter().copied(),
-                green.stroke_width(1),
-            ))?
-            .label("training")
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], green.stroke_width(2)));
-        chart
-            .draw_series(LineSeries::new(
-                valid.iter().copied(),
-                orange.stroke_width(2),
-            ))?
-            .label("held out")
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], orange.stroke_width(3)));
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
-            .label_font(small)
-            .border_style(RGBColor(200, 200, 200))
-            .background_style(WHITE)
-            .draw()?;
-        area.present()?;
-    }
-    Ok(svg)
 }
 
 /// What shall be composed: the rhythm and mode the listener prefers, in a usual key and metre.

@@ -87,7 +87,7 @@ pub(crate) fn read<M: Module>(module: &M) -> Result<Vec<f32>> {
     read.failed.map_or(Ok(read.values), Err)
 }
 
-#[cfg(test)]
+/// The gradient of every parameter of a module, flat; 0 where there is none.
 pub(crate) fn read_gradients<M: Module>(
     module: &M,
     gradients: &GradientsParams,
@@ -95,9 +95,10 @@ pub(crate) fn read_gradients<M: Module>(
     let mut read = ReadGradients {
         gradients,
         values: Vec::new(),
+        failed: None,
     };
     module.visit(&mut read);
-    Ok(read.values)
+    read.failed.map_or(Ok(read.values), Err)
 }
 
 /// The sum of squares of each parameter's gradient.
@@ -129,18 +130,24 @@ impl ModuleVisitor for Read {
     }
 }
 
-#[cfg(test)]
+/// Copies each parameter's gradient to the host.
 struct ReadGradients<'a> {
     gradients: &'a GradientsParams,
     values: Vec<f32>,
+    failed: Option<Error>,
 }
 
-#[cfg(test)]
 impl ModuleVisitor for ReadGradients<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let gradient = self.gradients.get::<D>(param.id).unwrap();
-        self.values
-            .extend(gradient.try_into_vec_as::<f32>().unwrap());
+        let Some(gradient) = self.gradients.get::<D>(param.id) else {
+            let none = param.val().shape().num_elements();
+            self.values.resize(self.values.len() + none, 0.0);
+            return;
+        };
+        match gradient.try_into_vec_as::<f32>() {
+            Ok(values) => self.values.extend(values),
+            Err(e) => self.failed = Some(Error::device(e)),
+        }
     }
 }
 

@@ -58,6 +58,9 @@ pub trait Engine {
         dropout: Option<Dropout>,
     ) -> Result<f64>;
 
+    /// What [`accumulate`](Self::accumulate) spreads of each target's probability over all tokens.
+    fn smooth_labels(&mut self, share: f32);
+
     /// Applies the gradient and forgets it; returns its global norm before clipping. A gradient
     /// that is not finite changes nothing.
     fn update(&mut self, update: &Update) -> Result<f64>;
@@ -74,7 +77,9 @@ pub trait Engine {
     /// Continues from a checkpoint.
     fn restore(&mut self, parameters: Parameters) -> Result<()>;
 
+    /// Goes on with other weights, everything else staying as it is.
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()>;
+
     /// The gradient gathered so far, flat; forgets it.
-    #[cfg(test)]
     fn take_gradient(&mut self) -> Result<Vec<f32>>;
 }

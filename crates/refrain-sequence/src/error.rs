@@ -46,7 +46,7 @@ pub enum Error {
     /// The loss or the gradient stopped being a number.
     #[error(
         "step {step}: the loss is {loss} and the gradient's norm {gradient_norm}, at learning rate \
-         {learning_rate:.2e}; try a lower learning rate"
+         {learning_rate:.2e}, on {batch}; try a lower learning rate"
     )]
     Diverged {
         /// The step, counted from 0.
@@ -57,6 +57,8 @@ pub enum Error {
         gradient_norm: f64,
         /// The learning rate of that step.
         learning_rate: f64,
+        /// What it read, in words.
+        batch: String,
     },
     /// A checkpoint that does not fit what it should continue.
     #[error("{}: {reason}", path.display())]

@@ -39,7 +39,9 @@
 //! | one long text | [`Corpus::text`] with [`Characters`] or [`Bytes`]: random windows |
 //! | many short texts, tunes, poems | [`Corpus::texts`] or [`Corpus::documents`]: one example each, never run together |
 //! | tokens from elsewhere | [`Vocabulary::named`] and [`Corpus::documents`] |
+//! | labelled texts, pairs, recordings; a burn module of your own | [`Learner`] with [`Trainer::fit_module`] |
 //! | a model that should lean towards a few favourites | [`Trainer::fine_tune`] with [`Trainer::fine_tuning`] |
+//! | a large model and a few megabytes to give away | [`Trainer::fine_tune_low_rank`]: LoRA, merged or kept apart |
 //! | hours of training | [`Trainer::checkpoint`], then [`Trainer::resume`]: the same losses as an unbroken run |
 //! | your own idea of a valid next token | [`Sampler::generate_with`]: a filter on the logits |
 //! | text in, text out, as it is written | [`Sampler::write`], with stop strings |
@@ -52,6 +54,8 @@
 //! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
 //! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
+//! | why a text was scored so, word by word | [`integrated_gradients`] |
+//! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -108,53 +112,71 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Recurrent`] and [`Crf`] are modules of burn's for models and training loops of your own, on
-//! batches of sequences of different lengths; [`Ctc`] is a loss with its decoders. Here each step
-//! has the label of the *next* one, which only the backward direction can see:
+//! [`Recurrent`] and [`Crf`] are modules of burn's, on batches of sequences of different lengths;
+//! [`Ctc`] is a loss with its decoders. A module of your own that says what it learns from is a
+//! [`Learner`], and trains with all that the [`Trainer`] has: schedules, averaged weights,
+//! checkpoints. Here each step has the label of the *next* one, which only the backward direction
+//! can see:
 //!
 //! ```
 //! use burn::module::Module;
 //! use burn::nn::{Linear, LinearConfig};
-//! use burn::optim::{AdamConfig, GradientsParams};
-//! use burn::tensor::Tensor;
-//! use refrain_sequence::{Cell, Crf, Pass, Recurrent, RecurrentConfig, Result};
+//! use burn::tensor::{Tensor, TensorData};
+//! use refrain_sequence::{
+//!     Cell, Crf, Learner, Learning, Pass, Recurrent, RecurrentConfig, Result, Trainer,
+//! };
 //!
 //! #[derive(Module, Debug)]
 //! struct Tagger { layers: Recurrent, head: Linear, crf: Crf }
 //!
+//! /// Steps, and the label of each.
+//! type Labelled = (Vec<f32>, Vec<u32>);
+//!
 //! impl Tagger {
-//!     fn scores(&self, x: Tensor<3>, lengths: &[usize]) -> Result<Tensor<3>> {
-//!         let pass = Pass { lengths: Some(lengths), ..Pass::default() };
+//!     /// `[sequences, steps, labels]`
+//!     fn scores(&self, batch: &[&Labelled]) -> Result<Tensor<3>> {
+//!         let lengths: Vec<usize> = batch.iter().map(|(steps, _)| steps.len()).collect();
+//!         let longest = lengths.iter().copied().max().unwrap_or(0);
+//!         let padded = |(steps, _): &&Labelled| {
+//!             (0..longest).map(|t| steps.get(t).copied().unwrap_or(0.0)).collect::<Vec<f32>>()
+//!         };
+//!         let x: Vec<f32> = batch.iter().flat_map(padded).collect();
+//!         let x = TensorData::new(x, [batch.len(), longest, 1]);
+//!         let x = Tensor::from_data(x, &self.head.weight.val().device().inner());
+//!         let pass = Pass { lengths: Some(&lengths), ..Pass::default() };
 //!         Ok(self.head.forward(self.layers.forward(x, pass)?.0))
 //!     }
 //! }
 //!
-//! let plain = refrain_core::device("cpu")?;
-//! let device = plain.clone().autodiff();
+//! impl Learner for Tagger {
+//!     type Example = Labelled;
+//!     fn length(example: &Labelled) -> usize { example.0.len() }
+//!     fn targets(example: &Labelled) -> usize { example.1.len() }
+//!     fn loss(&self, batch: &[&Labelled], _: &Learning<'_>) -> Result<Tensor<1>> {
+//!         let labels: Vec<&[u32]> = batch.iter().map(|(_, labels)| labels.as_slice()).collect();
+//!         Ok(self.crf.negative_log_likelihood(self.scores(batch)?, &labels)?.sum())
+//!     }
+//! }
+//!
+//! let device = refrain_core::device("cpu")?;
 //! let config = RecurrentConfig {
 //!     cell: Cell::Gru, input: 1, hidden: 8, bidirectional: true, ..Default::default()
 //! };
-//! let mut tagger = Tagger {
+//! let tagger = Tagger {
 //!     layers: Recurrent::new(&config, 0, &device)?,
 //!     head: LinearConfig::new(config.output(), 2).init(&device),
 //!     crf: Crf::new(2, 0, &device)?,
 //! };
-//! let x = Tensor::<3>::from_data(
-//!     [[[1.0], [0.0], [0.0], [1.0], [0.0]], [[0.0], [1.0], [1.0], [9.0], [9.0]]], // 9: padding
-//!     &plain,
-//! );
-//! let (lengths, labels): (_, [&[u32]; 2]) = ([5, 3], [&[0, 0, 1, 0, 0], &[1, 1, 0]]);
-//! let mut adam = AdamConfig::new().init();
-//! for _ in 0..80 {
-//!     let scores = tagger.scores(x.clone(), &lengths)?;
-//!     let loss = tagger.crf.negative_log_likelihood(scores, &labels)?.mean();
-//!     let gradients = GradientsParams::from_grads(loss.backward(), &tagger);
-//!     tagger = adam.step(3e-2, tagger, gradients);
-//! }
-//! let tagger = tagger.valid();
-//! let found = tagger.crf.viterbi(tagger.scores(x, &lengths)?, Some(&lengths))?;
-//! assert_eq!(found[0].labels, labels[0]);
-//! assert_eq!(found[1].labels, labels[1]);
+//! let examples: [Labelled; 2] = [
+//!     (vec![1.0, 0.0, 0.0, 1.0, 0.0], vec![0, 0, 1, 0, 0]),
+//!     (vec![0.0, 1.0, 1.0], vec![1, 1, 0]),
+//! ];
+//! let trainer = Trainer { steps: 80, batch: 2, learning_rate: 3e-2, ..Trainer::default() };
+//! let tagger = trainer.fit_module(&tagger, &examples, &[])?.model;
+//! let scores = tagger.scores(&[&examples[0], &examples[1]])?;
+//! let found = tagger.crf.viterbi(scores, Some(&[5, 3]))?;
+//! assert_eq!(found[0].labels, examples[0].1);
+//! assert_eq!(found[1].labels, examples[1].1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -208,6 +230,7 @@ pieces or unigrams from texts.
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
 
 mod adamw;
+mod attribution;
 mod batch;
 mod beam;
 #[cfg(feature = "tokenizers")]
@@ -241,6 +264,7 @@ mod trainable;
 mod transformer;
 mod writing;
 
+pub use attribution::{Attribution, integrated_gradients};
 pub use beam::BeamSearch;
 #[cfg(feature = "tokenizers")]
 pub use chat::{ChatTemplate, Message};
@@ -267,7 +291,10 @@ pub use rnn::{
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};
 pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
-pub use train::{Decay, Keep, LearningCurve, LossPoint, Trained, Trainer};
+pub use train::{
+    Decay, Fit, Keep, Learner, Learning, LearningCurve, Lora, LossPoint, LowRank, Schedule,
+    Trained, Trainer,
+};
 pub use trainable::{ModelConfig, TrainableModel};
 pub use transformer::{
     Compute, FeedForward, Norm, Positions, RotaryScaling, Transformer, TransformerConfig,

@@ -21,11 +21,21 @@ pub(crate) fn tokens<'a>(
     Tensor::from_data(TensorData::new(values, [batch, length]), device)
 }
 
-/// The sum of the targets' losses, `[1]`, of logits `[batch · tokens, vocabulary]`.
-pub(crate) fn cross_entropy(logits: Tensor<2>, batch: &[Example], device: &Device) -> Tensor<1> {
+/// The sum of the targets' losses, `[1]`, of logits `[batch · tokens, vocabulary]`; `smoothing` of
+/// each target's probability is spread over all tokens.
+pub(crate) fn cross_entropy(
+    logits: Tensor<2>,
+    batch: &[Example],
+    smoothing: f32,
+    device: &Device,
+) -> Tensor<1> {
     let targets = tokens(batch.iter().map(|e| e.targets.as_slice()), device);
     let [rows, _] = logits.dims();
-    let likely = log_softmax(logits, 1).gather(1, targets.reshape([rows, 1]));
+    let all = log_softmax(logits, 1);
+    let mut likely = all.clone().gather(1, targets.reshape([rows, 1]));
+    if smoothing > 0.0 {
+        likely = likely * (1.0 - smoothing) + all.mean_dim(1) * smoothing;
+    }
     // Every target is scored unless a row is shorter or hides some.
     let length = rows / batch.len().max(1);
     let mut weights = Vec::with_capacity(rows);

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use crate::batch::Example;
 use crate::engine::Engine;
+use crate::entries::Entry;
 use crate::transformer::Compute;
 use crate::{Device, LanguageModel, Result, TokenSequences, Vocabulary};
 
@@ -62,6 +63,9 @@ pub trait Sealed: Clone {
     fn trainable(&self, compute: Compute) -> Result<Box<dyn Engine>>;
 
     fn shape(&self) -> &Self::Config;
+
+    /// Where each parameter lies among the flat weights.
+    fn entries(&self) -> &[Entry];
 
     fn names(&self) -> &Vocabulary;
 

@@ -27,6 +27,7 @@ pub(crate) struct KernelEngine {
     parameters: Parameters,
     /// The first worker's gradient is the sum.
     workers: Vec<Worker>,
+    smoothing: f32,
 }
 
 impl KernelEngine {
@@ -42,6 +43,7 @@ impl KernelEngine {
             network: Network::new(config, layout),
             parameters,
             workers: Vec::new(),
+            smoothing: 0.0,
         }
     }
 }
@@ -103,6 +105,7 @@ impl Engine for KernelEngine {
             self.workers.resize_with(shares.len(), Worker::default);
         }
         let (network, weights) = (&self.network, &self.parameters.weights);
+        let smoothing = self.smoothing;
         self.workers
             .par_iter_mut()
             .zip(&shares)
@@ -110,6 +113,7 @@ impl Engine for KernelEngine {
             .for_each(|(worker, share)| {
                 worker.gradient.resize(weights.len(), 0.0);
                 worker.loss = 0.0;
+                worker.tape.smoothing = smoothing;
                 for tile in tiles(share) {
                     let tape = &mut worker.tape;
                     worker.loss += network.forward(weights, tile, scale as f32, dropout, tape);
@@ -117,6 +121,10 @@ impl Engine for KernelEngine {
                 }
             });
         Ok(self.workers.iter().take(shares.len()).map(|w| w.loss).sum())
+    }
+
+    fn smooth_labels(&mut self, share: f32) {
+        self.smoothing = share;
     }
 
     fn update(&mut self, update: &Update) -> Result<f64> {
@@ -169,7 +177,11 @@ impl Engine for KernelEngine {
         Ok(())
     }
 
-    #[cfg(test)]
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()> {
+        self.parameters.weights.copy_from_slice(weights);
+        Ok(())
+    }
+
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
         let mut sum = vec![0.0; self.parameters.weights.len()];
         for worker in &mut self.workers {

@@ -4,13 +4,19 @@ use super::{exp, largest, run, sum1};
 use crate::batch::UNSCORED;
 
 /// Turns each row of logits into the gradient of `scale` × its loss, `scale · (softmax - target)`,
-/// and returns the sum of the losses; rows without a target become 0.
-pub(crate) fn softmax_cross_entropy(logits: &mut [f32], targets: &[u32], scale: f32) -> f64 {
-    run(kernel, (logits, targets, scale))
+/// and returns the sum of the losses; rows without a target become 0. `smoothing` of the target's
+/// probability is spread over all classes.
+pub(crate) fn softmax_cross_entropy(
+    logits: &mut [f32],
+    targets: &[u32],
+    scale: f32,
+    smoothing: f32,
+) -> f64 {
+    run(kernel, (logits, targets, scale, smoothing))
 }
 
 #[inline(always)]
-fn kernel((logits, targets, scale): (&mut [f32], &[u32], f32)) -> f64 {
+fn kernel((logits, targets, scale, smoothing): (&mut [f32], &[u32], f32, f32)) -> f64 {
     let vocabulary = logits.len() / targets.len().max(1);
     let mut total = 0.0f64;
     for (row, &target) in logits.chunks_exact_mut(vocabulary.max(1)).zip(targets) {
@@ -19,16 +25,25 @@ fn kernel((logits, targets, scale): (&mut [f32], &[u32], f32)) -> f64 {
             continue;
         };
         let most = largest(row);
+        let mean = match smoothing > 0.0 {
+            true => sum1(row, |x| x) / row.len() as f32,
+            false => 0.0,
+        };
         for x in row.iter_mut() {
             *x = exp(*x - most);
         }
         let sum = sum1(row, |x| x);
         total += f64::from(sum).ln() - f64::from(score - most);
+        total += f64::from(smoothing * (score - mean));
         let factor = scale / sum;
         for x in row.iter_mut() {
             *x *= factor;
         }
-        row[target as usize] -= scale;
+        row[target as usize] -= scale * (1.0 - smoothing);
+        if smoothing > 0.0 {
+            let spread = scale * smoothing / row.len() as f32;
+            row.iter_mut().for_each(|x| *x -= spread);
+        }
     }
     total
 }

@@ -47,6 +47,8 @@ pub(super) struct LayerTape {
 /// Buffers of one worker, reused from tile to tile.
 #[derive(Debug, Default)]
 pub struct Tape {
+    /// What the loss spreads of each target's probability over all tokens.
+    pub(super) smoothing: f32,
     pub(super) layers: Vec<LayerTape>,
     pub(crate) output: Vec<f32>,
     pub(super) stats: Vec<[f32; 2]>,
@@ -197,7 +199,27 @@ impl Network {
         self.layers(w, tile, dropout, tape);
         room(&mut tape.logits, rows * self.layout.vocabulary);
         self.head(w, &tape.normed, &mut tape.logits);
-        softmax_cross_entropy(&mut tape.logits, &tape.targets, scale)
+        softmax_cross_entropy(&mut tape.logits, &tape.targets, scale, tape.smoothing)
+    }
+
+    /// The attention weights of every layer over one text, `[heads, tokens, tokens]`.
+    pub(crate) fn attention(&self, w: &[f32], tokens: &[u32]) -> Vec<Vec<f32>> {
+        let (tile, n) = ([Example::reading(tokens)], tokens.len());
+        let mut tape = Tape::default();
+        room(&mut tape.output, n * self.config.width);
+        self.embed(w, &tile, &mut tape.output);
+        self.layers(w, &tile, None, &mut tape);
+        let layers = tape.layers.into_iter().map(|layer| {
+            let mut weights = layer.probabilities;
+            // Beyond itself a token looks at nothing.
+            for (i, row) in weights.chunks_exact_mut(n.max(1)).enumerate() {
+                row.iter_mut()
+                    .skip(i % n + 1)
+                    .for_each(|later| *later = 0.0);
+            }
+            weights
+        });
+        layers.collect()
     }
 
     /// From embedded rows with their positions in `tape.output` to the last norm in `tape.normed`.

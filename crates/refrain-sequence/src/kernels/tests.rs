@@ -327,15 +327,23 @@ fn rotation_turns_back_and_sees_distances() {
 fn cross_entropy_and_its_gradient() {
     let (vocabulary, targets) = (19, [3u32, 18, crate::batch::UNSCORED, 0]);
     let logits: Vec<f32> = values(4 * vocabulary, 2).iter().map(|x| 8.0 * x).collect();
-    let reference = |logits: &[f64]| -> f64 {
-        let rows = logits.chunks(vocabulary).zip(targets);
-        rows.filter(|(_, t)| *t != crate::batch::UNSCORED)
-            .map(|(row, t)| row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[t as usize])
-            .sum()
-    };
-    let mut gradient = logits.clone();
-    let got = loss::softmax_cross_entropy(&mut gradient, &targets, 0.25);
-    assert!((got - reference(&wide(&logits))).abs() < 1e-5);
-    let expected = finite_differences(&wide(&logits), |x| 0.25 * reference(x));
-    close(&gradient, &expected, 1e-5);
+    for smoothing in [0.0, 0.1f32] {
+        let reference = |logits: &[f64]| -> f64 {
+            let rows = logits.chunks(vocabulary).zip(targets);
+            rows.filter(|(_, t)| *t != crate::batch::UNSCORED)
+                .map(|(row, t)| {
+                    let log_sum = row.iter().map(|x| x.exp()).sum::<f64>().ln();
+                    let losses: Vec<f64> = row.iter().map(|x| log_sum - x).collect();
+                    let spread = losses.iter().sum::<f64>() / vocabulary as f64;
+                    let smoothing = f64::from(smoothing);
+                    (1.0 - smoothing) * losses[t as usize] + smoothing * spread
+                })
+                .sum()
+        };
+        let mut gradient = logits.clone();
+        let got = loss::softmax_cross_entropy(&mut gradient, &targets, 0.25, smoothing);
+        assert!((got - reference(&wide(&logits))).abs() < 1e-5);
+        let expected = finite_differences(&wide(&logits), |x| 0.25 * reference(x));
+        close(&gradient, &expected, 1e-5);
+    }
 }

@@ -1,6 +1,7 @@
-//! Training a language model on a [`Corpus`].
+//! Training: a language model on a [`Corpus`], or any burn module on examples of its own
+//! ([`Learner`]).
 //!
-//! Every step draws `batch × accumulate` windows or documents (a recurrent model that carries its
+//! Of a language model every step draws `batch × accumulate` windows or documents (a recurrent model that carries its
 //! state reads a stream in as many lanes, window after window instead), averages the cross-entropy of all
 //! their targets, clips the gradient by its global norm (Pascanu et al., 2013) and takes one AdamW
 //! step; the learning rate warms up linearly and falls along a cosine. At intervals the *whole*
@@ -10,9 +11,15 @@
 //! and resumed from a checkpoint gives the same losses as an unbroken one, bit for bit, on the CPU
 //! with the same number of threads.
 
+mod buckets;
 mod checkpoint;
+mod corpus_task;
 mod curve;
+mod lora;
+mod module;
+mod picture;
 mod run;
+mod task;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,9 +27,13 @@ use std::time::Duration;
 use refrain_core::{Device, Monitor};
 use serde::{Deserialize, Serialize};
 
-pub use curve::{LearningCurve, LossPoint};
+use corpus_task::CorpusTask;
+pub(crate) use corpus_task::evaluate;
+pub use curve::{Fit, LearningCurve, LossPoint};
+pub use lora::{Lora, LowRank};
+pub use module::{Learner, Learning};
 use run::Run;
-pub(crate) use run::evaluate;
+use task::Task;
 
 use crate::engine::Update;
 use crate::entries::Role;
@@ -50,6 +61,20 @@ impl Decay {
             (Self::NotEmbeddings, Role::Embedding) | (_, Role::Vector) => false,
         }
     }
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Schedule {
+    /// Along half a cosine to [`Trainer::final_share`] (Loshchilov and Hutter, 2017).
+    Cosine,
+    /// Along a line to [`Trainer::final_share`].
+    Linear,
+    /// Not at all.
+    Constant,
+    /// As `√(warm_up / step)` (Vaswani et al., 2017).
+    InverseSqrt,
 }
 
 /// Which weights a run returns.
@@ -85,7 +110,9 @@ pub struct Trainer {
     pub accumulate: usize,
     /// The highest learning rate.
     pub learning_rate: f64,
-    /// The last learning rate, as a share of the highest.
+    /// How it falls after the warm-up.
+    pub schedule: Schedule,
+    /// The last learning rate, as a share of the highest; of the cosine and the linear schedule.
     pub final_share: f64,
     /// Steps of linear warm-up.
     pub warm_up: usize,
@@ -99,6 +126,16 @@ pub struct Trainer {
     pub epsilon: f64,
     /// The largest global norm of a gradient.
     pub clip: Option<f64>,
+    /// The share of each target's probability that is spread over all classes (Szegedy et al., 2016;
+    /// Müller et al., 2019); validation has none.
+    pub label_smoothing: f32,
+    /// The decay of a running mean of the weights, `a ← d a + (1 - d) w` at every step (Polyak and
+    /// Juditsky, 1992), say 0.999: validation judges the mean, and the run returns it. The mean is
+    /// kept on the host.
+    pub average: Option<f64>,
+    /// How many batches' worth of examples [`Trainer::fit_module`] sorts by length together, so
+    /// that little is padded; 1 for none.
+    pub bucket: usize,
     /// Steps between two validations; one more follows the last step.
     pub evaluate_every: usize,
     /// Stop after so many validations without a new best.
@@ -124,6 +161,7 @@ impl Default for Trainer {
             batch: 12,
             accumulate: 1,
             learning_rate: 1e-3,
+            schedule: Schedule::Cosine,
             final_share: 0.1,
             warm_up: 100,
             weight_decay: 0.1,
@@ -131,6 +169,9 @@ impl Default for Trainer {
             betas: (0.9, 0.99),
             epsilon: 1e-8,
             clip: Some(1.0),
+            label_smoothing: 0.0,
+            average: None,
+            bucket: 16,
             evaluate_every: 250,
             patience: None,
             keep: Keep::Best,
@@ -225,14 +266,9 @@ impl Trainer {
         corpus: &Corpus,
         monitor: &Monitor,
     ) -> Result<Trained<M>> {
-        let run = Run {
-            step: 0,
-            curve: LearningCurve::default(),
-            best: None,
-            best_loss: f32::INFINITY,
-            stale: 0,
-        };
-        self.run(model, None, run, corpus, monitor)
+        self.validate()?;
+        let task = CorpusTask::new(self, model, corpus)?;
+        self.run(task, Run::default(), monitor)
     }
 
     /// Continues an interrupted run from its checkpoint, as if it had not stopped.
@@ -262,8 +298,12 @@ impl Trainer {
         device: &Device,
         monitor: &Monitor,
     ) -> Result<Trained<M>> {
-        let (model, parameters, run) = checkpoint::read(checkpoint.as_ref(), self, corpus, device)?;
-        self.run(&model, Some(parameters), run, corpus, monitor)
+        self.validate()?;
+        let checkpoint = checkpoint::open(checkpoint.as_ref(), self, M::NAME)?;
+        let (model, parameters, run) = checkpoint.model::<M>(corpus, device)?;
+        let mut task = CorpusTask::new(self, &model, corpus)?;
+        task.restore(parameters)?;
+        self.run(task, run, monitor)
     }
 
     fn validate(&self) -> Result<()> {
@@ -272,6 +312,7 @@ impl Trainer {
             ("Trainer.batch", self.batch),
             ("Trainer.accumulate", self.accumulate),
             ("Trainer.evaluate_every", self.evaluate_every),
+            ("Trainer.bucket", self.bucket),
         ] {
             if value == 0 || value > u32::MAX as usize {
                 return Err(Error::config(field, value, "at least 1"));
@@ -319,6 +360,18 @@ impl Trainer {
                 "positive",
             ),
             (
+                "Trainer.label_smoothing",
+                f64::from(self.label_smoothing),
+                (0.0..1.0).contains(&self.label_smoothing),
+                "at least 0, below 1",
+            ),
+            (
+                "Trainer.average",
+                self.average.unwrap_or_default(),
+                unit(self.average.unwrap_or_default()),
+                "at least 0, below 1",
+            ),
+            (
                 "Trainer.clip",
                 self.clip.unwrap_or(1.0),
                 self.clip.is_none_or(|c| c.is_finite() && c > 0.0),
@@ -332,15 +385,24 @@ impl Trainer {
         Ok(())
     }
 
-    /// Linear warm-up, then a cosine from the highest to the last rate.
+    /// Linear warm-up, then as the [schedule](Trainer::schedule) says.
     pub fn learning_rate_at(&self, step: usize) -> f64 {
         let warm_up = self.warm_up.min(self.steps);
         if step < warm_up {
             return self.learning_rate * (step + 1) as f64 / (warm_up + 1) as f64;
         }
         let progress = (step - warm_up) as f64 / (self.steps - warm_up).max(1) as f64;
-        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
-        self.learning_rate * (self.final_share + (1.0 - self.final_share) * cosine)
+        let progress = progress.min(1.0);
+        let share = match self.schedule {
+            Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
+            Schedule::Linear => 1.0 - progress,
+            Schedule::Constant => 1.0,
+            Schedule::InverseSqrt => {
+                let warm_up = warm_up.max(1) as f64;
+                return self.learning_rate * (warm_up / warm_up.max((step + 1) as f64)).sqrt();
+            }
+        };
+        self.learning_rate * (self.final_share + (1.0 - self.final_share) * share)
     }
 
     fn update_at(&self, step: usize) -> Update {

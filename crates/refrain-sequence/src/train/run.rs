@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use refrain_core::Monitor;
 
+use super::task::{Score, Task};
 use super::{Keep, LearningCurve, LossPoint, Trained, Trainer, checkpoint};
-use crate::batch::{Batcher, Dropout, Example, scored};
-use crate::engine::{Engine, Parameters};
-use crate::trainable::TrainableModel;
-use crate::{Corpus, Error, Result};
+use crate::engine::Parameters;
+use crate::{Error, Result};
 
 /// Where a run stands.
+#[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) step: usize,
     pub(crate) curve: LearningCurve,
@@ -19,80 +19,95 @@ pub(crate) struct Run {
     pub(crate) best_loss: f32,
     /// Validations since then.
     pub(crate) stale: usize,
+    /// The running mean of the weights.
+    pub(crate) average: Option<Vec<f32>>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self {
+            step: 0,
+            curve: LearningCurve::default(),
+            best: None,
+            best_loss: f32::INFINITY,
+            stale: 0,
+            average: None,
+        }
+    }
+}
+
+impl Run {
+    /// One more step's weights, `w`: `a ← d a + (1 - d) w`. The decay rises with the steps, so that
+    /// the first weights are soon forgotten.
+    fn average(&mut self, decay: f64, weights: Vec<f32>) {
+        let decay = decay.min((1.0 + self.step as f64) / (10.0 + self.step as f64)) as f32;
+        match &mut self.average {
+            Some(average) => average
+                .iter_mut()
+                .zip(weights)
+                .for_each(|(a, w)| *a += (1.0 - decay) * (w - *a)),
+            none => *none = Some(weights),
+        }
+    }
+
+    /// The weights that a validation judges and a run returns.
+    fn judged<T: Task>(&self, task: &T) -> Result<Vec<f32>> {
+        match &self.average {
+            Some(average) => Ok(average.clone()),
+            None => task.weights(),
+        }
+    }
+
+    /// Validates with the mean of the weights, where there is one.
+    fn validate<T: Task>(&self, trainer: &Trainer, task: &mut T) -> Result<Option<Score>> {
+        let Some(average) = &self.average else {
+            return task.validate(trainer);
+        };
+        let own = task.parameters()?;
+        task.restore(Parameters {
+            weights: average.clone(),
+            ..own.clone()
+        })?;
+        let score = task.validate(trainer);
+        task.restore(own)?;
+        score
+    }
 }
 
 impl Trainer {
     /// Trains from where `run` stands to the end.
-    pub(super) fn run<M: TrainableModel>(
+    pub(super) fn run<T: Task>(
         &self,
-        model: &M,
-        parameters: Option<Parameters>,
+        mut task: T,
         mut run: Run,
-        corpus: &Corpus,
         monitor: &Monitor,
-    ) -> Result<Trained<M>> {
-        self.validate()?;
-        if model.names() != corpus.vocabulary() {
-            return Err(Error::config(
-                "Corpus.vocabulary",
-                format_args!("of {} tokens", corpus.vocabulary().len()),
-                "the vocabulary the model was trained with",
-            ));
-        }
-        let mut engine = model.trainable(self.compute)?;
-        if let Some(parameters) = parameters {
-            engine.restore(parameters)?;
-        }
-        let reading = model.reading();
-        let mut batcher = Batcher::new(corpus.train(), reading.window, self.seed);
-        if reading.carried {
-            batcher = batcher.in_lanes(self.batch.saturating_mul(self.accumulate));
-        }
-        let held = corpus.validation().map(|data| model.scored(data));
-        let dropout = (reading.dropout > 0.0).then_some(Dropout {
-            rate: reading.dropout,
-            seed: self.seed,
-        });
-
-        let stage = monitor.start(format!("train {}", M::NAME), Some(self.steps as u64));
+    ) -> Result<Trained<T::Model>> {
+        let stage = monitor.start(format!("train {}", task.name()), Some(self.steps as u64));
         stage.advance(run.step as u64, "")?;
         let (mut training_time, mut tokens) = (Duration::ZERO, 0u64);
-        let mut stopped_early = false;
+        let out_of_patience = |run: &Run| self.patience.is_some_and(|p| run.stale >= p.max(1));
+        let mut stopped_early = out_of_patience(&run);
         let mut validation = String::new();
         while run.step < self.steps && !stopped_early {
             let began = Instant::now();
-            let (loss, count) = self.step(engine.as_mut(), &mut batcher, run.step, dropout)?;
+            let (loss, count) = self.step(&mut task, &mut run)?;
             training_time += began.elapsed();
             tokens += count as u64;
-            run.curve.train.push(LossPoint {
-                step: run.step,
-                loss: loss as f32,
-            });
-            run.step += 1;
 
             let last = run.step == self.steps;
-            if let Some(held) = &held
-                && (last || run.step.is_multiple_of(self.evaluate_every))
+            if (last || run.step.is_multiple_of(self.evaluate_every))
+                && let Some(score) = run.validate(self, &mut task)?
             {
-                let loss = evaluate(engine.as_ref(), held, self.batch)? as f32;
-                run.curve.validation.push(LossPoint {
-                    step: run.step,
-                    loss,
-                });
-                validation = format!(" · validation {loss:.3}");
-                if loss < run.best_loss {
-                    run.best_loss = loss;
-                    run.best = Some(engine.weights()?);
-                    run.stale = 0;
-                } else {
-                    run.stale += 1;
-                    stopped_early = self.patience.is_some_and(|p| run.stale >= p);
+                validation = run.note(score);
+                if run.stale == 0 {
+                    run.best = Some(run.judged(&task)?);
                 }
+                stopped_early = out_of_patience(&run);
             }
             if let Some(path) = &self.checkpoint
-                && (last || run.step.is_multiple_of(self.checkpoint_every))
+                && (last || stopped_early || run.step.is_multiple_of(self.checkpoint_every))
             {
-                checkpoint::write(path, self, model, engine.as_ref(), &run, corpus)?;
+                checkpoint::write(path, self, &task, &run)?;
             }
             let rate = tokens as f64 / training_time.as_secs_f64().max(1e-9);
             stage.advance(
@@ -100,12 +115,12 @@ impl Trainer {
                 format_args!("loss {loss:.3}{validation} · {:.1}k tokens/s", rate / 1e3),
             )?;
         }
-        let weights = match (self.keep, run.best) {
+        let weights = match (self.keep, run.best.take()) {
             (Keep::Best, Some(best)) => best,
-            _ => engine.weights()?,
+            _ => run.judged(&task)?,
         };
         Ok(Trained {
-            model: model.reweighted(weights)?,
+            model: task.finish(weights)?,
             curve: run.curve,
             stopped_early,
             training_time,
@@ -114,47 +129,50 @@ impl Trainer {
     }
 
     /// One optimizer step; the mean loss and the number of targets.
-    fn step(
-        &self,
-        engine: &mut dyn Engine,
-        batcher: &mut Batcher<'_>,
-        step: usize,
-        dropout: Option<Dropout>,
-    ) -> Result<(f64, usize)> {
-        let first = (step * self.accumulate) as u64;
-        let batches: Vec<Vec<Example>> = (0..self.accumulate as u64)
-            .map(|i| batcher.batch(first + i, self.batch))
-            .collect();
-        let count: usize = batches.iter().map(|b| scored(b)).sum();
-        let mut sum = 0.0;
-        for batch in &batches {
-            sum += engine.accumulate(batch, 1.0 / count.max(1) as f64, dropout)?;
-        }
-        let loss = sum / count.max(1) as f64;
+    fn step<T: Task>(&self, task: &mut T, run: &mut Run) -> Result<(f64, usize)> {
+        let step = run.step;
+        let (loss, count) = task.learn(self, step)?;
         let update = self.update_at(step);
-        let gradient_norm = engine.update(&update)?;
+        let gradient_norm = task.update(&update)?;
         if !(loss.is_finite() && gradient_norm.is_finite()) {
-            let learning_rate = update.learning_rate;
             return Err(Error::Diverged {
                 step,
                 loss,
                 gradient_norm,
-                learning_rate,
+                learning_rate: update.learning_rate,
+                batch: task.describe(self, step),
             });
+        }
+        run.curve.train.push(LossPoint {
+            step,
+            loss: loss as f32,
+        });
+        run.step += 1;
+        if let Some(decay) = self.average {
+            run.average(decay, task.weights()?);
         }
         Ok((loss, count))
     }
 }
 
-/// The mean loss over `examples`, in nats per target.
-pub(crate) fn evaluate(engine: &dyn Engine, examples: &[Example], batch: usize) -> Result<f64> {
-    // By length, so that little is padded.
-    let mut order: Vec<&Example> = examples.iter().collect();
-    order.sort_by_key(|e| e.len());
-    let mut sum = 0.0;
-    for chunk in order.chunks(batch.max(32)) {
-        let chunk: Vec<Example> = chunk.iter().map(|&e| e.clone()).collect();
-        sum += engine.evaluate(&chunk)?;
+impl Run {
+    /// Puts a validation on record, and tells of it in words.
+    fn note(&mut self, score: Score) -> String {
+        let point = |loss: f64| LossPoint {
+            step: self.step,
+            loss: loss as f32,
+        };
+        self.curve.validation.push(point(score.loss));
+        let mut words = format!(" · validation {:.3}", score.loss);
+        if let Some(error) = score.error {
+            self.curve.errors.push(point(error));
+            words += &format!(" (error {error:.4})");
+        }
+        let ranked = score.error.unwrap_or(score.loss) as f32;
+        match ranked < self.best_loss {
+            true => (self.best_loss, self.stale) = (ranked, 0),
+            false => self.stale += 1,
+        }
+        words
     }
-    Ok(sum / scored(examples).max(1) as f64)
 }

@@ -466,3 +466,94 @@ fn impossible_settings_are_refused() {
     let data = TokenSequences::Stream(vec![0]);
     assert!(corpus().with_validation(data).is_err());
 }
+
+fn flat(model: &Transformer) -> Vec<f32> {
+    let engine = model.trainable(Compute::Auto).unwrap();
+    engine.weights().unwrap()
+}
+
+#[test]
+fn smoothed_labels_and_averaged_weights() {
+    let plain = trainer();
+    let smooth = Trainer {
+        label_smoothing: 0.2,
+        ..plain.clone()
+    };
+    let mut losses = Vec::new();
+    for compute in [Compute::Kernels, Compute::Program] {
+        let fit = |trainer: &Trainer| {
+            let trainer = Trainer {
+                compute,
+                ..trainer.clone()
+            };
+            trainer.fit(&tiny(), &corpus(), &cpu()).unwrap()
+        };
+        // At first the loss is that of chance, smoothed or not; later smoothing costs.
+        let (plain, smoothed) = (fit(&plain), fit(&smooth));
+        let last = |trained: &Trained| trained.curve.train.last().unwrap().loss;
+        assert!(last(&smoothed) > last(&plain) + 0.1);
+        losses.push(smoothed.curve.train[2].loss);
+
+        // The mean of the weights, by hand: d = min(decay, (1 + t) / (10 + t)).
+        let constant = Trainer {
+            schedule: Schedule::Constant,
+            keep: Keep::Last,
+            warm_up: 0,
+            steps: 4,
+            ..trainer()
+        };
+        let weights = |trainer: &Trainer| flat(&fit(trainer).model);
+        let each: Vec<Vec<f32>> = (1..=4)
+            .map(|steps| {
+                weights(&Trainer {
+                    steps,
+                    ..constant.clone()
+                })
+            })
+            .collect();
+        let averaged = weights(&Trainer {
+            average: Some(0.25),
+            ..constant
+        });
+        for (i, &got) in averaged.iter().enumerate() {
+            let expected = (1..4).fold(each[0][i], |a, t| {
+                let d = f32::min(0.25, (2.0 + t as f32) / (11.0 + t as f32));
+                d * a + (1.0 - d) * each[t][i]
+            });
+            assert!(
+                (got - expected).abs() < 1e-5,
+                "{compute:?}: {got} {expected}"
+            );
+        }
+    }
+    assert!((losses[0] - losses[1]).abs() < 1e-3, "{losses:?}");
+}
+
+#[test]
+fn the_rate_warms_up_and_falls() {
+    let trainer = Trainer {
+        steps: 100,
+        warm_up: 10,
+        learning_rate: 1.0,
+        final_share: 0.2,
+        ..trainer()
+    };
+    let rate = |schedule, step| {
+        let trainer = Trainer {
+            schedule,
+            ..trainer.clone()
+        };
+        trainer.learning_rate_at(step)
+    };
+    let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
+    for schedule in [Schedule::Cosine, Schedule::Linear, Schedule::Constant] {
+        near(rate(schedule, 4), 5.0 / 11.0);
+        near(rate(schedule, 10), 1.0);
+    }
+    near(rate(Schedule::Cosine, 55), 0.6);
+    near(rate(Schedule::Linear, 55), 0.6);
+    near(rate(Schedule::Linear, 100), 0.2);
+    near(rate(Schedule::Constant, 99), 1.0);
+    near(rate(Schedule::InverseSqrt, 9), 10.0 / 11.0);
+    near(rate(Schedule::InverseSqrt, 39), 0.5);
+}

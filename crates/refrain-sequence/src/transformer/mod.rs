@@ -28,6 +28,7 @@ pub use config::{FeedForward, Norm, Positions, RotaryScaling, TransformerConfig}
 
 use crate::batch::{Example, everything};
 use crate::engine::Engine;
+use crate::entries::Entry;
 use crate::kernels::engine::KernelEngine;
 use crate::kernels::network::Network;
 use crate::language_model::log_probability;
@@ -197,21 +198,41 @@ impl Transformer {
         evaluate(engine.as_ref(), &everything(data, self.config.context), 32)
     }
 
+    fn check_window(&self, tokens: &[u32]) -> Result<()> {
+        self.vocabulary.check("tokens", tokens)?;
+        let count = tokens.len();
+        match count {
+            0 => Err(Error::TooShort {
+                what: "tokens".to_string(),
+                needed: 1,
+                found: 0,
+            }),
+            _ if count > self.config.context => {
+                let expected = "at most the model's context";
+                Err(Error::config("the number of tokens", count, expected))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The logits after every one of `tokens`, `[tokens, vocabulary]` row-major; at most
     /// [`TransformerConfig::context`] tokens.
     ///
     /// # Errors
     /// [`Error::Token`], [`Error::TooShort`] for none, [`Error::Config`] for too many.
     pub fn logits(&self, tokens: &[u32]) -> Result<Vec<f32>> {
-        if tokens.len() > self.config.context {
-            let expected = "at most the model's context";
-            return Err(Error::config(
-                "the number of tokens",
-                tokens.len(),
-                expected,
-            ));
-        }
+        self.check_window(tokens)?;
         TransformerState::new(self).read(tokens, false)
+    }
+
+    /// How much each of `tokens` looks at each one up to itself: of every layer
+    /// `[heads, tokens, tokens]`, row-major, the rows adding up to 1. Computed on the CPU.
+    ///
+    /// # Errors
+    /// As [`Transformer::logits`].
+    pub fn attention(&self, tokens: &[u32]) -> Result<Vec<Vec<f32>>> {
+        self.check_window(tokens)?;
+        Ok(Network::new(&self.config, &self.layout).attention(&self.weights, tokens))
     }
 }
 
@@ -257,6 +278,10 @@ impl Sealed for Transformer {
 
     fn shape(&self) -> &TransformerConfig {
         &self.config
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.layout.entries
     }
 
     fn names(&self) -> &Vocabulary {

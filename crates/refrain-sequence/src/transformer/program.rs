@@ -158,15 +158,21 @@ impl Program {
         }
     }
 
-    /// The sum of the targets' losses, `[1]`.
-    pub(crate) fn loss(&self, batch: &[Example], dropout: Option<Dropout>) -> Tensor<1> {
+    /// The sum of the targets' losses, `[1]`, with label smoothing.
+    pub(crate) fn loss(
+        &self,
+        batch: &[Example],
+        dropout: Option<Dropout>,
+        smoothing: f32,
+    ) -> Tensor<1> {
         let plain = self.device.clone().inner();
         let inputs = loss::tokens(batch.iter().map(|e| e.inputs.as_slice()), &plain);
         let pass = Pass {
             dropout: dropout.map(|d| (d, batch)),
             ..Pass::default()
         };
-        cross_entropy(self.logits(self.hidden(inputs, pass)), batch, &plain)
+        let logits = self.logits(self.hidden(inputs, pass));
+        cross_entropy(logits, batch, smoothing, &plain)
     }
 
     /// Logits of the tokens after those in the cache, `[tokens, vocabulary]`, on the host.

@@ -21,6 +21,7 @@ pub(crate) struct TensorEngine {
     gradients: GradientsAccumulator<Decoder>,
     /// One pair of moments per parameter, flat, in the layout's order.
     moments: Moments,
+    smoothing: f32,
 }
 
 impl TensorEngine {
@@ -38,6 +39,7 @@ impl TensorEngine {
             config: config.clone(),
             gradients: GradientsAccumulator::new(),
             moments,
+            smoothing: 0.0,
             device,
         }
     }
@@ -75,7 +77,7 @@ impl Engine for TensorEngine {
         scale: f64,
         dropout: Option<Dropout>,
     ) -> Result<f64> {
-        let loss = self.program.loss(batch, dropout);
+        let loss = self.program.loss(batch, dropout, self.smoothing);
         let scaled = loss.clone() * scale;
         let gradients = GradientsParams::from_grads(scaled.backward(), &self.program.decoder);
         self.gradients.accumulate(&self.program.decoder, gradients);
@@ -83,6 +85,10 @@ impl Engine for TensorEngine {
             .try_into_scalar::<f32>()
             .map(f64::from)
             .map_err(Error::device)
+    }
+
+    fn smooth_labels(&mut self, share: f32) {
+        self.smoothing = share;
     }
 
     fn update(&mut self, update: &Update) -> Result<f64> {
@@ -95,7 +101,7 @@ impl Engine for TensorEngine {
     }
 
     fn evaluate(&self, batch: &[Example]) -> Result<f64> {
-        let loss = self.program.valid().loss(batch, None);
+        let loss = self.program.valid().loss(batch, None, 0.0);
         loss.try_into_scalar::<f32>()
             .map(f64::from)
             .map_err(Error::device)
@@ -116,18 +122,17 @@ impl Engine for TensorEngine {
     }
 
     fn restore(&mut self, parameters: Parameters) -> Result<()> {
-        self.program = Program::new(
-            &self.config,
-            &self.layout,
-            &parameters.weights,
-            &self.device,
-        );
-        self.gradients = GradientsAccumulator::new();
+        self.replace_weights(&parameters.weights)?;
         self.moments = adamw::moments(&self.layout.entries, Some(&parameters), &self.device);
         Ok(())
     }
 
-    #[cfg(test)]
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()> {
+        self.program = Program::new(&self.config, &self.layout, weights, &self.device);
+        self.gradients = GradientsAccumulator::new();
+        Ok(())
+    }
+
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
         adamw::read_gradients(&self.program.decoder, &self.gradients.grads())
     }

@@ -449,3 +449,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn attention_is_told_and_explains_the_layer() {
+    let config = TransformerConfig {
+        layers: 2,
+        heads: 2,
+        width: 8,
+        context: 6,
+        ..Default::default()
+    };
+    let vocabulary = Vocabulary::numbered(5).unwrap();
+    let model = Transformer::new(&config, vocabulary, 4, &cpu()).unwrap();
+    let tokens = [3, 0, 4, 4];
+    let told = model.attention(&tokens).unwrap();
+    assert_eq!(told.len(), 2);
+    for layer in &told {
+        assert_eq!(layer.len(), 2 * 4 * 4);
+        for (i, row) in layer.chunks_exact(4).enumerate() {
+            assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+            assert!(row.iter().skip(i % 4 + 1).all(|&w| w == 0.0));
+        }
+    }
+    // A beginning looks where it looked with more behind it.
+    let shorter = model.attention(&tokens[..2]).unwrap();
+    for head in 0..2 {
+        for row in 0..2 {
+            let (long, short) = (
+                &told[1][head * 16 + row * 4..],
+                &shorter[1][head * 4 + row * 2..],
+            );
+            assert!((long[0] - short[0]).abs() < 1e-5 && (long[1] - short[1]).abs() < 1e-5);
+        }
+    }
+    assert!(model.attention(&[]).is_err());
+    assert!(
+        model
+            .attention(&[9])
+            .unwrap_err()
+            .to_string()
+            .contains("token 9")
+    );
+    assert!(
+        model
+            .attention(&[0; 7])
+            .unwrap_err()
+            .to_string()
+            .contains("context")
+    );
+}

@@ -27,6 +27,7 @@ pub(super) struct RnnEngine {
     lanes: Vec<f32>,
     /// For the size of a state.
     network: Slices,
+    smoothing: f32,
 }
 
 impl RnnEngine {
@@ -43,6 +44,7 @@ impl RnnEngine {
             device,
             lanes: Vec::new(),
             network: Slices::new(config, vocabulary),
+            smoothing: 0.0,
         })
     }
 
@@ -81,7 +83,7 @@ impl Engine for RnnEngine {
     ) -> Result<f64> {
         let carried = batch.iter().any(|e| e.lane.is_some());
         let begin = carried.then(|| self.carried(batch));
-        let (loss, state) = self.program.loss(batch, begin, dropout)?;
+        let (loss, state) = self.program.loss(batch, begin, dropout, self.smoothing)?;
         let gradients = (loss.clone() * scale).backward();
         let own = GradientsParams::from_grads(gradients, &self.program.network);
         self.gradients.accumulate(&self.program.network, own);
@@ -90,6 +92,10 @@ impl Engine for RnnEngine {
         }
         let loss = loss.inner().try_into_scalar::<f32>();
         loss.map(f64::from).map_err(Error::device)
+    }
+
+    fn smooth_labels(&mut self, share: f32) {
+        self.smoothing = share;
     }
 
     fn update(&mut self, update: &Update) -> Result<f64> {
@@ -108,7 +114,7 @@ impl Engine for RnnEngine {
         let (mut state, mut sum) = (None, 0.0);
         for start in (0..longest).step_by(PIECE) {
             let piece: Vec<Example> = batch.iter().map(|e| e.piece(start, PIECE)).collect();
-            let (loss, end) = program.loss(&piece, state, None)?;
+            let (loss, end) = program.loss(&piece, state, None, 0.0)?;
             let loss = loss.try_into_scalar::<f32>().map_err(Error::device)?;
             sum += f64::from(loss);
             state = Some(end);
@@ -131,19 +137,18 @@ impl Engine for RnnEngine {
     }
 
     fn restore(&mut self, parameters: Parameters) -> Result<()> {
-        self.program = Program::new(
-            &self.config,
-            self.vocabulary,
-            &parameters.weights,
-            &self.device,
-        )?;
-        self.gradients = GradientsAccumulator::new();
+        self.replace_weights(&parameters.weights)?;
         self.moments = adamw::moments(&self.entries, Some(&parameters), &self.device);
         self.lanes = parameters.lanes;
         Ok(())
     }
 
-    #[cfg(test)]
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()> {
+        self.program = Program::new(&self.config, self.vocabulary, weights, &self.device)?;
+        self.gradients = GradientsAccumulator::new();
+        Ok(())
+    }
+
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
         adamw::read_gradients(&self.program.network, &self.gradients.grads())
     }

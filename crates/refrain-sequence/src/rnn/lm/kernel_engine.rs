@@ -26,6 +26,7 @@ pub(super) struct RnnKernelEngine {
     parameters: Parameters,
     /// The first worker's gradient is the sum.
     workers: Vec<Worker>,
+    smoothing: f32,
 }
 
 impl RnnKernelEngine {
@@ -41,6 +42,7 @@ impl RnnKernelEngine {
                 lanes: Vec::new(),
             },
             workers: Vec::new(),
+            smoothing: 0.0,
         }
     }
 }
@@ -58,11 +60,13 @@ impl Engine for RnnKernelEngine {
         }
         let (network, parameters) = (&self.network, &self.parameters);
         let (weights, size) = (&parameters.weights, network.state_size());
+        let smoothing = self.smoothing;
         let work = self.workers.par_iter_mut().zip(&shares).with_max_len(1);
         work.for_each(|(worker, share)| {
             worker.gradient.resize(weights.len(), 0.0);
             worker.states = lanes::take(&parameters.lanes, share, size);
             let (states, tape) = (&mut worker.states, &mut worker.tape);
+            tape.smoothing = smoothing;
             network.forward(weights, share, states, dropout, tape);
             let gradient = Some(worker.gradient.as_mut_slice());
             worker.loss = network.loss(weights, gradient, share, scale, tape);
@@ -73,6 +77,10 @@ impl Engine for RnnKernelEngine {
             sum += worker.loss;
         }
         Ok(sum)
+    }
+
+    fn smooth_labels(&mut self, share: f32) {
+        self.smoothing = share;
     }
 
     fn update(&mut self, update: &Update) -> Result<f64> {
@@ -136,7 +144,11 @@ impl Engine for RnnKernelEngine {
         Ok(())
     }
 
-    #[cfg(test)]
+    fn replace_weights(&mut self, weights: &[f32]) -> Result<()> {
+        self.parameters.weights.copy_from_slice(weights);
+        Ok(())
+    }
+
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
         let mut sum = vec![0.0; self.parameters.weights.len()];
         for worker in &mut self.workers {

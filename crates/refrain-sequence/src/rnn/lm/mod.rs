@@ -372,6 +372,10 @@ impl Sealed for RnnLm {
         &self.config
     }
 
+    fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     fn names(&self) -> &Vocabulary {
         &self.vocabulary
     }

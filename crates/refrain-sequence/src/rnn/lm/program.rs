@@ -88,12 +88,13 @@ impl Program {
         }
     }
 
-    /// The sum of the targets' losses, `[1]`, and the state after the last tokens.
+    /// The sum of the targets' losses, `[1]`, with label smoothing, and the state after the last tokens.
     pub(super) fn loss(
         &self,
         batch: &[Example],
         state: Option<RecurrentState>,
         dropout: Option<Dropout>,
+        smoothing: f32,
     ) -> Result<(Tensor<1>, RecurrentState)> {
         let rows = tokens(batch.iter().map(|e| e.inputs.as_slice()), &self.plain);
         let [count, time] = rows.dims();
@@ -125,7 +126,7 @@ impl Program {
         let x = drop(self.embed(rows), 0);
         let (y, state) = self.network.recurrent.forward(x, pass)?;
         let logits = self.logits(drop(y, self.config.layers));
-        Ok((cross_entropy(logits, batch, &self.plain), state))
+        Ok((cross_entropy(logits, batch, smoothing, &self.plain), state))
     }
 
     /// Logits after each token of one text or after the last, on the host, and the state there.

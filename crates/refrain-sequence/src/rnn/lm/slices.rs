@@ -31,6 +31,8 @@ pub(super) struct Slices {
 /// Buffers of a pass, rows in the order of the steps.
 #[derive(Debug, Default)]
 pub(super) struct Tape {
+    /// What the loss spreads of each target's probability over all tokens.
+    pub(super) smoothing: f32,
     /// The examples, the longest first.
     order: Vec<usize>,
     /// Of each row its example and its place in it.
@@ -340,7 +342,7 @@ impl Slices {
             let n = targets.len();
             tape.logits.resize(n * vocabulary, 0.0);
             self.head(w, rows, &mut tape.logits);
-            sum += softmax_cross_entropy(&mut tape.logits, targets, scale as f32);
+            sum += softmax_cross_entropy(&mut tape.logits, targets, scale as f32, tape.smoothing);
             let Some(g) = g.as_deref_mut() else { continue };
             let dlogits = Mat::new(&tape.logits, n, vocabulary);
             product(

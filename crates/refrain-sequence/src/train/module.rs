@@ -1,0 +1,417 @@
+//! Training any burn module on examples of its own kind.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::path::Path;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::{GradientsAccumulator, GradientsParams};
+use burn::tensor::{Device, Tensor, TensorData};
+use refrain_core::Monitor;
+
+use super::buckets::Buckets;
+use super::task::{Fingerprint, Score, Task};
+use super::{Run, Trained, Trainer, checkpoint};
+use crate::adamw::{self, Moments};
+use crate::batch::Dropout;
+use crate::engine::{Parameters, Update};
+use crate::entries::{Entries, Init, Role};
+use crate::rnn::DropoutDraw;
+use crate::{Error, Result};
+
+/// A burn module that a [`Trainer`] fits to examples of its own kind: labelled sentences, pairs of
+/// texts, recordings.
+///
+/// ```
+/// use burn::module::Module;
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::{Tensor, TensorData};
+/// use refrain_sequence::{Learner, Learning, Result, Trainer};
+///
+/// /// y = a x + b.
+/// #[derive(Module, Debug)]
+/// struct Line { layer: Linear }
+///
+/// impl Learner for Line {
+///     type Example = (f32, f32);
+///     fn length(_: &(f32, f32)) -> usize { 1 }
+///     fn targets(_: &(f32, f32)) -> usize { 1 }
+///     fn loss(&self, batch: &[&(f32, f32)], _: &Learning<'_>) -> Result<Tensor<1>> {
+///         let device = self.layer.weight.val().device().inner();
+///         let column = |values: Vec<f32>| {
+///             Tensor::<2>::from_data(TensorData::new(values, [batch.len(), 1]), &device)
+///         };
+///         let (x, y) = (batch.iter().map(|e| e.0).collect(), batch.iter().map(|e| e.1).collect());
+///         Ok((self.layer.forward(column(x)) - column(y)).square().sum())
+///     }
+/// }
+///
+/// let device = refrain_core::device("cpu")?;
+/// let examples: Vec<(f32, f32)> = (0..64).map(|i| i as f32 / 64.0).map(|x| (x, 3.0 * x - 1.0)).collect();
+/// let line = Line { layer: LinearConfig::new(1, 1).init(&device) };
+/// let trainer = Trainer { steps: 500, batch: 16, learning_rate: 0.05, weight_decay: 0.0, ..Trainer::default() };
+/// let trained = trainer.fit_module(&line, &examples, &examples[..8])?;
+/// assert!(trained.curve.best().unwrap().loss < 0.01);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Learner: Module {
+    /// What it learns from.
+    type Example: Sync;
+
+    /// How long an example is, in tokens or frames: examples of like length share a batch, so that
+    /// little is padded.
+    fn length(example: &Self::Example) -> usize;
+
+    /// How many targets an example's loss is the sum of; losses are told per target.
+    fn targets(example: &Self::Example) -> usize;
+
+    /// The sum of the losses of all targets of a batch, `[1]`, in nats.
+    ///
+    /// # Errors
+    /// Whatever does not fit the module; it ends the run.
+    fn loss(&self, batch: &[&Self::Example], learning: &Learning<'_>) -> Result<Tensor<1>>;
+
+    /// What validation ranks weights by instead of the loss, lower being better: say one minus F1.
+    ///
+    /// # Errors
+    /// As [`loss`](Self::loss).
+    fn validation_error(&self, examples: &[Self::Example]) -> Result<Option<f64>> {
+        let _ = examples;
+        Ok(None)
+    }
+}
+
+/// What one pass knows beside its examples; the default is a pass of validation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Learning<'a> {
+    /// What decides the values that are dropped; `None` outside of training.
+    pub dropout: Option<DropoutDraw<'a>>,
+    /// [`Trainer::label_smoothing`]; 0 outside of training.
+    pub label_smoothing: f32,
+}
+
+impl Learning<'_> {
+    /// Dropout (Srivastava et al., 2014): multiplies values by 0, or by `1 / (1 - rate)`. `x` is
+    /// `[batch, …]`. What is dropped is a function of the run's seed, the example's number and
+    /// `site`, which should differ from place to place in a module: a resumed run drops what an
+    /// unbroken one would have. Nothing is dropped outside of training.
+    pub fn drop<const D: usize>(&self, x: Tensor<D>, rate: f32, site: usize) -> Tensor<D> {
+        let Some(draw) = self.dropout.filter(|_| rate > 0.0) else {
+            return x;
+        };
+        let shape = x.dims();
+        let each = shape.iter().skip(1).product::<usize>();
+        let mut factors = vec![0.0; shape.iter().product()];
+        let dropout = Dropout {
+            rate: rate.min(0.999),
+            seed: draw.seed,
+        };
+        let rows = factors.chunks_mut(each.max(1));
+        for (row, &number) in rows.zip(draw.sequences) {
+            dropout.fill_number(site, number, row);
+        }
+        let plain = x.device().inner();
+        x * Tensor::<D>::from_data(TensorData::new(factors, shape), &plain)
+    }
+}
+
+impl Trainer {
+    /// Trains a module, which lies on a plain device, on examples of its own; the given module stays
+    /// as it is. Parameters without gradients ([`Module::no_grad`]) keep their values.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field, [`Error::TooShort`] without examples,
+    /// [`Error::Diverged`] naming step and examples, and whatever the module's loss refuses.
+    pub fn fit_module<M: Learner>(
+        &self,
+        module: &M,
+        training: &[M::Example],
+        validation: &[M::Example],
+    ) -> Result<Trained<M>> {
+        self.fit_module_with(module, training, validation, &Monitor::silent())
+    }
+
+    /// Trains a module, telling `monitor` loss and rate.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit_module`], and when cancelled.
+    pub fn fit_module_with<M: Learner>(
+        &self,
+        module: &M,
+        training: &[M::Example],
+        validation: &[M::Example],
+        monitor: &Monitor,
+    ) -> Result<Trained<M>> {
+        self.validate()?;
+        let task = ModuleTask::new(self, module, training, validation)?;
+        self.run(task, Run::default(), monitor)
+    }
+
+    /// Continues an interrupted run of [`Trainer::fit_module_with`] from its checkpoint, as if it
+    /// had not stopped; `module` is of the same shape as the one that it began with.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when trainer, module or examples are not those that wrote it.
+    pub fn resume_module_with<M: Learner>(
+        &self,
+        checkpoint: impl AsRef<Path>,
+        module: &M,
+        training: &[M::Example],
+        validation: &[M::Example],
+        monitor: &Monitor,
+    ) -> Result<Trained<M>> {
+        self.validate()?;
+        let mut task = ModuleTask::new(self, module, training, validation)?;
+        let file = checkpoint::open(checkpoint.as_ref(), self, task.name())?;
+        let (parameters, run) = file.continued(&task, task.entries.total)?;
+        task.restore(parameters)?;
+        self.run(task, run, monitor)
+    }
+}
+
+struct ModuleTask<'a, M: Learner> {
+    name: String,
+    /// With autodiff.
+    module: M,
+    entries: Entries,
+    gradients: GradientsAccumulator<M>,
+    moments: Moments,
+    device: Device,
+    training: &'a [M::Example],
+    validation: &'a [M::Example],
+    buckets: Buckets,
+}
+
+impl<'a, M: Learner> ModuleTask<'a, M> {
+    fn new(
+        trainer: &Trainer,
+        module: &M,
+        training: &'a [M::Example],
+        validation: &'a [M::Example],
+    ) -> Result<Self> {
+        if training.iter().all(|example| M::targets(example) == 0) {
+            return Err(Error::TooShort {
+                what: "examples with targets to train on".to_string(),
+                needed: 1,
+                found: 0,
+            });
+        }
+        let entries = entries(module);
+        let first = module.devices().into_iter().next();
+        let device = first.ok_or(Error::TooShort {
+            what: "parameters of the module".to_string(),
+            needed: 1,
+            found: 0,
+        })?;
+        let name = std::any::type_name::<M>();
+        let lengths = training.iter().map(M::length).collect();
+        Ok(Self {
+            name: name.rsplit("::").next().unwrap_or(name).to_string(),
+            module: module.clone().train(),
+            moments: adamw::moments(&entries.list, None, &device),
+            entries,
+            gradients: GradientsAccumulator::new(),
+            device,
+            training,
+            validation,
+            buckets: Buckets::new(lengths, trainer.seed, trainer.batch, trainer.bucket),
+        })
+    }
+
+    /// The numbers in `training` of the examples of each pass of a step.
+    fn passes(&mut self, trainer: &Trainer, step: usize) -> Vec<(u64, Vec<usize>)> {
+        let first = (step * trainer.accumulate) as u64;
+        let indices = first..first + trainer.accumulate as u64;
+        indices
+            .map(|i| (i, self.buckets.batch(i).to_vec()))
+            .collect()
+    }
+}
+
+impl<M: Learner> Task for ModuleTask<'_, M> {
+    type Model = M;
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        let shapes = self.entries.list.iter().map(|e| (&e.name, &e.shape));
+        let of = |examples: &[M::Example]| {
+            let mut hash = DefaultHasher::new();
+            for example in examples {
+                (M::length(example), M::targets(example)).hash(&mut hash);
+            }
+            hash.finish()
+        };
+        Fingerprint {
+            model: format!("{:?}", shapes.collect::<Vec<_>>()),
+            data: (of(self.training), Some(of(self.validation))),
+        }
+    }
+
+    fn learn(&mut self, trainer: &Trainer, step: usize) -> Result<(f64, usize)> {
+        let passes = self.passes(trainer, step);
+        let training = self.training;
+        let batch = |pass: &[usize]| -> Vec<&M::Example> {
+            pass.iter().filter_map(|&i| training.get(i)).collect()
+        };
+        let all = passes.iter().flat_map(|(_, pass)| batch(pass));
+        let count: usize = all.map(M::targets).sum();
+        let mut sum = 0.0;
+        for (index, pass) in &passes {
+            let first = index * trainer.batch as u64;
+            let numbers: Vec<u64> = (first..).take(pass.len()).collect();
+            let learning = Learning {
+                dropout: Some(DropoutDraw {
+                    seed: trainer.seed,
+                    sequences: &numbers,
+                }),
+                label_smoothing: trainer.label_smoothing,
+            };
+            let loss = self.module.loss(&batch(pass), &learning)?;
+            if !loss.is_tracked() {
+                let reason = "depends on no parameter that learns";
+                return Err(Error::tensor("loss", reason));
+            }
+            let gradients = (loss.clone() / count.max(1) as f64).backward();
+            let own = GradientsParams::from_grads(gradients, &self.module);
+            self.gradients.accumulate(&self.module, own);
+            let loss = loss.inner().try_into_scalar::<f32>();
+            sum += f64::from(loss.map_err(Error::device)?);
+        }
+        Ok((sum / count.max(1) as f64, count))
+    }
+
+    fn update(&mut self, update: &Update) -> Result<f64> {
+        let mut gradients = self.gradients.grads();
+        let (module, norm) = adamw::step(
+            self.module.clone(),
+            &mut gradients,
+            &mut self.moments,
+            &self.entries.list,
+            update,
+        )?;
+        self.module = module;
+        Ok(norm)
+    }
+
+    fn validate(&self, trainer: &Trainer) -> Result<Option<Score>> {
+        let count: usize = self.validation.iter().map(M::targets).sum();
+        if count == 0 {
+            return Ok(None);
+        }
+        let module = self.module.valid();
+        let mut order: Vec<&M::Example> = self.validation.iter().collect();
+        order.sort_by_key(|example| M::length(example));
+        let mut sum = 0.0;
+        for batch in order.chunks(trainer.batch.max(32)) {
+            let loss = module.loss(batch, &Learning::default())?;
+            let loss = loss.try_into_scalar::<f32>().map_err(Error::device)?;
+            sum += f64::from(loss);
+        }
+        Ok(Some(Score {
+            loss: sum / count as f64,
+            error: module.validation_error(self.validation)?,
+        }))
+    }
+
+    fn describe(&mut self, trainer: &Trainer, step: usize) -> String {
+        let passes = self.passes(trainer, step);
+        let examples = passes.into_iter().flat_map(|(_, pass)| pass);
+        let numbers: Vec<String> = examples.take(8).map(|i| i.to_string()).collect();
+        format!("training examples {}, …", numbers.join(", "))
+    }
+
+    fn weights(&self) -> Result<Vec<f32>> {
+        adamw::read(&self.module.valid())
+    }
+
+    fn parameters(&self) -> Result<Parameters> {
+        let (first, second) = adamw::read_moments(&self.moments)?;
+        Ok(Parameters {
+            weights: self.weights()?,
+            first,
+            second,
+            lanes: Vec::new(),
+        })
+    }
+
+    fn restore(&mut self, parameters: Parameters) -> Result<()> {
+        let plain = with_weights(self.module.valid(), &parameters.weights);
+        self.module = plain.train();
+        self.gradients = GradientsAccumulator::new();
+        self.moments = adamw::moments(&self.entries.list, Some(&parameters), &self.device);
+        Ok(())
+    }
+
+    fn finish(self, weights: Vec<f32>) -> Result<M> {
+        Ok(with_weights(self.module.valid(), &weights))
+    }
+}
+
+/// Every parameter of a module with its role.
+fn entries<M: Module>(module: &M) -> Entries {
+    let mut list = List::default();
+    module.visit(&mut list);
+    list.entries
+}
+
+#[derive(Default)]
+struct List {
+    path: Vec<String>,
+    /// How many of the containers around are embeddings.
+    embeddings: usize,
+    entries: Entries,
+}
+
+fn is_embedding(container: &str) -> bool {
+    container == "Struct:Embedding"
+}
+
+impl ModuleVisitor for List {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let role = match D {
+            0 | 1 => Role::Vector,
+            _ if self.embeddings > 0 => Role::Embedding,
+            _ => Role::Matrix,
+        };
+        let shape = param.val().dims().to_vec();
+        let init = Init::Constant(0.0);
+        self.entries.push(self.path.join("."), shape, role, init);
+    }
+
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.push(name.to_string());
+        self.embeddings += usize::from(is_embedding(container));
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.pop();
+        self.embeddings -= usize::from(is_embedding(container));
+    }
+}
+
+/// The module with these parameters, flat in the order of a visit.
+fn with_weights<M: Module>(module: M, weights: &[f32]) -> M {
+    module.map(&mut Replace { rest: weights })
+}
+
+struct Replace<'a> {
+    rest: &'a [f32],
+}
+
+impl ModuleMapper for Replace<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let shape = param.val().dims();
+        let Some((own, rest)) = self.rest.split_at_checked(shape.iter().product()) else {
+            return param;
+        };
+        self.rest = rest;
+        let device = param.val().device();
+        param.map(|_| Tensor::from_data(TensorData::new(own.to_vec(), shape), &device))
+    }
+}
+
+#[cfg(test)]
+mod tests;
