@@ -2,16 +2,17 @@
 // the kernels of the processor (AVX-512 with VNNI where there is).
 //
 //     npm install --ignore-scripts node-llama-cpp@3.22.1
-//     node llama_cpp.mjs NODE_MODULES MODEL.gguf THREADS
+//     node llama_cpp.mjs NODE_MODULES MODEL.gguf THREADS [exact]
 //
 // A line of JSON in, {"text"} or {"tokens", "n"}, one out: the tokens of the text, or the n likeliest tokens one
-// after the other with the milliseconds until the first, of the others, and of the processor.
+// after the other with the milliseconds until the first, of the others, and of the processor. With "exact", keys
+// and values are 32-bit floats and attention is not fused, so that only the packed weights are inexact.
 
 import {createInterface} from "node:readline";
 import {join, resolve} from "node:path";
 import {pathToFileURL} from "node:url";
 
-const [modules, modelPath, count] = process.argv.slice(2);
+const [modules, modelPath, count, exact] = process.argv.slice(2);
 const entry = pathToFileURL(join(resolve(modules), "node-llama-cpp/dist/index.js"));
 const {getLlama, LlamaLogLevel} = await import(entry);
 const threads = Number(count);
@@ -20,7 +21,8 @@ const llama = await getLlama({
 });
 const model = await llama.loadModel({modelPath});
 const context = await model.createContext({
-    contextSize: 2048, batchSize: 512, threads: {ideal: threads, min: threads}
+    contextSize: 2048, batchSize: 512, threads: {ideal: threads, min: threads},
+    ...(exact ? {flashAttention: false, experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32"} : {})
 });
 const sequence = context.getSequence();
 const say = (value) => process.stdout.write(JSON.stringify(value) + "\n");

@@ -83,11 +83,18 @@ struct Rival {
 }
 
 impl Rival {
-    fn start(modules: &Path, model: &Path, threads: usize) -> Result<Self, Box<dyn Error>> {
+    /// With `exact`, keys and values are 32-bit floats, as ours are.
+    fn start(
+        modules: &Path,
+        model: &Path,
+        threads: usize,
+        exact: bool,
+    ) -> Result<Self, Box<dyn Error>> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/llama_cpp.mjs");
         let mut process = Command::new("node")
             .args([script.as_path(), modules, model])
             .arg(threads.to_string())
+            .args(exact.then_some("exact"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -192,44 +199,60 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let file = GgufFile::open(&arguments.model)?;
     let tokenizer = HuggingFaceTokenizer::from_gguf(&file)?;
     let template = ChatTemplate::from_gguf(&file)?;
+    compare(arguments, &model, &tokenizer, &template)?;
     for &threads in &arguments.threads {
+        println!("\n{threads} threads");
         let pool = pool(threads)?;
         let mut rival = match &arguments.modules {
-            Some(modules) => Some(Rival::start(modules, &arguments.model, threads)?),
+            Some(modules) => Some(Rival::start(modules, &arguments.model, threads, false)?),
             None => None,
         };
-        println!("\n{threads} threads");
-        for question in QUESTIONS {
-            let text = template.prompt(&[Message::user(question)])?;
-            let tokens = tokenizer.encode(&text)?.tokens;
-            let answer = pool
-                .install(|| ours(&model, &tokens, arguments.compared).map_err(|e| e.to_string()))?;
-            let Some(rival) = &mut rival else {
-                println!("{question}\n  {}", tokenizer.decode(&answer.tokens)?);
-                continue;
-            };
-            let theirs = rival.turn(&json!({ "text": text }))?.tokens;
-            let line = json!({ "tokens": tokens, "n": arguments.compared });
-            let other = rival.turn(&line)?.tokens;
-            let pairs = answer.tokens.iter().zip(&other);
-            let same = pairs.take_while(|(a, b)| a == b).count();
-            println!(
-                "{question}\n  {} tokens {}; the first {same} of {} likeliest are llama.cpp's",
-                tokens.len(),
-                if theirs == tokens {
-                    "as llama.cpp's"
-                } else {
-                    "UNLIKE llama.cpp's"
-                },
-                arguments.compared
-            );
-            println!("  ours   {:?}\n  theirs {other:?}", answer.tokens);
-        }
         time(arguments, &model, &pool, rival.as_mut(), &tokenizer)?;
         let speed = pool.install(bandwidth);
         println!(
             "memory gives {speed:.1} GB/s: {:.1} tokens a second at {weights:.1} MB each",
             speed * 1e3 / weights
+        );
+    }
+    Ok(())
+}
+
+/// How many of the likeliest tokens are the same.
+fn same(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+fn compare(
+    arguments: &Arguments,
+    model: &Llama,
+    tokenizer: &HuggingFaceTokenizer,
+    template: &ChatTemplate,
+) -> Result<(), Box<dyn Error>> {
+    let start = |exact| match &arguments.modules {
+        Some(modules) => Rival::start(modules, &arguments.model, 1, exact).map(Some),
+        None => Ok(None),
+    };
+    let (mut exact, mut usual) = (start(true)?, start(false)?);
+    for question in QUESTIONS {
+        let text = template.prompt(&[Message::user(question)])?;
+        let tokens = tokenizer.encode(&text)?.tokens;
+        let own = ours(model, &tokens, arguments.compared)?.tokens;
+        println!("{question}\n  {:?}", tokenizer.decode(&own)?);
+        let (Some(exact), Some(usual)) = (&mut exact, &mut usual) else {
+            continue;
+        };
+        if exact.turn(&json!({ "text": text }))?.tokens != tokens {
+            println!("  UNLIKE llama.cpp's tokens of the prompt");
+        }
+        let line = json!({ "tokens": tokens, "n": arguments.compared });
+        let (exact, usual) = (exact.turn(&line)?.tokens, usual.turn(&line)?.tokens);
+        println!(
+            "  of {} likeliest tokens the first {} are llama.cpp's with 32-bit keys and values, {} those by \
+             its defaults; the first {} of its two ways are the same",
+            arguments.compared,
+            same(&own, &exact),
+            same(&own, &usual),
+            same(&exact, &usual)
         );
     }
     Ok(())

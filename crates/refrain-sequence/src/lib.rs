@@ -49,6 +49,8 @@
 //! | the likeliest text: translations, summaries | [`BeamSearch`] |
 //! | a prompt that is continued again and again; a chat | [`Prompt`] |
 //! | a model of the Llama family in a GGUF file | [`Llama::open`]: it stays packed in memory |
+//! | GPT-2, Llama or Mistral in a Hugging Face folder, to train further | [`Transformer::from_hugging_face`], [`Transformer::save_hugging_face`] |
+//! | summaries to be judged | [`metrics::Rouge`] |
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
 //! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |

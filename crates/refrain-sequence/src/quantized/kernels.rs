@@ -123,7 +123,7 @@ fn portable<const BITS: usize, const LEAST: bool, const N: usize>(
             for (row, (sum, &whole)) in sums.iter_mut().zip(&whole).enumerate() {
                 *sum += half(scales, row) * x.scale * whole as f32;
                 if LEAST {
-                    *sum += half(least, row) * (x.scale * x.sum as f32);
+                    *sum += half(least, row) * x.total;
                 }
             }
         }
@@ -199,7 +199,7 @@ mod x86 {
                 *sums = _mm512_fmadd_ps(whole, scale, *sums);
                 if LEAST {
                     let m = _mm512_cvtph_ps(load32(least, 0));
-                    *sums = _mm512_fmadd_ps(m, _mm512_set1_ps(x.scale * x.sum as f32), *sums);
+                    *sums = _mm512_fmadd_ps(m, _mm512_set1_ps(x.total), *sums);
                 }
             }
         }
@@ -265,7 +265,7 @@ mod x86 {
                     let sum = &mut sums[side];
                     *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, *sum);
                     if LEAST {
-                        let total = _mm256_set1_ps(x.scale * x.sum as f32);
+                        let total = _mm256_set1_ps(x.total);
                         *sum = _mm256_fmadd_ps(floats(least), total, *sum);
                     }
                 }

@@ -175,6 +175,14 @@ impl Transformer {
     /// Tokens are numbered; [`with_vocabulary`](Self::with_vocabulary) names them. Nothing in the folder is
     /// executed.
     ///
+    /// ```
+    /// use refrain_sequence::Transformer;
+    /// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/gpt2");
+    /// let model = Transformer::from_hugging_face(folder, &refrain_core::device("cpu")?)?;
+    /// assert_eq!(model.logits(&[3, 17])?.len(), 2 * model.vocabulary().len());
+    /// # Ok::<(), refrain_sequence::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// When a file cannot be read or says what no model can have; [`Error::FileTensor`] naming file and tensor
     /// where one is missing, or of another type or shape than the config asks for.

@@ -54,6 +54,9 @@ impl Shape {
         let config = TransformerConfig {
             layers: self.layers,
             heads: self.heads,
+            key_value_heads: None,
+            window: None,
+            rotary_scaling: None,
             width: self.width,
             context: self.context,
             hidden: None,
