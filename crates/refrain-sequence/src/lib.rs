@@ -50,8 +50,9 @@
 //! | a model of the Llama family in a GGUF file | [`Llama::open`]: it stays packed in memory |
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
-//! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
-//! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
+//! | labels for each word: entities, roles | [`Labeller`]; one label for all: [`SentenceClassifier`] |
+//! | labels in order without their times: speech | [`Recogniser`] on [`LogMel`] features |
+//! | a network of your own with labels for each step | [`Recurrent`] below a [`Crf`] or [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
@@ -209,6 +210,7 @@ pieces or unigrams from texts.
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
 
 mod adamw;
+mod audio;
 mod batch;
 mod beam;
 #[cfg(feature = "tokenizers")]
@@ -228,12 +230,15 @@ mod kernels;
 mod language_model;
 mod llama;
 mod loss;
+pub mod metrics;
 #[doc(hidden)]
 pub mod parts;
 mod quantized;
 mod ragged;
+mod recogniser;
 mod rnn;
 mod sampler;
+mod sentence;
 mod speculative;
 mod tokenizer;
 mod train;
@@ -241,6 +246,7 @@ mod trainable;
 mod transformer;
 mod writing;
 
+pub use audio::{LogMel, Recording};
 pub use beam::BeamSearch;
 #[cfg(feature = "tokenizers")]
 pub use chat::{ChatTemplate, Message};
@@ -259,12 +265,17 @@ pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, To
 pub use language_model::{LanguageModel, LanguageState};
 pub use llama::{Llama, LlamaConfig};
 pub use quantized::QuantizedMatrix;
+pub use recogniser::{Recogniser, RecogniserConfig, Utterance};
 pub use refrain_core::Device;
 pub use rnn::{
     Cell, DropoutDraw, NamedTensor, Pass, Recurrent, RecurrentConfig, RecurrentState, RnnConfig,
     RnnLm,
 };
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};
+pub use sentence::{
+    Body, EncodedSentence, Judgement, LabelScheme, LabelledSentence, Labeller, LabellerConfig,
+    Sentence, SentenceClassifier, SentenceConfig,
+};
 pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
 pub use train::{

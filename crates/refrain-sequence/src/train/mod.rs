@@ -30,6 +30,7 @@ use corpus_task::CorpusTask;
 pub(crate) use corpus_task::evaluate;
 pub use curve::{Fit, LearningCurve, LossPoint};
 pub use module::{Learner, Learning};
+pub(crate) use module::{entries, with_weights};
 use run::Run;
 use task::Task;
 
