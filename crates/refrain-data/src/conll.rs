@@ -100,7 +100,11 @@ fn propositions(sentence: &ConllSentence, origin: &str) -> Result<PropBankSenten
         false => Vec::new(), // a sentence that nobody has annotated
     };
     let predicates: Vec<usize> = (0..rolesets.len())
-        .filter(|&i| rolesets.get(i).is_some_and(|roleset| roleset != "_"))
+        .filter(|&i| {
+            rolesets
+                .get(i)
+                .is_some_and(|r| !matches!(r.as_str(), "_" | ""))
+        })
         .collect();
     let given = columns.saturating_sub(11);
     // A lone column of `_` says that there is no predicate.
@@ -228,12 +232,13 @@ mod tests {
         1\tBush\t_\tPROPN\t_\t_\t_\t_\t_\t_\t_\tARG0\n\
         1-2\tBushleft\t_\t_\t_\t_\t_\t_\t_\t_\n\
         2\tleft\t_\tVERB\t_\t_\t_\t_\t_\t_\tleave.01\tV\n\n\
-        1\tNo\t_\tX\t_\t_\t_\t_\t_\t_\n";
+        1\tNo\t_\tX\t_\t_\t_\t_\t_\t_\n\n\
+        # propbank = no-up\n1\tYes\t_\tX\t_\t_\t_\t_\t_\t_\t\t\n";
 
     #[test]
     fn propositions_are_read() {
         let found = propbank(TEXT).unwrap();
-        assert_eq!(found.len(), 2);
+        assert_eq!(found.len(), 3);
         assert_eq!(found[0].words, ["Bush", "left"]);
         assert_eq!(found[0].tags, ["PROPN", "VERB"]);
         let expected = Proposition {
@@ -242,7 +247,7 @@ mod tests {
             roles: vec!["ARG0".to_string(), "V".to_string()],
         };
         assert_eq!(found[0].propositions, [expected]);
-        assert!(found[1].propositions.is_empty());
+        assert!(found[1].propositions.is_empty() && found[2].propositions.is_empty());
     }
 
     #[test]

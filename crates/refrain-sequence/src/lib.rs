@@ -52,6 +52,7 @@
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
 //! | labels for each word: entities, roles | [`Labeller`]; one label for all: [`SentenceClassifier`] |
 //! | labels in order without their times: speech | [`Recogniser`] on [`LogMel`] features |
+//! | what labels, spans and transcripts are worth | [`metrics`] |
 //! | a network of your own with labels for each step | [`Recurrent`] below a [`Crf`] or [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |

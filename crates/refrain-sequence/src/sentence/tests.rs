@@ -39,7 +39,9 @@ fn config(body: Body) -> SentenceConfig {
 
 fn sentence(text: &str) -> Sentence {
     let mut sentence = Sentence::new(text.split(' '));
-    sentence.features = (0..2 * sentence.words.len()).map(|i| i as f32 / 9.0).collect();
+    sentence.features = (0..2 * sentence.words.len())
+        .map(|i| i as f32 / 9.0)
+        .collect();
     sentence
 }
 
@@ -62,19 +64,28 @@ fn labeller(body: Body, crf: bool) -> Labeller {
 }
 
 fn classifier(body: Body) -> SentenceClassifier {
-    let all = [(sentence("a fine film"), "good".to_string()), (sentence("dull"), "bad".to_string())];
+    let all = [
+        (sentence("a fine film"), "good".to_string()),
+        (sentence("dull"), "bad".to_string()),
+    ];
     SentenceClassifier::new(&config(body), &all, 0, &device()).unwrap()
 }
 
 /// What stands beside a sentence in its batch changes nothing.
 #[test]
 fn a_sentence_alone_is_judged_as_in_a_batch() {
-    let sentences = ["one", "Ada met Ada in rain and in New York again", "King of rain"];
+    let sentences = [
+        "one",
+        "Ada met Ada in rain and in New York again",
+        "King of rain",
+    ];
     let sentences: Vec<Sentence> = sentences.iter().map(|text| sentence(text)).collect();
     for body in bodies() {
         let (labeller, classifier) = (labeller(body.clone(), true), classifier(body));
-        let (labelled, judged) =
-            (labeller.label(&sentences).unwrap(), classifier.classify(&sentences).unwrap());
+        let (labelled, judged) = (
+            labeller.label(&sentences).unwrap(),
+            classifier.classify(&sentences).unwrap(),
+        );
         for (i, sentence) in sentences.iter().enumerate() {
             let alone = std::slice::from_ref(sentence);
             let pairs = [
@@ -147,7 +158,10 @@ fn models_come_back_from_their_files() {
         let own = labeller(body.clone(), false);
         let bytes = own.to_bytes().unwrap();
         let read = Labeller::from_bytes(bytes.clone(), &device()).unwrap();
-        assert_eq!(read.label(&sentences).unwrap(), own.label(&sentences).unwrap());
+        assert_eq!(
+            read.label(&sentences).unwrap(),
+            own.label(&sentences).unwrap()
+        );
         assert_eq!(read.config(), own.config());
         for cut in (0..bytes.len()).step_by(97) {
             assert!(Labeller::from_bytes(bytes[..cut].to_vec(), &device()).is_err());
@@ -156,7 +170,10 @@ fn models_come_back_from_their_files() {
 
         let own = classifier(body);
         let read = SentenceClassifier::from_bytes(own.to_bytes().unwrap(), &device()).unwrap();
-        assert_eq!(read.classify(&sentences).unwrap(), own.classify(&sentences).unwrap());
+        assert_eq!(
+            read.classify(&sentences).unwrap(),
+            own.classify(&sentences).unwrap()
+        );
     }
 }
 
@@ -167,14 +184,36 @@ fn a_claim_of_huge_layers_is_refused() {
     let known = |name| IdMap::from_ids([name]).unwrap();
     use refrain_core::IdMap;
     for body in [
-        Body::Recurrent { cell: Cell::Lstm, hidden: 16_384, layers: 2 },
-        Body::Recurrent { cell: Cell::Gru, hidden: 6, layers: 16_000 },
-        Body::Transformer { width: 16_384, heads: 1, hidden: 16_384, layers: 1 },
+        Body::Recurrent {
+            cell: Cell::Lstm,
+            hidden: 16_384,
+            layers: 2,
+        },
+        Body::Recurrent {
+            cell: Cell::Gru,
+            hidden: 6,
+            layers: 16_000,
+        },
+        Body::Transformer {
+            width: 16_384,
+            heads: 1,
+            hidden: 16_384,
+            layers: 1,
+        },
     ] {
-        let config = LabellerConfig { reading: config(body), ..own.config().clone() };
+        let config = LabellerConfig {
+            reading: config(body),
+            ..own.config().clone()
+        };
         let (words, letters, labels) = (known("a"), known("b"), known("O"));
-        let tables = [("words", &words), ("letters", &letters), ("labels", &labels)];
-        let bytes = file::write("sequence.labeller", &config, &tables, &own, |f| Ok(f.to_bytes()?));
+        let tables = [
+            ("words", &words),
+            ("letters", &letters),
+            ("labels", &labels),
+        ];
+        let bytes = file::write("sequence.labeller", &config, &tables, &own, |f| {
+            Ok(f.to_bytes()?)
+        });
         assert!(Labeller::from_bytes(bytes.unwrap(), &device()).is_err());
     }
 }
@@ -183,14 +222,23 @@ fn a_claim_of_huge_layers_is_refused() {
 fn given_vectors_are_kept_where_they_are_not_tuned() {
     for tune in [false, true] {
         let config = LabellerConfig {
-            reading: SentenceConfig { tune_words: tune, ..config(bodies()[0].clone()) },
+            reading: SentenceConfig {
+                tune_words: tune,
+                ..config(bodies()[0].clone())
+            },
             ..LabellerConfig::default()
         };
         let vector = |word: &str| (word == "rain").then(|| vec![0.25; 5]);
         let model = Labeller::new(&config, &training(), &device()).unwrap();
         let model = model.with_vectors(vector).unwrap();
         let examples = model.examples(&training()).unwrap();
-        let trainer = Trainer { steps: 3, batch: 3, learning_rate: 0.1, warm_up: 0, ..Trainer::default() };
+        let trainer = Trainer {
+            steps: 3,
+            batch: 3,
+            learning_rate: 0.1,
+            warm_up: 0,
+            ..Trainer::default()
+        };
         let trained = trainer.fit_module(&model, &examples, &[]).unwrap().model;
         let weights = crate::adamw::read(&trained).unwrap();
         let kept = weights.windows(5).any(|w| w == [0.25; 5]);
@@ -207,7 +255,10 @@ fn what_does_not_fit_is_named() {
     let mut wrong = training();
     wrong[1].1[1] = "I-loc".to_string();
     let error = model.examples(&wrong).unwrap_err().to_string();
-    assert_eq!(error, "label is I-loc at word 1 of sentence 1: allowed where it stands");
+    assert_eq!(
+        error,
+        "label is I-loc at word 1 of sentence 1: allowed where it stands"
+    );
     wrong[1].1[1] = "B-none".to_string();
     assert!(model.examples(&wrong).is_err());
     wrong[1].1 = vec!["O".to_string()];
@@ -232,7 +283,10 @@ fn what_does_not_fit_is_named() {
 
 #[test]
 fn words_have_numbers_and_shapes() {
-    let config = SentenceConfig { min_count: 2, ..config(bodies()[0].clone()) };
+    let config = SentenceConfig {
+        min_count: 2,
+        ..config(bodies()[0].clone())
+    };
     let sentences = [sentence("The the a USA"), sentence("a b the")];
     let known = Known::of(&config, sentences.iter()).unwrap();
     assert_eq!(known.words.iter().collect::<Vec<_>>(), ["the", "a"]);

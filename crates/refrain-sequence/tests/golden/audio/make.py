@@ -9,9 +9,9 @@ import numpy as np
 
 RATE, WINDOW, HOP, FFT, BANDS, LOW, HIGH = 8000, 200, 80, 256, 12, 60.0, 3800.0
 t = np.arange(900) / RATE
-samples = (
-    0.5 * np.sin(2 * np.pi * (300 + 900 * t) * t) + 0.2 * np.cos(2 * np.pi * 1700 * t)
-).astype(np.float32)
+noise = np.random.default_rng(1).normal(size=900)
+samples = 0.5 * np.sin(2 * np.pi * (300 + 900 * t) * t) + 0.02 * noise
+samples = samples.round(6).astype(np.float32)
 
 
 def mel(hertz):
@@ -34,4 +34,4 @@ for start in range(0, len(samples) - WINDOW + 1, HOP):
     power = np.abs(np.fft.rfft(frame, FFT)) ** 2
     frames.append(np.log(np.maximum(power @ filters, 1e-10)).round(5).tolist())
 with open("log_mel.json", "w") as file:
-    json.dump({"samples": [float(x) for x in samples.round(7)], "frames": frames}, file)
+    json.dump({"samples": [round(float(x), 6) for x in samples], "frames": frames}, file)
