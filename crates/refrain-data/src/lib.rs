@@ -92,6 +92,7 @@
 
 #[cfg(feature = "bundled")]
 pub mod bundled;
+pub mod conll;
 pub mod datasets;
 mod error;
 mod features;

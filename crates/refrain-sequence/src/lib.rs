@@ -53,9 +53,11 @@
 //! | summaries to be judged | [`metrics::Rouge`] |
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
-//! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
 //! | chords, many notes at once | [`FrameModel`]: frames of keys |
-//! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
+//! | labels for each word: entities, roles | [`Labeller`]; one label for all: [`SentenceClassifier`] |
+//! | labels in order without their times: speech | [`Recogniser`] on [`LogMel`] features |
+//! | what labels, spans and transcripts are worth | [`metrics`] |
+//! | a network of your own with labels for each step | [`Recurrent`] below a [`Crf`] or [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
 //! | why a text was scored so, word by word | [`integrated_gradients`] |
 //! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
@@ -235,6 +237,7 @@ pieces or unigrams from texts.
 
 mod adamw;
 mod attribution;
+mod audio;
 mod batch;
 mod beam;
 #[cfg(feature = "tokenizers")]
@@ -261,8 +264,10 @@ pub mod metrics;
 pub mod parts;
 mod quantized;
 mod ragged;
+mod recogniser;
 mod rnn;
 mod sampler;
+mod sentence;
 mod speculative;
 mod tokenizer;
 mod train;
@@ -271,6 +276,7 @@ mod transformer;
 mod writing;
 
 pub use attribution::{Attribution, integrated_gradients};
+pub use audio::{LogMel, Recording};
 pub use beam::BeamSearch;
 #[cfg(feature = "tokenizers")]
 pub use chat::{ChatTemplate, Message};
@@ -294,12 +300,17 @@ pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, To
 pub use language_model::{LanguageBeams, LanguageModel, LanguageState};
 pub use llama::{Llama, LlamaConfig};
 pub use quantized::QuantizedMatrix;
+pub use recogniser::{Recogniser, RecogniserConfig, Utterance};
 pub use refrain_core::Device;
 pub use rnn::{
     Cell, DropoutDraw, NamedTensor, Pass, Recurrent, RecurrentConfig, RecurrentState, RnnConfig,
     RnnLm,
 };
 pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};
+pub use sentence::{
+    Body, EncodedSentence, Judgement, LabelScheme, LabelledSentence, Labeller, LabellerConfig,
+    Sentence, SentenceClassifier, SentenceConfig,
+};
 pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
 pub use train::{

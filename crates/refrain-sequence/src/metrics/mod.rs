@@ -2,11 +2,17 @@
 
 mod bleu;
 mod chrf;
+mod classes;
+mod errors;
 mod rouge;
+mod spans;
 
 pub use bleu::{Bleu, BleuScore};
 pub use chrf::ChrF;
+pub use classes::{ClassScores, Matches};
+pub use errors::{ErrorRate, character_error_rate, edit_distance, word_error_rate};
 pub use rouge::{Overlap, Rouge};
+pub use spans::{Span, SpanScores, spans, to_iob2};
 
 use crate::{Error, Result};
 
@@ -32,5 +38,18 @@ fn check_references<R: AsRef<[T]>, T>(texts: usize, references: &[R]) -> Result<
             needed: 1,
             found: 0,
         }),
+    }
+}
+
+/// As many outputs as truths, and one at least.
+fn check_pairs(truth: usize, found: usize) -> Result<()> {
+    crate::ragged::check_size("outputs, one for each truth", truth, found)?;
+    match truth {
+        0 => Err(Error::TooShort {
+            what: "outputs to score".to_string(),
+            needed: 1,
+            found: 0,
+        }),
+        _ => Ok(()),
     }
 }

@@ -32,6 +32,7 @@ pub(crate) use corpus_task::evaluate;
 pub use curve::{Fit, LearningCurve, LossPoint};
 pub use lora::{Lora, LowRank};
 pub use module::{Learner, Learning};
+pub(crate) use module::{entries, with_weights};
 use run::Run;
 use task::Task;
 

@@ -351,7 +351,7 @@ impl<M: Learner> Task for ModuleTask<'_, M> {
 }
 
 /// Every parameter of a module with its role.
-fn entries<M: Module>(module: &M) -> Entries {
+pub(crate) fn entries<M: Module>(module: &M) -> Entries {
     let mut list = List::default();
     module.visit(&mut list);
     list.entries
@@ -393,7 +393,7 @@ impl ModuleVisitor for List {
 }
 
 /// The module with these parameters, flat in the order of a visit.
-fn with_weights<M: Module>(module: M, weights: &[f32]) -> M {
+pub(crate) fn with_weights<M: Module>(module: M, weights: &[f32]) -> M {
     module.map(&mut Replace { rest: weights })
 }
 

@@ -1,0 +1,300 @@
+use proptest::prelude::*;
+
+use super::encode::Known;
+use super::*;
+use crate::metrics::to_iob2;
+use crate::{Cell, Learner, Learning, Trainer};
+
+fn device() -> crate::Device {
+    refrain_core::device("cpu").unwrap()
+}
+
+fn bodies() -> [Body; 2] {
+    [
+        Body::Recurrent {
+            cell: Cell::Gru,
+            hidden: 6,
+            layers: 2,
+        },
+        Body::Transformer {
+            width: 8,
+            heads: 2,
+            hidden: 12,
+            layers: 2,
+        },
+    ]
+}
+
+fn config(body: Body) -> SentenceConfig {
+    SentenceConfig {
+        word_width: 5,
+        min_count: 1,
+        filters: 4,
+        letter_width: 3,
+        features: 2,
+        body,
+        ..SentenceConfig::default()
+    }
+}
+
+fn sentence(text: &str) -> Sentence {
+    let mut sentence = Sentence::new(text.split(' '));
+    sentence.features = (0..2 * sentence.words.len())
+        .map(|i| i as f32 / 9.0)
+        .collect();
+    sentence
+}
+
+fn training() -> Vec<(Sentence, Vec<String>)> {
+    let labels = |text: &str| text.split(' ').map(String::from).collect::<Vec<_>>();
+    vec![
+        (sentence("Ada King met Bo"), labels("B-per I-per O B-per")),
+        (sentence("in New York"), labels("O B-loc I-loc")),
+        (sentence("rain"), labels("O")),
+    ]
+}
+
+fn labeller(body: Body, crf: bool) -> Labeller {
+    let config = LabellerConfig {
+        reading: config(body),
+        crf,
+        ..LabellerConfig::default()
+    };
+    Labeller::new(&config, &training(), &device()).unwrap()
+}
+
+fn classifier(body: Body) -> SentenceClassifier {
+    let all = [
+        (sentence("a fine film"), "good".to_string()),
+        (sentence("dull"), "bad".to_string()),
+    ];
+    SentenceClassifier::new(&config(body), &all, 0, &device()).unwrap()
+}
+
+/// What stands beside a sentence in its batch changes nothing.
+#[test]
+fn a_sentence_alone_is_judged_as_in_a_batch() {
+    let sentences = [
+        "one",
+        "Ada met Ada in rain and in New York again",
+        "King of rain",
+    ];
+    let sentences: Vec<Sentence> = sentences.iter().map(|text| sentence(text)).collect();
+    for body in bodies() {
+        let (labeller, classifier) = (labeller(body.clone(), true), classifier(body));
+        let (labelled, judged) = (
+            labeller.label(&sentences).unwrap(),
+            classifier.classify(&sentences).unwrap(),
+        );
+        for (i, sentence) in sentences.iter().enumerate() {
+            let alone = std::slice::from_ref(sentence);
+            let pairs = [
+                (&labelled[i], &labeller.label(alone).unwrap()[0]),
+                (&judged[i], &classifier.classify(alone).unwrap()[0]),
+            ];
+            for (a, b) in pairs {
+                assert_eq!(a.len(), b.len());
+                for (a, b) in a.iter().zip(b) {
+                    assert_eq!(a.label, b.label);
+                    assert!((a.probability - b.probability).abs() < 1e-5, "{a:?} {b:?}");
+                }
+            }
+            let sum: f32 = judged[i].iter().map(|j| j.probability).sum();
+            assert!((sum - 1.0).abs() < 1e-5);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn what_the_scheme_forbids_is_never_given(
+        text in "[A-Za-z]{1,4}( [A-Za-z]{1,4}){0,7}", crf in any::<bool>(), seed in 0u64..99,
+    ) {
+        let config = LabellerConfig {
+            reading: config(bodies()[0].clone()), crf, seed, ..LabellerConfig::default()
+        };
+        let labeller = Labeller::new(&config, &training(), &device()).unwrap();
+        let found = labeller.label(&[sentence(&text)]).unwrap();
+        let labels: Vec<&str> = found[0].iter().map(|j| j.label.as_str()).collect();
+        // Lenient reading changes nothing of labels that are IOB2.
+        prop_assert_eq!(to_iob2(&labels), labels);
+    }
+}
+
+/// The softmax loss against its definition, from the probabilities that the model gives.
+#[test]
+fn the_losses_are_those_of_the_probabilities() {
+    let mut config = LabellerConfig {
+        reading: config(bodies()[0].clone()),
+        crf: false,
+        scheme: LabelScheme::Plain,
+        ..LabellerConfig::default()
+    };
+    config.seed = 4;
+    let labeller = Labeller::new(&config, &training(), &device()).unwrap();
+    let found = labeller
+        .label(&training().into_iter().map(|(s, _)| s).collect::<Vec<_>>())
+        .unwrap();
+    // The likeliest labels are the truth here, so their probabilities are those that were told.
+    let told: Vec<(Sentence, Vec<String>)> = training()
+        .into_iter()
+        .zip(&found)
+        .map(|((s, _), found)| (s, found.iter().map(|j| j.label.clone()).collect()))
+        .collect();
+    let examples = labeller.examples(&told).unwrap();
+    let batch: Vec<&LabelledSentence> = examples.iter().collect();
+    let loss = labeller.loss(&batch, &Learning::default()).unwrap();
+    let expected: f32 = found.iter().flatten().map(|j| -j.probability.ln()).sum();
+    let loss = loss.into_scalar::<f32>();
+    assert!((loss - expected).abs() < 1e-4, "{loss} {expected}");
+    assert_eq!(labeller.validation_error(&examples).unwrap(), Some(0.0));
+}
+
+#[test]
+fn models_come_back_from_their_files() {
+    let sentences = [sentence("Ada met rain"), sentence("unknown Wörter")];
+    for body in bodies() {
+        let own = labeller(body.clone(), false);
+        let bytes = own.to_bytes().unwrap();
+        let read = Labeller::from_bytes(bytes.clone(), &device()).unwrap();
+        assert_eq!(
+            read.label(&sentences).unwrap(),
+            own.label(&sentences).unwrap()
+        );
+        assert_eq!(read.config(), own.config());
+        for cut in (0..bytes.len()).step_by(97) {
+            assert!(Labeller::from_bytes(bytes[..cut].to_vec(), &device()).is_err());
+        }
+        assert!(SentenceClassifier::from_bytes(bytes, &device()).is_err());
+
+        let own = classifier(body);
+        let read = SentenceClassifier::from_bytes(own.to_bytes().unwrap(), &device()).unwrap();
+        assert_eq!(
+            read.classify(&sentences).unwrap(),
+            own.classify(&sentences).unwrap()
+        );
+    }
+}
+
+/// Sizes that a file only claims are refused before they are made.
+#[test]
+fn a_claim_of_huge_layers_is_refused() {
+    let own = labeller(bodies()[0].clone(), true);
+    let known = |name| IdMap::from_ids([name]).unwrap();
+    use refrain_core::IdMap;
+    for body in [
+        Body::Recurrent {
+            cell: Cell::Lstm,
+            hidden: 16_384,
+            layers: 2,
+        },
+        Body::Recurrent {
+            cell: Cell::Gru,
+            hidden: 6,
+            layers: 16_000,
+        },
+        Body::Transformer {
+            width: 16_384,
+            heads: 1,
+            hidden: 16_384,
+            layers: 1,
+        },
+    ] {
+        let config = LabellerConfig {
+            reading: config(body),
+            ..own.config().clone()
+        };
+        let (words, letters, labels) = (known("a"), known("b"), known("O"));
+        let tables = [
+            ("words", &words),
+            ("letters", &letters),
+            ("labels", &labels),
+        ];
+        let bytes = file::write("sequence.labeller", &config, &tables, &own, |f| {
+            Ok(f.to_bytes()?)
+        });
+        assert!(Labeller::from_bytes(bytes.unwrap(), &device()).is_err());
+    }
+}
+
+#[test]
+fn given_vectors_are_kept_where_they_are_not_tuned() {
+    for tune in [false, true] {
+        let config = LabellerConfig {
+            reading: SentenceConfig {
+                tune_words: tune,
+                ..config(bodies()[0].clone())
+            },
+            ..LabellerConfig::default()
+        };
+        let vector = |word: &str| (word == "rain").then(|| vec![0.25; 5]);
+        let model = Labeller::new(&config, &training(), &device()).unwrap();
+        let model = model.with_vectors(vector).unwrap();
+        let examples = model.examples(&training()).unwrap();
+        let trainer = Trainer {
+            steps: 3,
+            batch: 3,
+            learning_rate: 0.1,
+            warm_up: 0,
+            ..Trainer::default()
+        };
+        let trained = trainer.fit_module(&model, &examples, &[]).unwrap().model;
+        let weights = crate::adamw::read(&trained).unwrap();
+        let kept = weights.windows(5).any(|w| w == [0.25; 5]);
+        assert_eq!(kept, !tune);
+    }
+    let model = labeller(bodies()[0].clone(), true);
+    assert!(model.clone().with_vectors(|_| Some(vec![0.0; 4])).is_err());
+    assert!(model.with_vectors(|_| Some(vec![f32::NAN; 5])).is_err());
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let model = labeller(bodies()[0].clone(), true);
+    let mut wrong = training();
+    wrong[1].1[1] = "I-loc".to_string();
+    let error = model.examples(&wrong).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "label is I-loc at word 1 of sentence 1: allowed where it stands"
+    );
+    wrong[1].1[1] = "B-none".to_string();
+    assert!(model.examples(&wrong).is_err());
+    wrong[1].1 = vec!["O".to_string()];
+    assert!(model.examples(&wrong).is_err());
+    assert!(model.label(&[Sentence::default()]).is_err());
+    assert!(model.label(&[Sentence::new(["no features"])]).is_err());
+    let mut infinite = sentence("rain");
+    infinite.features[1] = f32::INFINITY;
+    assert!(model.label(&[infinite]).is_err());
+    assert!(model.label(&[]).unwrap().is_empty());
+    let nothing = SentenceConfig {
+        word_width: 0,
+        filters: 0,
+        shape: false,
+        features: 0,
+        ..SentenceConfig::default()
+    };
+    assert!(nothing.validate().is_err());
+    let one = [(sentence("a"), "good".to_string())];
+    assert!(SentenceClassifier::new(&config(bodies()[0].clone()), &one, 0, &device()).is_err());
+}
+
+#[test]
+fn words_have_numbers_and_shapes() {
+    let config = SentenceConfig {
+        min_count: 2,
+        ..config(bodies()[0].clone())
+    };
+    let sentences = [sentence("The the a USA"), sentence("a b the")];
+    let known = Known::of(&config, sentences.iter()).unwrap();
+    assert_eq!(known.words.iter().collect::<Vec<_>>(), ["the", "a"]);
+    let encoded = known.encode(&config, &sentence("USA The #é-1")).unwrap();
+    assert_eq!(encoded.words, [0, 1, 0]);
+    assert_eq!(encoded.letters[2][1], 1); // é is new
+    let shapes: Vec<&[f32]> = encoded.values.chunks(11).map(|row| &row[..9]).collect();
+    assert_eq!(shapes[0], [1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(shapes[1], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    assert_eq!(shapes[2], [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
+}

