@@ -122,6 +122,12 @@ impl Judge {
 
     /// The correlations and the analogies of some vectors, on a line.
     pub fn judge(&self, words: &Embeddings) -> String {
+        self.judge_first(words, words.len())
+    }
+
+    /// The same, but analogies are asked of the first `known` words alone: behind them stand others that
+    /// n-grams gave vectors.
+    pub fn judge_first(&self, words: &Embeddings, known: usize) -> String {
         let mut line = String::new();
         for (name, pairs) in &self.similarity {
             let pairs = pairs.iter().map(|(a, b, score)| (a, b, *score));
@@ -129,7 +135,8 @@ impl Judge {
             line += &format!("{name} {:.3} ({})  ", report.spearman, report.pairs);
         }
         let questions = self.analogies.iter().map(|words| words.each_ref());
-        match evaluate::analogies(words, questions, Analogy::Add) {
+        let first = words.most_frequent(known);
+        match first.and_then(|first| evaluate::analogies(&first, questions, Analogy::Add)) {
             Ok(report) if report.asked > 0 => {
                 line += &format!("analogies {}/{}", report.right, report.asked);
             }

@@ -17,7 +17,7 @@ use clap::Parser;
 use rand::RngExt;
 use refrain::Monitor;
 use refrain::embeddings::{Corpus, Word2Vec};
-use refrain_benches::megabytes;
+use refrain_benches::{megabytes, processor_seconds};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -55,8 +55,8 @@ fn main() {
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     println!(
-        "{:>10} {:>8} {:>12} {:>14} {:>10} {:>14}",
-        "words", "threads", "counting (s)", "words a second", "peak (MB)", "bytes a word"
+        "{:>10} {:>8} {:>12} {:>14} {:>10} {:>10} {:>14}",
+        "words", "threads", "counting (s)", "words a second", "of cpu", "peak (MB)", "bytes a word"
     );
     for &words in &arguments.words {
         for &threads in &arguments.threads {
@@ -75,11 +75,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
                 .split_whitespace()
                 .map(str::parse)
                 .collect::<Result<_, _>>()?;
-            let [counting, speed, peak, bytes] = numbers[..] else {
+            let [counting, speed, cpu, peak, bytes] = numbers[..] else {
                 return Err("a row said nothing".into());
             };
             println!(
-                "{words:>10} {threads:>8} {counting:>12.2} {speed:>14.0} {peak:>10.0} {bytes:>14.0}"
+                "{words:>10} {threads:>8} {counting:>12.2} {speed:>14.0} {cpu:>10.0} {peak:>10.0} {bytes:>14.0}"
             );
         }
     }
@@ -123,12 +123,16 @@ fn child(arguments: &Arguments, words: usize, threads: usize) -> Result<(), Box<
     let began = Instant::now();
     let mut training = config.start(&corpus)?;
     let counting = began.elapsed().as_secs_f64();
-    let began = Instant::now();
+    let (began, cpu) = (Instant::now(), processor_seconds());
     training.epoch(&corpus, &Monitor::silent())?;
-    let speed = arguments.tokens as f64 / began.elapsed().as_secs_f64();
+    let tokens = arguments.tokens as f64;
+    let (speed, cpu) = (
+        tokens / began.elapsed().as_secs_f64(),
+        tokens / (processor_seconds() - cpu),
+    );
     let peak = megabytes("VmHWM")?;
     println!(
-        "{counting} {speed} {peak} {}",
+        "{counting} {speed} {cpu} {peak} {}",
         (peak - before) * 1e6 / words as f64
     );
     Ok(())

@@ -36,6 +36,7 @@
 //! devices a step's cost follows its batch and not the tables.
 
 mod documents;
+mod hot;
 mod kernel;
 mod ngrams;
 mod paths;
@@ -102,15 +103,17 @@ pub struct Word2Vec {
     pub max_vocabulary: usize,
     /// Occurrences of words more frequent than this are skipped at random; 0 keeps them all.
     pub subsample: f64,
-    /// Negatives are drawn in proportion to `count` to this power.
+    /// Negatives are drawn in proportion to `count` to this power: .75 in word2vec and gensim, .5 in
+    /// fastText. From 65,536 words on each piece of the corpus draws its negatives from 4,096 that it drew
+    /// before, which stay near.
     pub power: f64,
     /// Decides every random choice.
     pub seed: u64,
     /// Pieces of the corpus trained at the same time on the CPU; 0 takes as many as the machine has
     /// cores. Results are the same bits for one (seed, threads) pair.
     pub threads: usize,
-    /// Tokens that all threads together train on before their changes to frequent words are merged, and
-    /// 16 times as many before those to the others are: more is a little faster, fewer is closer to one
+    /// Tokens that all threads together train on before their changes to frequent words are merged, and up
+    /// to 16 times as many before those to the others are: more is a little faster, fewer is closer to one
     /// thread's quality.
     pub merge_every: usize,
     /// Windows in one step on other devices than the CPU's fast path.
@@ -184,7 +187,8 @@ impl Default for Word2Vec {
 
 impl Word2Vec {
     /// The defaults of the program fastText for `skipgram`: n-grams of 3 to 6 characters in two million
-    /// rows, a learning rate of .05, and frequent words skipped more often.
+    /// rows, a learning rate of .05, frequent words skipped more often, and negatives drawn in proportion
+    /// to the root of the counts.
     ///
     /// ```
     /// use refrain_embeddings::{Corpus, Ngrams, Word2Vec, tokenize};
@@ -201,6 +205,7 @@ impl Word2Vec {
             ngrams: Some(Ngrams::default()),
             learning_rate: 0.05,
             subsample: 1e-4,
+            power: 0.5,
             ..Self::default()
         }
     }
@@ -384,11 +389,15 @@ impl Word2Vec {
             keep: keep_chances(counts, self.subsample),
             window: self.window,
             learning_rate: self.learning_rate,
-            hot: windows::Hot::default(),
+            large: LARGE,
+            hot: hot::Hot::default(),
         };
         if self.threads > 1 {
-            let tokens = (self.piece_size() * shards::ROUNDS) as f64;
-            plan.hot = plan.hot(counts, self.power, tokens, OFTEN);
+            let (tokens, waiting) = (
+                self.piece_size() as f64,
+                CACHE / (kernel::stride(self.dim) * 4),
+            );
+            plan.hot = plan.hot(counts, self.power, tokens, OFTEN, waiting);
         }
         plan
     }
@@ -413,8 +422,12 @@ impl Word2Vec {
     }
 }
 
-/// A row that a thread steps more often than this before all rows are merged is merged sooner.
-const OFTEN: f64 = 32.0;
+/// A vocabulary of so many words is large: their rows do not fit the processor's caches.
+const LARGE: usize = 1 << 16;
+/// A row that a thread steps more often than this in a round is merged after it.
+const OFTEN: f64 = 2.0;
+/// Bytes of a thread's copies of the other rows that may wait to be merged.
+const CACHE: usize = 16 << 20;
 
 impl Plan {
     /// The vectors of words and n-grams from the rows of the inputs: a word is the mean of its own

@@ -19,9 +19,11 @@
 //! which is 1 where steps are few and `1/threads` where they are many.
 //!
 //! Copying and merging a row costs about as much as stepping it. So the rows that are stepped often are
-//! merged after every round, and the others, which most of the table is, after [`ROUNDS`] of them: their
-//! few changes wait, and a row that a thread has touched once is copied once. Which rows are
-//! stepped often is told by the counts of the words, before training.
+//! merged after every round, and the others, which most of the table is, after several of them: their
+//! few changes wait, and a row that a thread has touched once is copied once. They wait for as many rounds
+//! as their copies fit the processor's cache, since from there copying and merging are cheap; rows of a
+//! large vocabulary, of which hardly one is touched twice, are merged after every round. Which rows are
+//! stepped how often is told by the counts of the words, before training.
 
 use rayon::prelude::*;
 
@@ -197,44 +199,41 @@ pub(super) fn merge(
     let shared: &[&mut Overlay] = overlays;
     let hot = shared.first().map_or(&[][..], |o| &o.words[..o.hot]);
     let log = (-contraction).ln_1p();
+    // One thread writes a part of the table. It looks for its rows among all others that were touched, so
+    // that there should be few parts then.
+    let rows = base.as_slice().len() / stride;
+    let part = match scope {
+        Scope::Hot => BLOCK,
+        Scope::All => rows.div_ceil(2 * shared.len().max(1)).max(BLOCK),
+    };
     base.as_mut_slice()
-        .par_chunks_mut(BLOCK * stride)
+        .par_chunks_mut(part * stride)
         .enumerate()
-        .for_each(|(block, rows)| {
-            let first = block * BLOCK;
+        .for_each(|(at, values)| {
+            let own = at * part..(at + 1) * part;
             let mut old = vec![0.0f32; stride];
             let mut each = |word: usize| {
-                let at = (word - first) * stride;
-                let row = &mut rows[at..at + stride];
-                let touched = || shared.iter().filter_map(|o| o.touched(word));
-                let threads = touched().count();
-                if threads <= 1 {
-                    if let Some((new, _)) = touched().next() {
-                        row.copy_from_slice(new);
-                    }
-                    return;
-                }
-                // −expm1(n·log(1−c)) is 1 − (1−c)ⁿ.
-                let total: u64 = touched().map(|(_, n)| u64::from(n)).sum();
-                let sum: f64 = touched().map(|(_, n)| -(f64::from(n) * log).exp_m1()).sum();
-                let scale = (-(total as f64 * log).exp_m1() / sum) as f32;
-                old.copy_from_slice(row);
-                for (new, _) in touched() {
-                    for ((value, &new), &old) in row.iter_mut().zip(new).zip(&old) {
-                        *value += scale * (new - old);
-                    }
-                }
+                let at = (word - own.start) * stride;
+                merge_row(&mut values[at..at + stride], shared, word, log, &mut old);
             };
-            let end = first + BLOCK;
-            match scope {
-                Scope::Hot => {
-                    let from = hot.partition_point(|&word| (word as usize) < first);
-                    let own = hot[from..].iter().map(|&word| word as usize);
-                    own.take_while(|&word| word < end).for_each(each);
-                }
-                Scope::All => {
-                    let count = shared.first().map_or(0, |overlay| overlay.slots.len());
-                    (first..end.min(count)).for_each(&mut each);
+            let from = hot.partition_point(|&word| (word as usize) < own.start);
+            let words = hot[from..].iter().map(|&word| word as usize);
+            words
+                .take_while(|word| own.contains(word))
+                .for_each(&mut each);
+            if scope == Scope::Hot {
+                return;
+            }
+            for (number, overlay) in shared.iter().enumerate() {
+                for word in overlay.words[overlay.hot..]
+                    .iter()
+                    .map(|&word| word as usize)
+                {
+                    // The first thread that touched a row merges it for all.
+                    let first = || shared.iter().position(|o| o.touched(word).is_some());
+                    if own.contains(&word) && first() == Some(number) {
+                        each(word);
+                    }
                 }
             }
         });
@@ -243,8 +242,26 @@ pub(super) fn merge(
     }
 }
 
-/// Rounds after which all rows are merged.
-pub(super) const ROUNDS: usize = 16;
+/// Applies the overlays' changes to one row; `log` is that of `1−c`.
+fn merge_row(row: &mut [f32], overlays: &[&mut Overlay], word: usize, log: f64, old: &mut [f32]) {
+    let touched = || overlays.iter().filter_map(|overlay| overlay.touched(word));
+    if touched().count() <= 1 {
+        if let Some((new, _)) = touched().next() {
+            row.copy_from_slice(new);
+        }
+        return;
+    }
+    // −expm1(n·log(1−c)) is 1 − (1−c)ⁿ.
+    let total: u64 = touched().map(|(_, n)| u64::from(n)).sum();
+    let sum: f64 = touched().map(|(_, n)| -(f64::from(n) * log).exp_m1()).sum();
+    let scale = (-(total as f64 * log).exp_m1() / sum) as f32;
+    old.copy_from_slice(row);
+    for (new, _) in touched() {
+        for ((value, &new), &old) in row.iter_mut().zip(new).zip(&*old) {
+            *value += scale * (new - old);
+        }
+    }
+}
 
 /// Every thread's space.
 #[derive(Debug, Default)]
@@ -315,7 +332,7 @@ impl Shards {
             });
             self.contraction = (CONTRACTION * rate).min(0.5);
             self.rounds += 1;
-            match self.rounds < ROUNDS {
+            match self.rounds < plan.hot.rounds {
                 true => self.merge(inputs, outputs, Scope::Hot),
                 false => self.finish(inputs, outputs),
             }

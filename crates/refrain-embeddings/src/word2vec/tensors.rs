@@ -182,6 +182,7 @@ impl Tensors {
         let mut result = Ok(());
         let sentences = piece.sentences(plan);
         let rng = &mut piece.rng;
+        windows.begin(plan, rng);
         for (sentence, number, rate) in sentences {
             plan.windows(
                 &mut windows,

@@ -5,13 +5,14 @@ use rand::RngExt;
 use refrain_core::rng::stream;
 
 use super::Architecture::{self, Cbow, SkipGram};
+use super::hot::{self, Hot};
 use super::kernel::{Pair, Rows, Step, window_reference};
 use super::ngrams::{NgramRows, Ngrams};
 use super::paths::Paths;
 use super::sampling::{Negatives, keep_chances};
 use super::shards::{Covered, Direct, Overlay, Scope, merge};
 use super::tensors::{CAP, Tensors};
-use super::windows::{Hot, Loss, Plan, Targets, Window, Windows};
+use super::windows::{Loss, Plan, Targets, Window, Windows};
 use super::worker::{Piece, Worker};
 use crate::Vocabulary;
 use crate::vocabulary::END;
@@ -89,6 +90,7 @@ fn plan(
         keep: keep_chances(counts, 1e-2),
         window: 3,
         learning_rate: 0.05,
+        large: usize::MAX,
         hot: Hot::default(),
     }
 }
@@ -418,7 +420,7 @@ fn rows_that_are_stepped_often_are_foretold() {
         };
         Worker::default().train(plan, piece(&text), &mut a, &mut b);
         for often in [100.0, 1000.0, 10_000.0] {
-            let hot = plan.hot(&counts, 0.75, text.len() as f64, often);
+            let hot = plan.hot(&counts, 0.75, text.len() as f64, often, 0);
             for (foretold, overlay) in [(hot.inputs, &over_x), (hot.outputs, &over_y)] {
                 // Rows that a window has twice are stepped once, so that somewhat fewer may be found.
                 for row in 0..rows as u32 {
@@ -460,4 +462,108 @@ fn merging_adds_rare_changes_and_averages_frequent_ones() {
     assert_eq!(values[0], 1.0);
     assert!((values[1] - 2.0).abs() < 0.01, "{values:?}");
     assert!((values[2] - 3.0).abs() < 0.01, "{values:?}");
+}
+
+#[test]
+fn many_threads_merge_as_the_formula_says() {
+    use super::worker::Table;
+    let (rows, dim, threads, contraction) = (40, 3, 3, 0.2f64);
+    let mut rng = stream(8, 1);
+    let first = table(rows, dim, 4);
+    let mut base = Rows::from_dense(&first, dim);
+    let hot = [0, 3, 39];
+    let mut overlays: Vec<Overlay> = (0..threads)
+        .map(|_| Overlay::new(rows, dim, &hot))
+        .collect();
+    // Of each thread and row, how often it was stepped and by how much it was changed.
+    let mut steps = vec![vec![0; rows]; threads];
+    let mut changes = vec![vec![0.0; rows * dim]; threads];
+    for (thread, overlay) in overlays.iter_mut().enumerate() {
+        overlay.refresh(&base);
+        let mut covered = Covered {
+            base: &base,
+            overlay,
+        };
+        for _ in 0..60 {
+            let row = rng.random_range(0..rows);
+            let at = covered.row(row as u32);
+            let change = rng.random_range(-1.0f32..1.0);
+            covered.values()[at] += change;
+            steps[thread][row] += 1;
+            changes[thread][row * dim] += f64::from(change);
+        }
+    }
+    let mut expected = wide(&first);
+    for row in 0..rows {
+        let closed = |n: i32| 1.0 - (1.0 - contraction).powi(n);
+        let of_each: Vec<i32> = steps.iter().map(|steps| steps[row]).collect();
+        let together: f64 = of_each.iter().map(|&n| closed(n)).sum();
+        let scale = match together > 0.0 {
+            true => closed(of_each.iter().sum()) / together,
+            false => 0.0,
+        };
+        for change in &changes {
+            expected[row * dim] += scale * change[row * dim];
+        }
+    }
+    let mut refs: Vec<&mut Overlay> = overlays.iter_mut().collect();
+    merge(&mut base, &mut refs, contraction, Scope::Hot);
+    let only_hot = base.to_dense(dim);
+    for row in (0..rows).filter(|row| !hot.contains(&(*row as u32))) {
+        assert_eq!(only_hot[row * dim], first[row * dim], "{row} waits");
+    }
+    // What was merged is not to be merged again.
+    refs.iter_mut().for_each(|overlay| overlay.refresh(&base));
+    merge(&mut base, &mut refs, contraction, Scope::All);
+    assert_near(&base.to_dense(dim), &expected, 1e-5);
+    assert!(refs.iter().all(|overlay| overlay.steps_of(7) == 0));
+}
+
+#[test]
+fn large_vocabularies_draw_negatives_from_few_words_at_a_time() {
+    let counts: Vec<(String, u64)> = (0..20_000).map(|i| (format!("w{i}"), 10)).collect();
+    let vocabulary = Vocabulary::from_counts(counts).unwrap();
+    let mut plan = plan(&vocabulary, SkipGram, false, false);
+    let sentence: Vec<u32> = (0..20_000).collect();
+    let seen = |plan: &Plan, windows: &mut Windows, seed: u64| {
+        let (mut rng, mut seen) = (stream(seed, 3), std::collections::HashMap::new());
+        windows.begin(plan, &mut rng);
+        windows.draw(plan, &sentence, &mut rng, |_, _, negatives| {
+            for &word in negatives {
+                *seen.entry(word).or_insert(0u32) += 1;
+            }
+        });
+        seen
+    };
+    let mut windows = Windows::default();
+    let all = seen(&plan, &mut windows, 1);
+    assert!(all.len() > 18_000, "{}", all.len());
+    plan.large = 20_000;
+    let (a, b) = (seen(&plan, &mut windows, 1), seen(&plan, &mut windows, 2));
+    // 4,096 draws of 20,000 equally likely words are 3,704 different ones, as a mean.
+    for some in [&a, &b] {
+        assert!((3_600..3_800).contains(&some.len()), "{}", some.len());
+        assert_eq!(some.values().sum::<u32>(), all.values().sum::<u32>());
+        // None of them is preferred: in the mean 19.5 for each draw of it.
+        assert!(some.values().all(|&n| n < 19 * 12));
+    }
+    let both = a.keys().filter(|word| b.contains_key(word)).count();
+    assert!(both < 1_000, "other words for another piece: {both}");
+}
+
+#[test]
+fn rare_rows_wait_while_their_copies_fit() {
+    // 100 rows that every round steps, and 10,000 that one round in a thousand does.
+    let steps = || std::iter::repeat_n(20.0, 100).chain(std::iter::repeat_n(1e-3, 10_000));
+    for (most, rounds) in [
+        (0, 1),
+        (119, 1),
+        (121, 2),
+        (139, 2),
+        (141, 4),
+        (181, 8),
+        (261, 16),
+    ] {
+        assert_eq!(hot::rounds(steps(), most), rounds, "{most}");
+    }
 }

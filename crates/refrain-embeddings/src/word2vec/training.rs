@@ -14,7 +14,7 @@ use super::shards::Shards;
 use super::tensors::Tensors;
 use super::windows::{Loss, Plan};
 use super::worker::Piece;
-use super::{Engine, Objective, Word2Vec};
+use super::{Architecture, Engine, Objective, Word2Vec};
 use crate::encoded::Encoded;
 use crate::vocabulary::{END, Vocabulary};
 use crate::{Corpus, Embeddings, Error, Result};
@@ -525,10 +525,8 @@ impl Pass {
 fn first_vectors(config: &Word2Vec, count: usize) -> Rows {
     let mut rows = Rows::zeros(count, config.dim);
     let stride = rows.stride();
-    let half = match config.ngrams {
-        None => 0.5 / config.dim as f32,
-        Some(_) => 1.0 / config.dim as f32,
-    };
+    let mean = config.ngrams.is_some() || config.architecture == Architecture::Cbow;
+    let half = if mean { 1.0 } else { 0.5 } / config.dim as f32;
     rows.as_mut_slice()
         .par_chunks_mut(stride)
         .enumerate()

@@ -4,6 +4,7 @@ use rand::RngExt;
 use refrain_core::rng::Stream;
 
 use super::Architecture;
+use super::hot::Hot;
 use super::ngrams::NgramRows;
 use super::paths::Paths;
 use super::sampling::Negatives;
@@ -21,15 +22,10 @@ pub(super) struct Plan {
     pub(super) keep: Vec<u32>,
     pub(super) window: usize,
     pub(super) learning_rate: f64,
+    /// From so many words on, negatives are drawn from a few thousand at a time.
+    pub(super) large: usize,
     /// With threads, the rows that are merged most often.
     pub(super) hot: Hot,
-}
-
-/// Rows that are stepped often, ascending.
-#[derive(Debug, Default)]
-pub(super) struct Hot {
-    pub(super) inputs: Vec<u32>,
-    pub(super) outputs: Vec<u32>,
 }
 
 /// What a word is told from.
@@ -49,78 +45,8 @@ impl Plan {
         self.learning_rate * left.max(1e-4)
     }
 
-    /// The rows that a thread is expected to step `often` times or more in so many tokens, from the words'
-    /// counts, those of documents left out.
-    pub(super) fn hot(&self, counts: &[u64], power: f64, tokens: f64, often: f64) -> Hot {
-        let all = counts.iter().sum::<u64>().max(1) as f64;
-        let kept = counts.iter().zip(&self.keep);
-        let centres: Vec<f64> = kept
-            .map(|(&count, &keep)| {
-                tokens * count as f64 / all * f64::from(keep) / f64::from(u32::MAX)
-            })
-            .collect();
-        // A word is a context of all words in its window, and they are its contexts.
-        let contexts = self.window as f64 + 1.0;
-        let inputs = match self.tells_contexts() {
-            true => 1.0,
-            false => contexts,
-        };
-        let mut stepped = vec![0.0; counts.len()];
-        for (word, centre) in centres.iter().enumerate() {
-            match &self.ngrams {
-                None => stepped[word] += inputs * centre,
-                Some(ngrams) => {
-                    for &row in ngrams.of(word as u32) {
-                        let row = row as usize;
-                        if row >= stepped.len() {
-                            stepped.resize(row + 1, 0.0);
-                        }
-                        stepped[row] += inputs * centre;
-                    }
-                }
-            }
-        }
-        let told = match self.tells_contexts() {
-            true => contexts,
-            false => 1.0,
-        };
-        let mut outputs: Vec<f64> = centres.iter().map(|centre| told * centre).collect();
-        match &self.targets {
-            Targets::Negatives(_, drawn) => {
-                let windows: f64 = centres.iter().sum();
-                let weight = |&count: &u64| (count as f64).powf(power);
-                let weights = counts
-                    .iter()
-                    .map(weight)
-                    .sum::<f64>()
-                    .max(f64::MIN_POSITIVE);
-                for (output, count) in outputs.iter_mut().zip(counts) {
-                    *output += told * windows * *drawn as f64 * weight(count) / weights;
-                }
-            }
-            Targets::Paths(paths) => {
-                outputs.fill(0.0);
-                for (word, centre) in centres.iter().enumerate() {
-                    for &(node, _) in paths.of(word as u32) {
-                        outputs[node as usize] += told * centre;
-                    }
-                }
-            }
-        }
-        let choose = |steps: &[f64]| -> Vec<u32> {
-            let rows = (0u32..).zip(steps);
-            rows.filter(|(_, steps)| **steps >= often)
-                .map(|(row, _)| row)
-                .collect()
-        };
-        Hot {
-            inputs: choose(&stepped),
-            outputs: choose(&outputs),
-        }
-    }
-
     /// Whether a window's centre tells its contexts, and not they the centre.
-    fn tells_contexts(&self) -> bool {
+    pub(super) fn tells_contexts(&self) -> bool {
         self.architecture == Architecture::SkipGram && self.ngrams.is_some()
     }
 
@@ -136,12 +62,28 @@ impl Plan {
 /// Draws the windows of a sentence: subsampling, dynamic width, negatives.
 #[derive(Debug, Default)]
 pub(super) struct Windows {
+    /// What negatives are drawn from, unless it is empty and they are drawn from all words.
+    pool: Vec<u32>,
     kept: Vec<u32>,
     negatives: Vec<u32>,
     contexts: Vec<u32>,
 }
 
+/// Words that the negatives of a piece are drawn from, where the vocabulary is large.
+const POOL: usize = 4096;
+
 impl Windows {
+    /// A piece of the corpus begins. Of a large vocabulary it draws its negatives from some thousand, drawn
+    /// as negatives are: each is then read a few times while it is near, and not once from far away.
+    pub(super) fn begin(&mut self, plan: &Plan, rng: &mut Stream) {
+        self.pool.clear();
+        if let Targets::Negatives(negatives, _) = &plan.targets
+            && plan.keep.len() >= plan.large
+        {
+            self.pool.extend((0..POOL).map(|_| negatives.draw(rng)));
+        }
+    }
+
     /// Calls `each` with the centre word, its contexts and the negatives drawn for them.
     #[inline(always)]
     pub(super) fn draw(
@@ -157,7 +99,7 @@ impl Windows {
             chance == u32::MAX || rng.random::<u32>() < chance
         }));
         for (i, &centre) in self.kept.iter().enumerate() {
-            let reach = 1 + ((rng.random::<u32>() as u64 * plan.window as u64) >> 32) as usize;
+            let reach = 1 + below(rng, plan.window);
             self.contexts.clear();
             self.contexts
                 .extend_from_slice(&self.kept[i.saturating_sub(reach)..i]);
@@ -175,12 +117,22 @@ impl Windows {
                     false => 1,
                 };
                 let count = *drawn * words;
+                let pool = self.pool.as_slice();
                 self.negatives
-                    .extend((0..count).map(|_| negatives.draw(rng)));
+                    .extend((0..count).map(|_| match pool.is_empty() {
+                        true => negatives.draw(rng),
+                        false => pool[below(rng, pool.len())],
+                    }));
             }
             each(centre, &self.contexts, &self.negatives);
         }
     }
+}
+
+/// A number below `bound`, which is less than 2³².
+#[inline(always)]
+fn below(rng: &mut Stream, bound: usize) -> usize {
+    ((u64::from(rng.random::<u32>()) * bound as u64) >> 32) as usize
 }
 
 /// The rows that one window touches, each once, with weights and labels.

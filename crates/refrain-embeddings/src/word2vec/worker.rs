@@ -115,6 +115,7 @@ impl<T: Table> WithSimd for Train<'_, T> {
         let mut count = 0u32;
         let sentences = piece.sentences(plan);
         let rng = &mut piece.rng;
+        windows.begin(plan, rng);
         for (sentence, number, rate) in sentences {
             plan.windows(windows, window, (sentence, number), rng, |window| {
                 window.locate(xs, ys);
