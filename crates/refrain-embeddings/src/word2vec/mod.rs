@@ -427,7 +427,7 @@ const LARGE: usize = 1 << 16;
 /// A row that a thread steps more often than this in a round is merged after it.
 const OFTEN: f64 = 2.0;
 /// Bytes of a thread's copies of the other rows that may wait to be merged.
-const CACHE: usize = 16 << 20;
+const CACHE: usize = 32 << 20;
 
 impl Plan {
     /// The vectors of words and n-grams from the rows of the inputs: a word is the mean of its own
