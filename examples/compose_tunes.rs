@@ -259,11 +259,12 @@ fn chorales(options: &Options, device: &Device) -> Result<(), Box<dyn Error>> {
     let trainer = Trainer {
         steps: options
             .steps
-            .unwrap_or(if options.quick { 10 } else { 1_500 }),
+            .unwrap_or(if options.quick { 10 } else { 1_400 }),
         batch: 16,
-        learning_rate: 5e-3,
+        learning_rate: 1e-2,
         warm_up: 50,
         weight_decay: 0.01,
+        betas: (0.9, 0.999),
         average: Some(if options.quick { 0.5 } else { 0.995 }),
         evaluate_every: 100,
         seed: options.seed,

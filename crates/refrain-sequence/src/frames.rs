@@ -71,7 +71,7 @@ impl Default for FrameConfig {
             cell: Cell::Lstm,
             layers: 1,
             hidden: 256,
-            dropout: 0.5,
+            dropout: 0.2,
         }
     }
 }
