@@ -1,6 +1,7 @@
 //! Shared pieces of the benchmarks, and the place where the code of the README is tested.
 
 mod peer;
+mod torch;
 mod words;
 
 use std::error::Error;
@@ -11,6 +12,7 @@ use refrain::data::Interactions;
 use refrain::rng;
 
 pub use peer::Peer;
+pub use torch::{Torch, script};
 pub use words::{Judge, processor_seconds, write_tokens};
 
 /// A log of `draws` events: users by a Pareto law of exponent 1.2, items by 1 / (rank + 10)^0.9. Pairs

@@ -9,16 +9,15 @@
 //! the last tenth is held out, as in nanoGPT.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use refrain::sequence::{Characters, Compute, Corpus, FeedForward, Trainer, TransformerConfig};
 use refrain::{Device, Event, Monitor};
-use refrain_benches::median;
+use refrain_benches::{Torch, median, script};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -141,56 +140,6 @@ fn our_steps(
     Ok(gaps.skip(3).collect())
 }
 
-/// PyTorch's process, which trains as many steps as a line on its input says.
-struct Torch {
-    child: Child,
-    answers: BufReader<std::process::ChildStdout>,
-}
-
-impl Torch {
-    fn script() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/torch_shakespeare.py")
-    }
-
-    fn start(python: &Path, text: &Path, threads: usize) -> Result<Self, Box<dyn Error>> {
-        let mut child = Command::new(python)
-            .arg(Self::script())
-            .arg(text)
-            .args(["--serve", "--threads", &threads.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("{}: {e}", python.display()))?;
-        let answers = BufReader::new(child.stdout.take().ok_or("no standard output")?);
-        let mut torch = Self { child, answers };
-        let ready = torch.answer()?;
-        println!("PyTorch {}", ready["ready"].as_str().unwrap_or("?"));
-        Ok(torch)
-    }
-
-    fn answer(&mut self) -> Result<serde_json::Value, Box<dyn Error>> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        Ok(serde_json::from_str(&line)?)
-    }
-
-    fn steps(&mut self, n: usize) -> Result<Vec<f64>, Box<dyn Error>> {
-        let input = self.child.stdin.as_mut().ok_or("no standard input")?;
-        writeln!(input, "{n}")?;
-        input.flush()?;
-        let answer = self.answer()?;
-        let times = answer["ms"].as_array().ok_or("PyTorch sent no times")?;
-        Ok(times.iter().filter_map(serde_json::Value::as_f64).collect())
-    }
-}
-
-impl Drop for Torch {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
-
 fn time(
     arguments: &Arguments,
     config: &TransformerConfig,
@@ -203,7 +152,12 @@ fn time(
         sides.push(("refrain, tensor program", Compute::Program, Vec::new()));
     }
     let mut torch = match &arguments.python {
-        Some(python) => Some(Torch::start(python, text, arguments.threads)?),
+        Some(python) => Some(Torch::start(
+            Command::new(python)
+                .arg(script("torch_shakespeare.py"))
+                .arg(text)
+                .args(["--serve", "--threads", &arguments.threads.to_string()]),
+        )?),
         None => None,
     };
     let mut torch_times = Vec::new();
@@ -218,7 +172,10 @@ fn time(
             )?));
         }
         if let Some(torch) = &mut torch {
-            torch_times.push(median(torch.steps(arguments.burst)?));
+            let answer = torch.turn(arguments.burst)?;
+            let times = answer["ms"].as_array().ok_or("PyTorch sent no times")?;
+            let times = times.iter().filter_map(serde_json::Value::as_f64);
+            torch_times.push(median(times.collect()));
         }
     }
     println!(
@@ -266,7 +223,7 @@ fn train(
     );
     if let Some(python) = &arguments.python {
         let output = Command::new(python)
-            .arg(Torch::script())
+            .arg(script("torch_shakespeare.py"))
             .arg(text)
             .args(["--threads", &arguments.threads.to_string()])
             .args(["--train", &arguments.train.to_string()])

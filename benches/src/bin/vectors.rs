@@ -23,7 +23,8 @@ use clap::Parser;
 use rand::RngExt;
 use rayon::prelude::*;
 use refrain::embeddings::{
-    Approximate, Embeddings, Neighbour, Quantization, Vocabulary, formats::word2vec,
+    Approximate, Embeddings, Neighbour, Quantization, Vocabulary,
+    formats::{finalfusion, word2vec},
 };
 use refrain_benches::median;
 use serde::Deserialize;
@@ -201,6 +202,8 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     let word = word.unwrap_or_default().to_string();
     word2vec::write_binary(&words, &binary)?;
     words.save(&own)?;
+    let fifu = folder.join("vectors.fifu");
+    finalfusion::write(&words, &fifu)?;
     let coded = folder.join("indexed.refrain");
     let (coding, words) = seconds(|| words.indexed());
     words.save(&coded)?;
@@ -225,16 +228,15 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     drop(words);
 
     let mut loads = Vec::new();
-    let mut asked = [Asked::default(), Asked::default()];
+    let (mut plain, mut indexed, mut mapped) = <(Asked, Asked, Asked)>::default();
     for _ in 0..arguments.rounds {
         let (time, read) = seconds(|| word2vec::read_binary(&binary));
         loads.push(time);
         drop(read?);
-        for (path, asked) in [&own, &coded].into_iter().zip(&mut asked) {
-            asked.round(path, &word, arguments.rounds)?;
-        }
+        plain.round(|| Embeddings::load(&own), &word, arguments.rounds)?;
+        indexed.round(|| Embeddings::load(&coded), &word, arguments.rounds)?;
+        mapped.round(|| finalfusion::open(&fifu), &word, arguments.rounds)?;
     }
-    let [plain, indexed] = asked;
     let query = median(plain.queries);
     println!(
         "{:34} {:>9} {:>9} {:>7}",
@@ -254,6 +256,12 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
         (
             "opening it and first neighbours",
             median(plain.firsts),
+            theirs.as_ref().map(|t| t.load + t.first),
+        ),
+        ("opening finalfusion's", median(mapped.opens), None),
+        (
+            "opening it and first neighbours",
+            median(mapped.firsts),
             theirs.as_ref().map(|t| t.load + t.first),
         ),
         ("a later query", query, theirs.as_ref().map(|t| t.query)),
@@ -284,7 +292,7 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Seconds of questions to a file of our own.
+/// Seconds of questions to a file that stays on the disk.
 #[derive(Default)]
 struct Asked {
     opens: Vec<f64>,
@@ -294,8 +302,13 @@ struct Asked {
 }
 
 impl Asked {
-    fn round(&mut self, path: &Path, word: &str, queries: usize) -> Result<(), Box<dyn Error>> {
-        let (open, words) = seconds(|| Embeddings::load(path));
+    fn round(
+        &mut self,
+        open: impl FnOnce() -> refrain::embeddings::Result<Embeddings>,
+        word: &str,
+        queries: usize,
+    ) -> Result<(), Box<dyn Error>> {
+        let (open, words) = seconds(open);
         let words = words?;
         let (first, near) = seconds(|| words.neighbours(word, 10).map(|near| near.len()));
         near?;

@@ -157,8 +157,9 @@ impl IdMap {
     }
 }
 
-/// Why parts are no map.
-pub(crate) enum BadParts {
+/// Why names that lie end to end are no map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadIds {
     /// The name with this number is not text that ends where it is said to.
     Broken(usize),
     /// The name with this number stood before.
@@ -168,22 +169,33 @@ pub(crate) enum BadParts {
 }
 
 impl IdMap {
-    /// A map of names that lie end to end, `ends` telling where each ends.
-    pub(crate) fn from_parts(bytes: Vec<u8>, ends: Vec<u64>) -> Result<Self, BadParts> {
+    /// A map of names that lie end to end, `ends` telling where each ends: many times as fast as
+    /// inserting one after the other.
+    ///
+    /// ```
+    /// use refrain_core::{BadIds, IdMap};
+    /// let ids = IdMap::from_parts(b"annbob".to_vec(), vec![3, 6]);
+    /// assert_eq!(ids.map(|ids| ids.get("bob")), Ok(Some(1)));
+    /// assert_eq!(IdMap::from_parts(b"anan".to_vec(), vec![2, 4]), Err(BadIds::Twice(1)));
+    /// ```
+    ///
+    /// # Errors
+    /// [`BadIds`].
+    pub fn from_parts(bytes: Vec<u8>, ends: Vec<u64>) -> Result<Self, BadIds> {
         let bytes = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to() as u64;
-            BadParts::Broken(ends.iter().take_while(|&&end| end <= valid).count())
+            BadIds::Broken(ends.iter().take_while(|&&end| end <= valid).count())
         })?;
         let mut start = 0;
         for (at, &end) in ends.iter().enumerate() {
             let whole = usize::try_from(end).is_ok_and(|end| bytes.is_char_boundary(end));
             if !whole || end < start || at >= u32::MAX as usize {
-                return Err(BadParts::Broken(at));
+                return Err(BadIds::Broken(at));
             }
             start = end;
         }
         if start != bytes.len() as u64 {
-            return Err(BadParts::LeftOver);
+            return Err(BadIds::LeftOver);
         }
         let hasher = DefaultHashBuilder::default();
         let hash = |i: u32| hasher.hash_one(slice(&bytes, &ends, i).unwrap_or_default());
@@ -193,7 +205,7 @@ impl IdMap {
             let name = slice(&bytes, &ends, i);
             let rehash = |&i: &u32| hashes.get(i as usize).copied().unwrap_or_default();
             match table.entry(hash, |&other| slice(&bytes, &ends, other) == name, rehash) {
-                Entry::Occupied(_) => return Err(BadParts::Twice(i as usize)),
+                Entry::Occupied(_) => return Err(BadIds::Twice(i as usize)),
                 Entry::Vacant(vacant) => vacant.insert(i),
             };
         }
@@ -272,12 +284,12 @@ mod tests {
             (ids.get("五"), ids.get(""), ids.get("b")),
             (Some(2), Some(1), None)
         );
-        assert!(matches!(parts("aXa", &[1, 2, 3]), Err(BadParts::Twice(2))));
-        assert!(matches!(parts("五", &[1, 3]), Err(BadParts::Broken(0))));
-        assert!(matches!(parts("ab", &[2, 1]), Err(BadParts::Broken(1))));
-        assert!(matches!(parts("ab", &[1, 3]), Err(BadParts::Broken(1))));
-        assert!(matches!(parts("ab", &[1]), Err(BadParts::LeftOver)));
+        assert!(matches!(parts("aXa", &[1, 2, 3]), Err(BadIds::Twice(2))));
+        assert!(matches!(parts("五", &[1, 3]), Err(BadIds::Broken(0))));
+        assert!(matches!(parts("ab", &[2, 1]), Err(BadIds::Broken(1))));
+        assert!(matches!(parts("ab", &[1, 3]), Err(BadIds::Broken(1))));
+        assert!(matches!(parts("ab", &[1]), Err(BadIds::LeftOver)));
         let text = IdMap::from_parts(vec![b'a', 0xff, b'b'], vec![1, 2, 3]);
-        assert!(matches!(text, Err(BadParts::Broken(1))));
+        assert!(matches!(text, Err(BadIds::Broken(1))));
     }
 }

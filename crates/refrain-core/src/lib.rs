@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`IdMap`] | a user's ids ↔ dense `u32`, in order of first appearance |
+//! | [`MappedFile`] | a file's bytes, read when they are looked at |
 //! | [`Monitor`] | progress and cancellation, in one value passed to long work |
 //! | [`rng`] | seeded random streams, one per thread or per row |
 //! | [`kernels`] | dot, axpy, norms, blocked scoring and top-k, dispatched on the processor at run time |
@@ -31,6 +32,7 @@ mod device;
 mod error;
 mod ids;
 pub mod kernels;
+mod mapped;
 pub mod model_file;
 mod progress;
 pub mod rng;
@@ -38,7 +40,8 @@ pub mod rng;
 #[cfg(feature = "device")]
 pub use device::{Device, device, device_from_env, devices, is_cpu};
 pub use error::{Error, Result};
-pub use ids::{AsId, IdMap};
+pub use ids::{AsId, BadIds, IdMap};
+pub use mapped::MappedFile;
 pub use model_file::{ModelFile, ModelWriter};
 #[cfg(feature = "indicatif")]
 pub use progress::Bars;

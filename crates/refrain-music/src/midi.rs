@@ -6,7 +6,7 @@ use midly::num::{u4, u7, u15, u24, u28};
 use midly::{Format, Header, MetaMessage, MidiMessage, Smf, Timing, TrackEvent, TrackEventKind};
 
 use crate::error::{Error, Result};
-use crate::playback::Playback;
+use crate::playback::{Playback, PlayedNote};
 use crate::tune::Tune;
 
 /// Ticks a quarter note is divided into.
@@ -45,6 +45,58 @@ impl Midi {
     /// # Errors
     /// [`Error::Setting`] for a program above 127 or a bad [`Playback`].
     pub fn to_bytes(&self, tune: &Tune) -> Result<Vec<u8>> {
+        let notes = self.playback.notes(tune)?;
+        let tempo = self.playback.tempo.unwrap_or_else(|| tune.playing_tempo());
+        let mut signatures = Vec::new();
+        if let Some((beats, unit)) = tune.metre.fraction() {
+            let unit = unit.trailing_zeros() as u8;
+            signatures.push(MetaMessage::TimeSignature(beats, unit, 24, 8));
+        }
+        let fifths = tune.key.fifths().clamp(-7, 7) as i8;
+        signatures.push(MetaMessage::KeySignature(fifths, tune.key.is_minor()));
+        // One tempo for the file; changes on the way are already in the notes' seconds.
+        let quarter = tempo.seconds_per_whole() / 4.0;
+        self.file(&notes, quarter, tune.title(), &signatures)
+    }
+
+    /// The bytes of a file with notes of any origin, chords among them; a quarter lasts so many
+    /// seconds.
+    ///
+    /// ```
+    /// use refrain_music::{Midi, PlayedNote};
+    /// let note = |start: f64, pitch: u8| PlayedNote {
+    ///     start, duration: 1.0, pitch, velocity: 0.7, element: None,
+    /// };
+    /// let bytes = Midi::default().notes_to_bytes(&[note(0.0, 60), note(0.0, 64)], 0.5, "Third")?;
+    /// assert_eq!(&bytes[..4], b"MThd");
+    /// # Ok::<(), refrain_music::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a program above 127, or a quarter that lasts no time.
+    pub fn notes_to_bytes(
+        &self,
+        notes: &[PlayedNote],
+        quarter: f64,
+        title: &str,
+    ) -> Result<Vec<u8>> {
+        if !(quarter > 0.0 && quarter.is_finite()) {
+            let reason = format!("{quarter} seconds is not a positive time");
+            return Err(Error::Setting {
+                name: "quarter",
+                reason,
+            });
+        }
+        self.file(notes, quarter, title, &[])
+    }
+
+    fn file(
+        &self,
+        notes: &[PlayedNote],
+        quarter: f64,
+        title: &str,
+        signatures: &[MetaMessage<'_>],
+    ) -> Result<Vec<u8>> {
         if self.program > 127 {
             let reason = format!("{} is above 127", self.program);
             return Err(Error::Setting {
@@ -52,15 +104,11 @@ impl Midi {
                 reason,
             });
         }
-        let notes = self.playback.notes(tune)?;
-        let tempo = self.playback.tempo.unwrap_or_else(|| tune.playing_tempo());
-        // One tempo for the file; changes on the way are already in the notes' seconds.
-        let quarter = tempo.seconds_per_whole() / 4.0;
         let ticks = |seconds: f64| (seconds / quarter * f64::from(TICKS)).round().max(0.0) as u32;
         let channel = u4::new(0);
         // Time, whether it begins a note (ends come first), event.
         let mut events: Vec<(u32, bool, TrackEventKind<'_>)> = Vec::new();
-        for n in &notes {
+        for n in notes {
             let key = u7::new(n.pitch.min(127));
             let vel = u7::new((n.velocity * 110.0).clamp(1.0, 127.0) as u8);
             let (start, end) = (ticks(n.start), ticks(n.start + n.duration));
@@ -74,7 +122,7 @@ impl Midi {
             };
             events.push((start, true, on));
             events.push((
-                end.max(start + 1),
+                end.max(start.saturating_add(1)),
                 false,
                 TrackEventKind::Midi {
                     channel,
@@ -84,27 +132,18 @@ impl Midi {
         }
         events.sort_by_key(|(time, on, _)| (*time, *on));
 
-        let title = tune.title().as_bytes();
         let micros = (quarter * 1e6).clamp(1.0, 16_777_215.0) as u32;
         let mut track: Vec<TrackEvent<'_>> = Vec::with_capacity(events.len() + 6);
-        let mut meta = |message| {
+        let named = [
+            MetaMessage::TrackName(title.as_bytes()),
+            MetaMessage::Tempo(u24::new(micros)),
+        ];
+        for &message in named.iter().chain(signatures) {
             track.push(TrackEvent {
                 delta: u28::new(0),
                 kind: TrackEventKind::Meta(message),
             });
-        };
-        meta(MetaMessage::TrackName(title));
-        meta(MetaMessage::Tempo(u24::new(micros)));
-        if let Some((beats, unit)) = tune.metre.fraction() {
-            meta(MetaMessage::TimeSignature(
-                beats,
-                unit.trailing_zeros() as u8,
-                24,
-                8,
-            ));
         }
-        let fifths = tune.key.fifths().clamp(-7, 7) as i8;
-        meta(MetaMessage::KeySignature(fifths, tune.key.is_minor()));
         let message = MidiMessage::ProgramChange {
             program: u7::new(self.program),
         };

@@ -54,10 +54,12 @@
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
 //! | labels for each step: entities, chords | [`Recurrent`] in both directions below a [`Crf`] |
+//! | chords, many notes at once | [`FrameModel`]: frames of keys |
 //! | labels in order without their times: speech | [`Recurrent`] below [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
 //! | why a text was scored so, word by word | [`integrated_gradients`] |
 //! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
+//! | a sequence that becomes another: translation | [`EncoderDecoder`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -241,9 +243,11 @@ mod corpus;
 mod crf;
 mod ctc;
 mod encoder;
+mod encoder_decoder;
 mod engine;
 mod entries;
 mod error;
+mod frames;
 pub mod gguf;
 mod hugging_face;
 #[cfg(feature = "tokenizers")]
@@ -279,7 +283,12 @@ pub use encoder::{
     Activation, Encoder, EncoderConfig, EncoderInput, EncoderModule, EncoderOutput, EncoderTrace,
     NormPlace, Pooling,
 };
+pub use encoder_decoder::{
+    Conditioned, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderModule, EncoderDecoderTrace,
+    Pair,
+};
 pub use error::{Error, Result};
+pub use frames::{FrameConfig, FrameModel, Frames};
 #[cfg(feature = "tokenizers")]
 pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, TokenizerTraining};
 pub use language_model::{LanguageModel, LanguageState};

@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::ops::Range;
 use std::path::Path;
 
 use bytemuck::Pod;
@@ -8,31 +9,15 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
 use super::{Array, FORMAT, Header, KEY, bad};
-use crate::ids::BadParts;
-use crate::{Error, IdMap, Result};
-
-enum Backing {
-    Map(memmap2::Mmap),
-    Bytes(Vec<u8>),
-}
-
-impl std::ops::Deref for Backing {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Map(map) => map,
-            Self::Bytes(bytes) => bytes,
-        }
-    }
-}
+use crate::{BadIds, Error, IdMap, MappedFile, Result};
 
 /// An open `*.refrain` file.
 pub struct ModelFile {
     origin: String,
-    backing: Backing,
+    backing: MappedFile,
     header: Header,
     /// Type, shape and byte range of each tensor, checked against the file.
-    tensors: BTreeMap<String, (Dtype, Vec<usize>, std::ops::Range<usize>)>,
+    tensors: BTreeMap<String, (Dtype, Vec<usize>, Range<usize>)>,
 }
 
 impl std::fmt::Debug for ModelFile {
@@ -57,12 +42,7 @@ impl ModelFile {
     /// a newer version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-        // SAFETY: a private read-only map. Rust cannot rule out that another process changes the
-        // file meanwhile; every value read from it is plain data, checked where it is used, and
-        // our own writer replaces files instead of changing them.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| Error::io(path, e))?;
-        Self::parse(Backing::Map(map), path.display().to_string())
+        Self::parse(MappedFile::open(path)?, path.display().to_string())
     }
 
     /// Reads a file that is already in memory.
@@ -70,10 +50,10 @@ impl ModelFile {
     /// # Errors
     /// As [`ModelFile::open`].
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        Self::parse(Backing::Bytes(bytes), "memory".to_string())
+        Self::parse(bytes.into(), "memory".to_string())
     }
 
-    fn parse(backing: Backing, origin: String) -> Result<Self> {
+    fn parse(backing: MappedFile, origin: String) -> Result<Self> {
         let (header_len, metadata) = SafeTensors::read_metadata(&backing)
             .map_err(|e| bad(&origin, format_args!("not a model file: {e}")))?;
         let json = metadata
@@ -133,6 +113,16 @@ impl ModelFile {
         &self.origin
     }
 
+    /// All its bytes.
+    pub fn bytes(&self) -> &MappedFile {
+        &self.backing
+    }
+
+    /// Where the values of a tensor stand among [all bytes](Self::bytes), if there is one of this name.
+    pub fn place(&self, name: &str) -> Option<Range<usize>> {
+        self.tensors.get(name).map(|(_, _, place)| place.clone())
+    }
+
     /// The names of its tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -175,9 +165,9 @@ impl ModelFile {
         let ends = self.u64(&format!("ids.{name}.ends"))?;
         let names = (bytes.data.into_owned(), ends.data.into_owned());
         IdMap::from_parts(names.0, names.1).map_err(|bad| match bad {
-            BadParts::Broken(i) => self.bad(format_args!("ids {name}: entry {i} is broken")),
-            BadParts::Twice(i) => self.bad(format_args!("ids {name}: entry {i} stood before")),
-            BadParts::LeftOver => self.bad(format_args!("ids {name}: bytes left over")),
+            BadIds::Broken(i) => self.bad(format_args!("ids {name}: entry {i} is broken")),
+            BadIds::Twice(i) => self.bad(format_args!("ids {name}: entry {i} stood before")),
+            BadIds::LeftOver => self.bad(format_args!("ids {name}: bytes left over")),
         })
     }
 

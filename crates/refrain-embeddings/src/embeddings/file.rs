@@ -2,12 +2,12 @@
 //! n-grams if there are any.
 
 use std::borrow::Cow;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::Path;
-use std::sync::Arc;
 
+use bytemuck::Pod;
 use refrain_core::model_file::Array;
-use refrain_core::{Error as CoreError, ModelFile, ModelWriter};
+use refrain_core::{Error as CoreError, MappedFile, ModelFile, ModelWriter};
 
 use super::codes::Codes;
 use super::{Embeddings, SubwordHashing, Subwords};
@@ -26,49 +26,47 @@ const NGRAMS: &str = "ngrams";
 const LENGTHS: &str = "ngram_lengths";
 const KEPT: &str = "ngrams_kept";
 
-/// Numbers in memory, or in a mapped file that was checked when it was opened.
+/// Numbers in memory, or those at a place in a mapped file.
 #[derive(Debug, Clone)]
-pub(super) enum Values<T = f32> {
+pub(crate) enum Values<T = f32> {
     Owned(Vec<T>),
-    Mapped(Arc<ModelFile>, &'static str),
+    Mapped(MappedFile, Range<usize>),
 }
 
-/// What files hold as it is used.
-pub(super) trait Stored: Clone + 'static {
-    fn of<'a>(file: &'a ModelFile, name: &str) -> refrain_core::Result<Array<'a, Self>>;
-}
-
-impl Stored for f32 {
-    fn of<'a>(file: &'a ModelFile, name: &str) -> refrain_core::Result<Array<'a, f32>> {
-        file.f32(name)
-    }
-}
-
-impl Stored for u8 {
-    fn of<'a>(file: &'a ModelFile, name: &str) -> refrain_core::Result<Array<'a, u8>> {
-        file.u8(name)
-    }
-}
-
-impl<T: Stored> Values<T> {
-    /// The numbers of `name` in `file`, left there if they can be.
-    fn open(file: &Arc<ModelFile>, name: &'static str, shape: &[usize]) -> Result<Self> {
-        Ok(match T::of(file, name)?.expect_shape(name, shape)?.data {
-            Cow::Owned(values) => Self::Owned(values),
-            Cow::Borrowed(_) => Self::Mapped(Arc::clone(file), name),
+impl<T: Pod> Values<T> {
+    /// The numbers of a tensor, left in the file if they can be.
+    fn open<'a>(
+        file: &'a ModelFile,
+        name: &str,
+        shape: &[usize],
+        of: impl Fn(&'a ModelFile, &str) -> refrain_core::Result<Array<'a, T>>,
+    ) -> Result<Self> {
+        let values = of(file, name)?.expect_shape(name, shape)?.data;
+        Ok(match (values, file.place(name)) {
+            (Cow::Borrowed(_), Some(place)) => Self::Mapped(file.bytes().clone(), place),
+            (values, _) => Self::Owned(values.into_owned()),
         })
     }
+
+    /// The numbers that stand at a place in a file, left there if the place allows.
+    pub fn at(file: &MappedFile, place: Range<usize>) -> Self {
+        let bytes = file.get(place.clone()).unwrap_or_default();
+        match bytemuck::try_cast_slice::<u8, T>(bytes) {
+            Ok(_) => Self::Mapped(file.clone(), place),
+            Err(_) => Self::Owned(bytemuck::pod_collect_to_vec(bytes)),
+        }
+    }
 }
 
-impl<T: Stored> Deref for Values<T> {
+impl<T: Pod> Deref for Values<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         match self {
             Self::Owned(values) => values,
-            Self::Mapped(file, name) => match T::of(file, name).map(|array| array.data) {
-                Ok(Cow::Borrowed(values)) => values,
-                _ => &[],
-            },
+            Self::Mapped(file, place) => {
+                let bytes = file.get(place.clone()).unwrap_or_default();
+                bytemuck::try_cast_slice(bytes).unwrap_or_default()
+            }
         }
     }
 }
@@ -80,6 +78,24 @@ impl PartialEq for Values {
 }
 
 impl Embeddings {
+    /// Words whose vectors are in a file, and the inverses of their lengths; both are trusted.
+    pub(crate) fn from_values(
+        vocabulary: Vocabulary,
+        dim: usize,
+        vectors: Values,
+        inverse_norms: Vec<f32>,
+    ) -> Self {
+        debug_assert_eq!(vocabulary.len() * dim, vectors.len());
+        Self {
+            vocabulary,
+            dim,
+            vectors,
+            inverse_norms: Values::Owned(inverse_norms),
+            codes: None,
+            subwords: None,
+        }
+    }
+
     /// Writes the file.
     ///
     /// # Errors
@@ -143,9 +159,11 @@ impl Embeddings {
         if dim == 0 {
             return Err(broken("vectors of length 0").into());
         }
-        let file = Arc::new(file);
-        let vectors = Values::open(&file, VECTORS, &shape)?;
-        let inverse_norms = Values::open(&file, NORMS, &shape[..1])?;
+        let floats = |name: &str, shape: &[usize]| {
+            Values::open(&file, name, shape, |file, name| file.f32(name))
+        };
+        let vectors = floats(VECTORS, &shape)?;
+        let inverse_norms = floats(NORMS, &shape[..1])?;
         let has = |wanted: &str| file.names().any(|name| name == wanted);
         let subwords = match has(NGRAMS) {
             false => None,
@@ -155,7 +173,7 @@ impl Embeddings {
                 let [rows, _] = file.f32(NGRAMS)?.shape[..] else {
                     return Err(broken("ngrams: expected rows and columns").into());
                 };
-                let values = Values::open(&file, NGRAMS, &[rows, dim])?;
+                let values = floats(NGRAMS, &[rows, dim])?;
                 let kept = match has(KEPT) {
                     false => None,
                     true => {
@@ -171,9 +189,9 @@ impl Embeddings {
         let codes = match has(CODES) {
             false => None,
             true => Some(Codes {
-                codes: Values::open(&file, CODES, &shape)?,
-                scales: Values::open(&file, SCALES, &shape[..1])?,
-                errors: Values::open(&file, ERRORS, &shape[..1])?,
+                codes: Values::open(&file, CODES, &shape, |file, name| file.u8(name))?,
+                scales: floats(SCALES, &shape[..1])?,
+                errors: floats(ERRORS, &shape[..1])?,
             }),
         };
         Ok(Self {

@@ -19,7 +19,7 @@ pub use analogy::Analogy;
 pub use subwords::{SubwordHashing, Subwords};
 
 use codes::Codes;
-use file::Values;
+pub(crate) use file::Values;
 
 use crate::{Error, Result, Vocabulary};
 

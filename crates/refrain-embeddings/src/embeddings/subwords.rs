@@ -111,7 +111,7 @@ impl Subwords {
     }
 
     /// Rows whose values were checked when they were written.
-    pub(super) fn from_values(
+    pub(crate) fn from_values(
         lengths: RangeInclusive<usize>,
         dim: usize,
         values: Values,

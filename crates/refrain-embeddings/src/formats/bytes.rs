@@ -1,47 +1,71 @@
 //! Numbers of binary files.
 
-use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
 
 use rayon::prelude::*;
+use refrain_core::MappedFile;
 
 use super::bad;
 use crate::{Error, Result};
 
+/// A file, and what names it in errors.
+pub(super) fn open(path: &Path) -> Result<(MappedFile, String)> {
+    Ok((MappedFile::open(path)?, path.display().to_string()))
+}
+
 /// Little-endian numbers, never more than the file has left.
-pub(super) struct Bytes<'a, R> {
-    reader: R,
-    left: u64,
-    at: u64,
+pub(super) struct Bytes<'a> {
+    all: &'a [u8],
+    at: usize,
     origin: &'a str,
 }
 
-impl<'a, R: Read> Bytes<'a, R> {
-    /// Of a reader that gives `size` bytes; `origin` names it in errors.
-    pub fn new(reader: R, size: u64, origin: &'a str) -> Self {
-        Self {
-            reader,
-            left: size,
-            at: 0,
-            origin,
-        }
+impl<'a> Bytes<'a> {
+    /// All bytes of a file; `origin` names it in errors.
+    pub fn new(all: &'a [u8], origin: &'a str) -> Self {
+        Self { all, at: 0, origin }
     }
 
     /// How many bytes were read.
-    pub fn at(&self) -> u64 {
+    pub fn at(&self) -> usize {
         self.at
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.all.get(self.at..).unwrap_or_default()
     }
 
     pub fn bad(&self, reason: String) -> Error {
         bad(self.origin, format_args!("byte {}", self.at), reason)
     }
 
-    pub fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut bytes = [0; N];
-        let read = self.reader.read_exact(&mut bytes);
-        read.map_err(|error| self.bad(error.to_string()))?;
-        self.at += N as u64;
-        self.left = self.left.saturating_sub(N as u64);
+    pub fn bytes(&mut self, count: usize) -> Result<&'a [u8]> {
+        match self.rest().get(..count) {
+            Some(bytes) => {
+                self.at += count;
+                Ok(bytes)
+            }
+            None => Err(self.bad("the file ends early".to_string())),
+        }
+    }
+
+    /// Those up to the next zero, which is read too.
+    pub fn until_zero(&mut self) -> Result<&'a [u8]> {
+        let length = self.rest().iter().position(|&byte| byte == 0);
+        let bytes = self.bytes(length.unwrap_or(usize::MAX))?;
+        self.at += 1;
         Ok(bytes)
+    }
+
+    /// Where so many bytes stand, which are not read now.
+    pub fn place(&mut self, count: usize) -> Result<Range<usize>> {
+        self.bytes(count)?;
+        Ok(self.at - count..self.at)
+    }
+
+    pub fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        Ok(self.bytes(N)?.try_into().unwrap_or([0; N]))
     }
 
     pub fn u8(&mut self) -> Result<u8> {
@@ -64,10 +88,6 @@ impl<'a, R: Read> Bytes<'a, R> {
         Ok(i64::from_le_bytes(self.take()?))
     }
 
-    pub fn skip(&mut self, count: usize) -> Result<()> {
-        (0..count).try_for_each(|_| self.u8().map(drop))
-    }
-
     /// A count between two bounds.
     pub fn count(
         &self,
@@ -85,22 +105,21 @@ impl<'a, R: Read> Bytes<'a, R> {
 
     /// A count of things of so many bytes, which must fit what is left of the file.
     pub fn fitting(&self, value: impl Into<i128>, bytes: usize, what: &str) -> Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX) / bytes.max(1);
-        self.count(value, 0, most, what)
-    }
-
-    pub fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; count];
-        let read = self.reader.read_exact(&mut bytes);
-        read.map_err(|error| self.bad(error.to_string()))?;
-        self.at += count as u64;
-        self.left = self.left.saturating_sub(count as u64);
-        Ok(bytes)
+        self.count(value, 0, self.rest().len() / bytes.max(1), what)
     }
 
     pub fn floats(&mut self, count: usize) -> Result<Vec<f32>> {
-        let bytes = self.bytes(count * 4)?;
-        let float = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap_or_default());
-        Ok(bytes.par_chunks_exact(4).map(float).collect())
+        Ok(floats(self.bytes(count.saturating_mul(4))?))
     }
+}
+
+/// The numbers of 32 bits that these bytes are.
+pub(super) fn floats(bytes: &[u8]) -> Vec<f32> {
+    let float = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap_or_default());
+    bytes.par_chunks_exact(4).map(float).collect()
+}
+
+/// The bytes of numbers of 32 bits.
+pub(super) fn float_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_le_bytes()).collect()
 }

@@ -11,6 +11,8 @@
 //! | a matrix `.npy` of numpy and a list of words | [`numpy`] |
 //! | refrain's own, which opens without being read | [`Embeddings::load`](crate::Embeddings::load) |
 //!
+//! finalfusion's files of plain vectors [open](finalfusion::open) without being read, too.
+//!
 //! Readers trust no count with memory, read words that are not UTF-8 with `U+FFFD` for what they
 //! cannot decode, and keep the first of words that are equal after that.
 

@@ -32,6 +32,34 @@ pub enum Activation {
     GeluTanh,
     /// `max(x, 0)`.
     Relu,
+    /// `x σ(x)`, also called SiLU (Ramachandran et al., 2017), as in Marian.
+    Swish,
+}
+
+impl Activation {
+    /// By the name that `config.json` has for it.
+    pub(crate) fn named(name: &str) -> Result<Self, String> {
+        Ok(match name {
+            "gelu" => Self::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" => Self::GeluTanh,
+            "relu" => Self::Relu,
+            "silu" | "swish" => Self::Swish,
+            other => {
+                return Err(format!(
+                    "is {other:?}; known: gelu, gelu_new, gelu_pytorch_tanh, relu, silu, swish"
+                ));
+            }
+        })
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gelu => "gelu",
+            Self::GeluTanh => "gelu_new",
+            Self::Relu => "relu",
+            Self::Swish => "swish",
+        }
+    }
 }
 
 /// The size and the variant of an encoder. The default has the shape of MiniLM-L6.
@@ -164,16 +192,8 @@ impl EncoderConfig {
                 )));
             }
         };
-        let activation = match file.hidden_act.as_str() {
-            "gelu" => Activation::Gelu,
-            "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-            "relu" => Activation::Relu,
-            other => {
-                return Err(bad(format!(
-                    "hidden_act is {other:?}; known: gelu, gelu_new, gelu_pytorch_tanh, relu"
-                )));
-            }
-        };
+        let activation = Activation::named(&file.hidden_act)
+            .map_err(|reason| bad(format!("hidden_act {reason}")))?;
         if let Some(kind) = file
             .position_embedding_type
             .filter(|kind| kind != "absolute")
@@ -220,16 +240,11 @@ impl EncoderConfig {
                 ));
             }
         };
-        let activation = match self.activation {
-            Activation::Gelu => "gelu",
-            Activation::GeluTanh => "gelu_new",
-            Activation::Relu => "relu",
-        };
         let config = json!({
             "architectures": [architecture],
             "attention_probs_dropout_prob": 0.1,
             "dtype": "float32",
-            "hidden_act": activation,
+            "hidden_act": self.activation.name(),
             "hidden_dropout_prob": 0.1,
             "hidden_size": self.width,
             "intermediate_size": self.hidden,

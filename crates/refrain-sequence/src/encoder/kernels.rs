@@ -3,12 +3,12 @@
 //! Rows of all texts stand one below the other without padding, `[rows, width]`; only attention
 //! looks at one text at a time. The tensor program is the reference.
 
-use super::EncoderInput;
-use super::config::{Activation, EncoderConfig, NormPlace};
+use super::config::{EncoderConfig, NormPlace};
 use super::layout::{Layout, PairAt};
+use super::{EncoderInput, activation};
 use crate::kernels::attention::{self, Heads};
 use crate::kernels::gemm::{Into, Mat, MatMut, product};
-use crate::kernels::{exp, norm, run};
+use crate::kernels::norm;
 use crate::transformer::Norm;
 
 /// Buffers of one worker, reused from tile to tile.
@@ -119,8 +119,7 @@ pub(super) fn forward<'b>(
             }
         };
         matrix(&layer.up, source, inner, Into::Replace);
-        let bias = &w[layer.up.bias.clone()];
-        run(activate, (config.activation, &mut inner[..], bias));
+        activation::forward(config.activation, inner, &w[layer.up.bias.clone()]);
         matrix(&layer.down, inner, x, Into::Add);
         norm::add_bias(x, &w[layer.down.bias.clone()]);
         if config.norm == NormPlace::After {
@@ -156,71 +155,5 @@ fn embed(
             norm::add(x, row_of(&layout.positions, config.first_position + i));
             norm::add(x, row_of(&layout.types, kind as usize));
         }
-    }
-}
-
-/// `x ← f(x + bias)` for every row.
-#[inline(always)]
-fn activate((kind, x, bias): (Activation, &mut [f32], &[f32])) {
-    match kind {
-        Activation::Gelu => map(x, bias, gelu),
-        Activation::GeluTanh => map(x, bias, |x| {
-            x / (1.0 + exp(-1.595_769 * (x + 0.044_715 * x * x * x)))
-        }),
-        Activation::Relu => map(x, bias, |x| if x > 0.0 { x } else { 0.0 }),
-    }
-}
-
-#[inline(always)]
-fn map(x: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
-    for row in x.chunks_exact_mut(bias.len()) {
-        for (x, &b) in row.iter_mut().zip(bias) {
-            *x = f(*x + b);
-        }
-    }
-}
-
-/// `x Φ(x)` by the error function of Abramowitz and Stegun, 7.1.26: within 2·10⁻⁷ · |x|.
-#[inline(always)]
-fn gelu(x: f32) -> f32 {
-    let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let p = 1.061_405_4;
-    let p = p * t - 1.453_152_1;
-    let p = p * t + 1.421_413_8;
-    let p = p * t - 0.284_496_72;
-    let p = p * t + 0.254_829_6;
-    // The tail beyond |x|, so that nothing cancels where it is small.
-    let tail = 0.5 * x.abs() * p * t * exp(-z * z);
-    (if x > 0.0 { x } else { 0.0 }) - tail
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The error function by its series, in 64 bits.
-    fn erf(x: f64) -> f64 {
-        let (mut term, mut sum) = (x, x);
-        for n in 1..200 {
-            let n = f64::from(n);
-            term *= -x * x / n;
-            sum += term / (2.0 * n + 1.0);
-        }
-        sum * 2.0 / std::f64::consts::PI.sqrt()
-    }
-
-    #[test]
-    fn gelu_is_that_of_the_error_function() {
-        for i in -500..=500 {
-            let x = i as f32 / 100.0;
-            let wide = f64::from(x);
-            let expected = 0.5 * wide * (1.0 + erf(wide / std::f64::consts::SQRT_2));
-            let error = (f64::from(gelu(x)) - expected).abs();
-            assert!(error <= 2e-7 * wide.abs() + 1e-9, "{x}: {error:e}");
-        }
-        assert!(gelu(-40.0).abs() < 1e-30);
-        assert_eq!(gelu(40.0), 40.0);
-        assert!(gelu(f32::NAN).is_nan());
     }
 }

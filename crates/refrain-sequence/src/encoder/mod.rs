@@ -13,6 +13,7 @@
 //! A batch gives each text what it gives alone, up to rounding: padding is never looked at, and the
 //! CPU kernels have none.
 
+pub(crate) mod activation;
 mod config;
 mod kernels;
 mod layout;
@@ -31,6 +32,7 @@ use rayon::prelude::*;
 use refrain_core::{Device, is_cpu};
 
 pub use config::{Activation, EncoderConfig, NormPlace};
+pub(crate) use module::activate;
 pub use module::{EncoderModule, EncoderOutput};
 pub use pooling::Pooling;
 #[cfg(feature = "tokenizers")]

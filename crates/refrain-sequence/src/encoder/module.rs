@@ -1,7 +1,7 @@
 //! The encoder as a tensor program: the same code on every device burn knows.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::activation::{gelu, gelu_approximate, relu, softmax, tanh};
+use burn::tensor::activation::{gelu, gelu_approximate, relu, silu, softmax, tanh};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::config::{Activation, EncoderConfig, NormPlace};
@@ -273,11 +273,17 @@ impl EncoderModule {
 
     fn feed(&self, layer: &Layer, x: Tensor<2>) -> Tensor<2> {
         let inner = layer.up.forward(x);
-        layer.down.forward(match self.config.activation {
-            Activation::Gelu => gelu(inner),
-            Activation::GeluTanh => gelu_approximate(inner),
-            Activation::Relu => relu(inner),
-        })
+        layer.down.forward(activate(self.config.activation, inner))
+    }
+}
+
+/// The non-linear middle of the feed-forward part.
+pub(crate) fn activate(kind: Activation, x: Tensor<2>) -> Tensor<2> {
+    match kind {
+        Activation::Gelu => gelu(x),
+        Activation::GeluTanh => gelu_approximate(x),
+        Activation::Relu => relu(x),
+        Activation::Swish => silu(x),
     }
 }
 

@@ -411,8 +411,9 @@ fn wrong_files_are_named() {
          roberta-prelayernorm"
     );
     assert_eq!(
-        text_changed("bert", "config.json", "\"gelu\"", "\"swish\""),
-        "config.json: hidden_act is \"swish\"; known: gelu, gelu_new, gelu_pytorch_tanh, relu"
+        text_changed("bert", "config.json", "\"gelu\"", "\"mish\""),
+        "config.json: hidden_act is \"mish\"; known: gelu, gelu_new, gelu_pytorch_tanh, relu, silu, \
+         swish"
     );
     let layers = "\"num_hidden_layers\": ";
     let error = text_changed(

@@ -65,8 +65,8 @@ impl Heads {
     }
 }
 
-/// Attention of `queries` new rows over `keys` rows, the new ones last. `q` and `kv` are slices
-/// that begin at the first query, key and value of head 0; each with its row stride.
+/// Attention of `queries` rows over `keys` rows; where it is causal the queries' own rows are the last
+/// of the keys. `q` and `kv` are slices that begin at the first query, key and value of head 0; each with its row stride.
 pub(crate) fn forward(
     shape: Heads,
     (q, q_stride): (&[f32], usize),
@@ -76,7 +76,7 @@ pub(crate) fn forward(
     out: &mut [f32],
 ) {
     let (width, d) = (shape.width(), shape.head_width);
-    let before = keys - queries;
+    let before = keys.saturating_sub(queries);
     for head in 0..shape.heads {
         let p = &mut probabilities[head * queries * keys..][..queries * keys];
         let (column, shared) = (head * d, shape.shared_column(head));
@@ -132,57 +132,82 @@ fn softmax_kernel((block, stride, own, seen, most): (&mut [f32], usize, usize, u
     }
 }
 
-/// The gradient of `qkv`, given that of the output; `scratch` holds two blocks of scores.
+/// Where the first query, key and value of head 0 stand in one buffer, each with its row stride.
+#[derive(Clone, Copy)]
+pub(crate) struct Places {
+    pub(crate) q: (usize, usize),
+    pub(crate) k: (usize, usize),
+    pub(crate) v: (usize, usize),
+}
+
+impl Places {
+    /// Rows of queries, keys and values side by side, from row `first` on.
+    pub(crate) fn together(first: usize, shape: Heads) -> Self {
+        let stride = shape.stride();
+        let (start, keys) = (first * stride, first * stride + shape.width());
+        Self {
+            q: (start, stride),
+            k: (keys, stride),
+            v: (keys + shape.shared_width(), stride),
+        }
+    }
+}
+
+/// The gradient of queries, keys and values, given that of the output: replaces that of the queries and
+/// adds to those of keys and values. `x` and `dx` have the same places; `scratch` holds a block of scores.
 pub(crate) fn backward(
     shape: Heads,
-    qkv: &[f32],
-    tokens: usize,
+    (x, at): (&[f32], Places),
+    (queries, keys): (usize, usize),
     probabilities: &[f32],
     dout: &[f32],
-    dqkv: &mut [f32],
+    dx: &mut [f32],
     scratch: &mut Vec<f32>,
 ) {
-    let (width, d, stride) = (shape.width(), shape.head_width, shape.stride());
-    scratch.resize(BLOCK.min(tokens) * tokens, 0.0);
-    dqkv[..tokens * stride].fill(0.0);
+    let (width, d) = (shape.width(), shape.head_width);
+    let before = keys.saturating_sub(queries);
+    scratch.resize(BLOCK.min(queries) * keys, 0.0);
     for head in 0..shape.heads {
-        let p = &probabilities[head * tokens * tokens..][..tokens * tokens];
+        let p = &probabilities[head * queries * keys..][..queries * keys];
         let (column, shared) = (head * d, shape.shared_column(head));
         let mut first = 0;
-        while first < tokens {
-            let rows = BLOCK.min(tokens - first);
-            let (low, high) = shape.seen(first, first + rows, tokens);
+        while first < queries {
+            let rows = BLOCK.min(queries - first);
+            let (low, high) = shape.seen(before + first, before + first + rows, keys);
             let seen = high - low;
-            let keys = low * stride + width + shared;
-            let values = keys + shape.shared_width();
-            let block = &p[first * tokens + low..];
-            let weights = Mat::strided(block, rows, seen, tokens);
+            let block = &p[first * keys + low..];
+            let weights = Mat::strided(block, rows, seen, keys);
             let dout = Mat::strided(&dout[first * width + column..], rows, d, width);
+            let (q, k, v) = (
+                at.q.0 + first * at.q.1 + column,
+                at.k.0 + low * at.k.1 + shared,
+                at.v.0 + low * at.v.1 + shared,
+            );
             product(
                 MatMut::new(scratch, rows, seen),
                 Into::Replace,
                 1.0,
                 dout,
-                Mat::strided(&qkv[values..], seen, d, stride).t(),
+                Mat::strided(&x[v..], seen, d, at.v.1).t(),
             );
-            run(scores_backward_kernel, (scratch, block, tokens, seen, rows));
+            run(scores_backward_kernel, (scratch, block, keys, seen, rows));
             let dscores = Mat::new(scratch, rows, seen);
             product(
-                MatMut::strided(&mut dqkv[first * stride + column..], rows, d, stride),
+                MatMut::strided(&mut dx[q..], rows, d, at.q.1),
                 Into::Replace,
                 shape.scale(),
                 dscores,
-                Mat::strided(&qkv[keys..], seen, d, stride),
+                Mat::strided(&x[k..], seen, d, at.k.1),
             );
             product(
-                MatMut::strided(&mut dqkv[keys..], seen, d, stride),
+                MatMut::strided(&mut dx[k..], seen, d, at.k.1),
                 Into::Add,
                 shape.scale(),
                 dscores.t(),
-                Mat::strided(&qkv[first * stride + column..], rows, d, stride),
+                Mat::strided(&x[q..], rows, d, at.q.1),
             );
             product(
-                MatMut::strided(&mut dqkv[values..], seen, d, stride),
+                MatMut::strided(&mut dx[v..], seen, d, at.v.1),
                 Into::Add,
                 1.0,
                 weights.t(),

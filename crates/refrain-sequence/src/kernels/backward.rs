@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::attention::Places;
 use super::gemm::{Into, Mat, MatMut, product};
 use super::network::{LayerTape, Network, Tape, room};
 use super::{activation, attention, norm};
@@ -202,10 +203,12 @@ impl Network {
         let stride = self.heads().stride();
         let squares = self.config.heads * n * n;
         let dqkv = &mut dqkv[range.start * stride..range.end * stride];
+        dqkv.fill(0.0);
+        let qkv = &layer.qkv[range.start * stride..range.end * stride];
         attention::backward(
             self.heads(),
-            &layer.qkv[range.start * stride..range.end * stride],
-            n,
+            (qkv, Places::together(0, self.heads())),
+            (n, n),
             &layer.probabilities[square..square + squares],
             &dout[range.start * width..range.end * width],
             dqkv,

@@ -1,5 +1,7 @@
 //! Matrix products over strided views.
 
+use std::ops::Range;
+
 /// A matrix in someone's slice.
 #[derive(Clone, Copy)]
 pub struct Mat<'a> {
@@ -36,6 +38,32 @@ impl<'a> Mat<'a> {
             cols,
             row_stride: stride,
             col_stride: 1,
+        }
+    }
+
+    /// Rows and columns.
+    pub fn shape(self) -> (usize, usize) {
+        (self.rows, self.cols)
+    }
+
+    /// Copies `width` columns from `left` on, row by row, with zeros where there are no more.
+    pub fn copy_columns(self, rows: Range<usize>, left: usize, width: usize, out: &mut [f32]) {
+        let columns = left..self.cols.min(left + width);
+        if columns.len() < width {
+            out.fill(0.0);
+        }
+        if self.col_stride == 1 {
+            for (i, out) in rows.zip(out.chunks_exact_mut(width)) {
+                let row = &self.data[i * self.row_stride..][columns.clone()];
+                out.iter_mut().zip(row).for_each(|(o, &x)| *o = x);
+            }
+            return;
+        }
+        for (j, column) in columns.enumerate() {
+            let at = rows.start * self.row_stride + column * self.col_stride;
+            let column = self.data[at..].iter().step_by(self.row_stride);
+            let out = out.iter_mut().skip(j).step_by(width);
+            out.zip(column).for_each(|(o, &x)| *o = x);
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) mod gemm;
 pub(crate) mod loss;
 pub(crate) mod network;
 pub(crate) mod norm;
+pub(crate) mod panels;
 
 use std::sync::LazyLock;
 

@@ -209,17 +209,8 @@ impl Network {
         room(&mut tape.output, n * self.config.width);
         self.embed(w, &tile, &mut tape.output);
         self.layers(w, &tile, None, &mut tape);
-        let layers = tape.layers.into_iter().map(|layer| {
-            let mut weights = layer.probabilities;
-            // Beyond itself a token looks at nothing.
-            for (i, row) in weights.chunks_exact_mut(n.max(1)).enumerate() {
-                row.iter_mut()
-                    .skip(i % n + 1)
-                    .for_each(|later| *later = 0.0);
-            }
-            weights
-        });
-        layers.collect()
+        // What no token sees is still 0, as the tape is new.
+        tape.layers.into_iter().map(|l| l.probabilities).collect()
     }
 
     /// From embedded rows with their positions in `tape.output` to the last norm in `tape.normed`.

@@ -4,6 +4,7 @@ use refrain_core::rng;
 
 use super::attention::Heads;
 use super::gemm::{Into, Mat, MatMut, product};
+use super::panels::{self, Panels};
 use super::*;
 use crate::transformer::config::{FeedForward, Norm};
 
@@ -276,12 +277,12 @@ fn attention_and_its_gradient() {
         if !differences {
             continue;
         }
-        let (c, mut dqkv) = (values(out.len(), 9), vec![3.0; qkv.len()]);
+        let (c, mut dqkv) = (values(out.len(), 9), vec![0.0; qkv.len()]);
         let mut scratch = Vec::new();
         attention::backward(
             shape,
-            &qkv,
-            tokens,
+            (&qkv, attention::Places::together(0, shape)),
+            (tokens, tokens),
             &probabilities,
             &c,
             &mut dqkv,
@@ -346,4 +347,48 @@ fn cross_entropy_and_its_gradient() {
         let expected = finite_differences(&wide(&logits), |x| 0.25 * reference(x));
         close(&gradient, &expected, 1e-5);
     }
+}
+
+proptest! {
+    #[test]
+    fn products_with_panels_agree_with_plain_sums(
+        (m, n) in (1usize..120, 1usize..70),
+        k in prop_oneof![1usize..20, 250usize..530],
+        turned: bool,
+        add: bool,
+        seed: u64,
+    ) {
+        let (a, b, before) = (values(m * k, seed), values(k * n, seed ^ 1), values(m * n, seed ^ 2));
+        let mut panels = Panels::default();
+        panels.arrange(Mat::new(&values(3 * k, 0), k, 3)); // memory that was something else
+        panels.arrange(match turned {
+            true => Mat::new(&b, n, k).t(),
+            false => Mat::new(&b, k, n),
+        });
+        let mut c = before.clone();
+        let into = if add { Into::Add } else { Into::Replace };
+        panels::product(&mut c, into, &a, &panels, &mut Vec::new());
+        let expected: Vec<f64> = (0..m * n)
+            .map(|at| {
+                let (i, j) = (at / n, at % n);
+                let of_b = |p: usize| if turned { b[j * k + p] } else { b[p * n + j] };
+                let sum: f64 = (0..k).map(|p| f64::from(a[i * k + p]) * f64::from(of_b(p))).sum();
+                sum + if add { f64::from(before[at]) } else { 0.0 }
+            })
+            .collect();
+        close(&c, &expected, 2e-5);
+    }
+}
+
+#[test]
+fn products_of_nothing_with_panels() {
+    let mut panels = Panels::default();
+    panels.arrange(Mat::new(&[], 0, 2));
+    let mut c = vec![1.0; 6];
+    panels::product(&mut c, Into::Add, &[], &panels, &mut Vec::new());
+    assert_eq!(c, [1.0; 6]);
+    panels::product(&mut c, Into::Replace, &[], &panels, &mut Vec::new());
+    assert_eq!(c, [0.0; 6]);
+    panels.arrange(Mat::new(&[2.0, 3.0], 2, 1));
+    panels::product(&mut [], Into::Replace, &[], &panels, &mut Vec::new());
 }

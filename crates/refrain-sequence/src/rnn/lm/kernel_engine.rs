@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::slices::{Slices, Tape};
+use super::slices::Slices;
+use super::tape::Tape;
 use super::{PIECE, RnnLm, lanes};
 use crate::Result;
 use crate::batch::{Dropout, Example};

@@ -18,6 +18,7 @@ mod program;
 mod slices;
 mod state;
 mod steps;
+mod tape;
 
 use std::sync::Arc;
 

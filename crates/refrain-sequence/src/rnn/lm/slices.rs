@@ -5,11 +5,13 @@
 
 use std::ops::Range;
 
+use super::tape::Tape;
 use super::{RnnConfig, steps};
 use crate::batch::{Dropout, Example};
 use crate::kernels::gemm::{Into, Mat, MatMut, product};
 use crate::kernels::loss::softmax_cross_entropy;
 use crate::kernels::norm::add;
+use crate::kernels::panels;
 use crate::rnn::Cell;
 
 /// Rows of logits held at once.
@@ -28,65 +30,6 @@ pub(super) struct Slices {
     bias: Range<usize>,
 }
 
-/// Buffers of a pass, rows in the order of the steps.
-#[derive(Debug, Default)]
-pub(super) struct Tape {
-    /// What the loss spreads of each target's probability over all tokens.
-    pub(super) smoothing: f32,
-    /// The examples, the longest first.
-    order: Vec<usize>,
-    /// Of each row its example and its place in it.
-    rows: Vec<(usize, usize)>,
-    /// Where each step begins, and the end.
-    steps: Vec<usize>,
-    layers: Vec<LayerTape>,
-    /// What dropout multiplies with below each layer and above the last; empty without.
-    masks: Vec<Vec<f32>>,
-    /// The rows after the last layer and dropout.
-    output: Vec<f32>,
-    dh: Vec<f32>,
-    dc: Vec<f32>,
-    logits: Vec<f32>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct LayerTape {
-    pub(super) input: Vec<f32>,
-    pub(super) gates: Vec<f32>,
-    /// `U h + c`, of a GRU.
-    pub(super) products: Vec<f32>,
-    /// The states before.
-    pub(super) before: Vec<f32>,
-    /// Of an LSTM the cell states before and after, and `tanh` of these.
-    pub(super) cells_before: Vec<f32>,
-    pub(super) cells: Vec<f32>,
-    pub(super) bent: Vec<f32>,
-    pub(super) dgates: Vec<f32>,
-    /// Of a GRU.
-    pub(super) dproducts: Vec<f32>,
-    /// `U` as `[width, gates · width]`.
-    turned: Vec<f32>,
-}
-
-impl Tape {
-    fn arrange(&mut self, batch: &[Example], layers: usize) {
-        self.order = (0..batch.len()).collect();
-        self.order
-            .sort_by_key(|&e| std::cmp::Reverse(batch[e].len()));
-        self.rows.clear();
-        self.steps.clear();
-        let longest = self.order.first().map_or(0, |&e| batch[e].len());
-        for t in 0..longest {
-            self.steps.push(self.rows.len());
-            let active = self.order.iter().take_while(|&&e| batch[e].len() > t);
-            self.rows.extend(active.map(|&e| (e, t)));
-        }
-        self.steps.push(self.rows.len());
-        self.layers.resize_with(layers, LayerTape::default);
-        self.masks.resize_with(layers + 1, Vec::new);
-    }
-}
-
 /// A layer's weights: two matrices `[gates · width, width]`, then two biases.
 fn split(w: &[f32], width: usize, gates: usize) -> [&[f32]; 4] {
     let square = gates * width * width;
@@ -94,20 +37,6 @@ fn split(w: &[f32], width: usize, gates: usize) -> [&[f32]; 4] {
     let (wh, rest) = rest.split_at(square);
     let (bx, bh) = rest.split_at(gates * width);
     [wx, wh, bx, bh]
-}
-
-/// `[rows, columns]` → `[columns, rows]`.
-fn turn(w: &[f32], rows: usize, columns: usize, out: &mut Vec<f32>) {
-    out.resize(rows * columns, 0.0);
-    for (i, block) in w.chunks(16 * columns).enumerate() {
-        for (j, out) in out.chunks_exact_mut(rows).enumerate() {
-            let column = block.iter().skip(j).step_by(columns);
-            out[16 * i..]
-                .iter_mut()
-                .zip(column)
-                .for_each(|(o, &x)| *o = x);
-        }
-    }
 }
 
 fn add_bias(rows: &mut [f32], bias: &[f32]) {
@@ -176,11 +105,19 @@ impl Slices {
                 self.mask(dropout, site, batch, &tape.rows, mask);
             }
         }
+        tape.find_tokens(batch);
         let embedding = &w[self.embedding.clone()];
         tape.output.clear();
-        for &(e, t) in &tape.rows {
-            let token = batch[e].inputs[t] as usize;
-            tape.output.extend_from_slice(&embedding[token * d..][..d]);
+        let mut read = |token: u32| {
+            let vector = &embedding[token as usize * d..][..d];
+            tape.output.extend_from_slice(vector);
+        };
+        match tape.tokens.is_empty() {
+            true => tape
+                .rows
+                .iter()
+                .for_each(|&(e, t)| read(batch[e].inputs[t])),
+            false => tape.tokens.iter().for_each(|&token| read(token)),
         }
         let weights = w[self.recurrent.clone()].chunks_exact(self.per_layer());
         for (l, w) in weights.enumerate() {
@@ -223,9 +160,12 @@ impl Slices {
         let Tape {
             order,
             rows,
+            tokens,
+            places,
             steps,
             layers,
             output: out,
+            tiles,
             ..
         } = tape;
         let (layer, rows) = (&mut layers[l], rows.len());
@@ -240,27 +180,37 @@ impl Slices {
             }
             Cell::Elman => {}
         }
+        // All that does not wait for a step before.
+        let by_token = l == 0 && !tokens.is_empty();
+        let sums = match by_token {
+            true => &mut layer.table,
+            false => &mut layer.gates,
+        };
+        let inputs = layer.input.len() / d;
+        sums.resize(inputs * g, 0.0);
+        for row in sums.chunks_exact_mut(g) {
+            row.copy_from_slice(bx);
+            if self.cell != Cell::Gru {
+                add(row, bh);
+            }
+        }
         product(
-            MatMut::new(&mut layer.gates, rows, g),
-            Into::Replace,
+            MatMut::new(sums, inputs, g),
+            Into::Add,
             1.0,
-            Mat::new(&layer.input, rows, d),
+            Mat::new(&layer.input, inputs, d),
             Mat::new(wx, g, d).t(),
         );
-        add_bias(&mut layer.gates, bx);
-        if self.cell != Cell::Gru {
-            add_bias(&mut layer.gates, bh);
-        }
-        // Over several steps it pays to turn the matrix once: a product of few rows reads it as it
-        // lies, where it would rearrange it at every step.
-        let mut buffer = std::mem::take(&mut layer.turned);
-        let turned = match steps.len() > 4 {
-            true => {
-                turn(wh, g, d, &mut buffer);
-                Mat::new(&buffer, d, g)
+        if by_token {
+            for (row, &place) in layer.gates.chunks_exact_mut(g).zip(&*places) {
+                row.copy_from_slice(&layer.table[place as usize * g..][..g]);
             }
-            false => Mat::new(wh, g, d).t(),
-        };
+        }
+        // A text that is read token by token would arrange the matrix for one product.
+        let few = steps.len() <= 4;
+        if !few {
+            layer.panels.arrange(Mat::new(wh, g, d).t());
+        }
         let mut last = 0;
         for (step, pair) in steps.windows(2).enumerate() {
             let (from, n) = (pair[0], pair[1] - pair[0]);
@@ -287,20 +237,23 @@ impl Slices {
                 Cell::Gru => (&mut layer.products[sums], Into::Replace),
                 _ => (&mut layer.gates[sums], Into::Add),
             };
-            product(
-                MatMut::new(sums, n, g),
-                into,
-                1.0,
-                Mat::new(&layer.before[here], n, d),
-                turned,
-            );
+            let before = &layer.before[here];
+            match few {
+                true => product(
+                    MatMut::new(sums, n, g),
+                    into,
+                    1.0,
+                    Mat::new(before, n, d),
+                    Mat::new(wh, g, d).t(),
+                ),
+                false => panels::product(sums, into, before, &layer.panels, tiles),
+            }
             if self.cell == Cell::Gru {
                 add_bias(sums, bh);
             }
             steps::forward(self.cell, d, layer, from..from + n, out);
             last = from;
         }
-        layer.turned = buffer;
         for (k, &e) in order.iter().enumerate() {
             let Some(step) = batch[e].len().checked_sub(1) else {
                 continue;
@@ -401,9 +354,14 @@ impl Slices {
         }
         multiply(&mut tape.dh, &tape.masks[0]);
         let table = &mut g[self.embedding.clone()];
-        for (&(e, t), row) in tape.rows.iter().zip(tape.dh.chunks_exact(d)) {
-            let token = batch[e].inputs[t] as usize;
-            add(&mut table[token * d..][..d], row);
+        let gather = |(token, row): (u32, &[f32])| add(&mut table[token as usize * d..][..d], row);
+        let rows = tape.dh.chunks_exact(d);
+        match tape.tokens.is_empty() {
+            true => {
+                let tokens = tape.rows.iter().map(|&(e, t)| batch[e].inputs[t]);
+                tokens.zip(rows).for_each(gather);
+            }
+            false => tape.tokens.iter().copied().zip(rows).for_each(gather),
         }
     }
 
@@ -413,13 +371,17 @@ impl Slices {
         let [wx, wh, ..] = split(w, d, self.gates());
         let Tape {
             steps,
+            tokens,
+            places,
             layers,
             dh,
             dc,
             rows,
+            tiles,
             ..
         } = tape;
         let (layer, rows) = (&mut layers[l], rows.len());
+        layer.panels.arrange(Mat::new(wh, gd, d));
         layer.dgates.resize(rows * gd, 0.0);
         if self.cell == Cell::Gru {
             layer.dproducts.resize(rows * gd, 0.0);
@@ -451,14 +413,21 @@ impl Slices {
                 }
                 _ => &layer.dgates,
             };
-            product(
-                MatMut::new(carry, n, d),
-                Into::Add,
-                1.0,
-                Mat::new(&sums[from * gd..(from + n) * gd], n, gd),
-                Mat::new(wh, gd, d),
-            );
+            let sums = &sums[from * gd..(from + n) * gd];
+            panels::product(carry, Into::Add, sums, &layer.panels, tiles);
         }
+        let inputs = layer.input.len() / d;
+        let dsums = match l == 0 && !tokens.is_empty() {
+            true => {
+                layer.table.clear();
+                layer.table.resize(inputs * gd, 0.0);
+                for (row, &place) in layer.dgates.chunks_exact(gd).zip(&*places) {
+                    add(&mut layer.table[place as usize * gd..][..gd], row);
+                }
+                &layer.table
+            }
+            false => &layer.dgates,
+        };
         let dproducts = match self.cell {
             Cell::Gru => &layer.dproducts,
             _ => &layer.dgates,
@@ -466,25 +435,31 @@ impl Slices {
         let (gx, rest) = g.split_at_mut(gd * d);
         let (gh, rest) = rest.split_at_mut(gd * d);
         let (gbx, gbh) = rest.split_at_mut(gd);
-        for (g, x, dy) in [
-            (gx, &layer.input, &layer.dgates),
-            (gh, &layer.before, dproducts),
+        for (g, x, dy, n) in [
+            (gx, &layer.input, dsums, inputs),
+            (gh, &layer.before, dproducts, rows),
         ] {
             product(
                 MatMut::new(g, gd, d),
                 Into::Add,
                 1.0,
-                Mat::new(dy, rows, gd).t(),
-                Mat::new(x, rows, d),
+                Mat::new(dy, n, gd).t(),
+                Mat::new(x, n, d),
             );
         }
-        add_rows(gbx, &layer.dgates);
-        add_rows(gbh, dproducts);
+        let mut sums = vec![0.0; gd];
+        add_rows(&mut sums, dsums);
+        add(gbx, &sums);
+        match self.cell {
+            Cell::Gru => add_rows(gbh, dproducts),
+            _ => add(gbh, &sums),
+        }
+        dh.resize(inputs * d, 0.0);
         product(
-            MatMut::new(dh, rows, d),
+            MatMut::new(dh, inputs, d),
             Into::Replace,
             1.0,
-            Mat::new(&layer.dgates, rows, gd),
+            Mat::new(dsums, inputs, gd),
             Mat::new(wx, gd, d),
         );
     }

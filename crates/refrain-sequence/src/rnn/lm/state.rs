@@ -1,4 +1,4 @@
-use super::slices::Tape;
+use super::tape::Tape;
 use super::{PIECE, RnnLm, Way};
 use crate::batch::Example;
 use crate::rnn::RecurrentState;

@@ -1,6 +1,6 @@
 //! One step of each cell on slices, forward and backward; rows are sequences.
 
-use super::slices::LayerTape;
+use super::tape::LayerTape;
 use crate::kernels::{exp, run};
 use crate::rnn::Cell;
 
@@ -13,6 +13,9 @@ fn sigmoid(x: f32) -> f32 {
 fn tanh(x: f32) -> f32 {
     2.0 * sigmoid(2.0 * x) - 1.0
 }
+
+// Each loop writes one thing: the compiler gives up wide registers where it would have to prove
+// of many slices that they do not overlap.
 
 /// Rows `from..to` of a tape: what a step reads and writes.
 struct Step<'a> {
@@ -64,10 +67,8 @@ pub(super) fn forward(
 
 #[inline(always)]
 fn elman(s: Step<'_>) {
-    for (gate, out) in s.gates.iter_mut().zip(s.out) {
-        *gate = tanh(*gate);
-        *out = *gate;
-    }
+    s.gates.iter_mut().for_each(|gate| *gate = tanh(*gate));
+    s.out.copy_from_slice(s.gates);
 }
 
 #[inline(always)]
@@ -77,15 +78,17 @@ fn gru(s: Step<'_>) {
     let rows = gates.zip(s.products.chunks_exact(3 * d));
     let states = s.before.chunks_exact(d).zip(s.out.chunks_exact_mut(d));
     for ((gates, products), (before, out)) in rows.zip(states) {
-        let (r, rest) = gates.split_at_mut(d);
-        let (z, n) = rest.split_at_mut(d);
-        let (pr, rest) = products.split_at(d);
-        let (pz, pn) = rest.split_at(d);
-        for i in 0..d {
-            r[i] = sigmoid(r[i] + pr[i]);
-            z[i] = sigmoid(z[i] + pz[i]);
-            n[i] = tanh(n[i] + r[i] * pn[i]);
-            out[i] = (1.0 - z[i]) * n[i] + z[i] * before[i];
+        let (both, n) = gates.split_at_mut(2 * d);
+        let (of_both, of_new) = products.split_at(2 * d);
+        for (x, p) in both.iter_mut().zip(of_both) {
+            *x = sigmoid(*x + p);
+        }
+        let (r, z) = both.split_at(d);
+        for ((n, r), p) in n.iter_mut().zip(r).zip(of_new) {
+            *n = tanh(*n + r * p);
+        }
+        for (((out, n), z), before) in out.iter_mut().zip(n).zip(z).zip(before) {
+            *out = (1.0 - z) * *n + z * before;
         }
     }
 }
@@ -103,17 +106,21 @@ fn lstm(s: Step<'_>) {
         .zip(s.cells.chunks_exact_mut(d));
     let rows = gates.zip(cells).zip(s.bent.chunks_exact_mut(d));
     for (((gates, out), (before, cell)), bent) in rows {
-        let (i, rest) = gates.split_at_mut(d);
-        let (f, rest) = rest.split_at_mut(d);
+        let (both, rest) = gates.split_at_mut(2 * d);
         let (g, o) = rest.split_at_mut(d);
-        for k in 0..d {
-            i[k] = sigmoid(i[k]);
-            f[k] = sigmoid(f[k]);
-            g[k] = tanh(g[k]);
-            o[k] = sigmoid(o[k]);
-            cell[k] = f[k] * before[k] + i[k] * g[k];
-            bent[k] = tanh(cell[k]);
-            out[k] = o[k] * bent[k];
+        both.iter_mut().for_each(|x| *x = sigmoid(*x));
+        g.iter_mut().for_each(|x| *x = tanh(*x));
+        o.iter_mut().for_each(|x| *x = sigmoid(*x));
+        let (i, f) = both.split_at(d);
+        let sums = i.iter().zip(&*g).zip(f.iter().zip(before));
+        for (cell, ((i, g), (f, before))) in cell.iter_mut().zip(sums) {
+            *cell = f * before + i * g;
+        }
+        for (bent, cell) in bent.iter_mut().zip(cell) {
+            *bent = tanh(*cell);
+        }
+        for ((out, o), bent) in out.iter_mut().zip(o).zip(bent) {
+            *out = *o * *bent;
         }
     }
 }
@@ -190,15 +197,27 @@ fn gru_back(s: Back<'_>) {
     let out = s.dgates.chunks_exact_mut(3 * d);
     let out = out.zip(s.dproducts.chunks_exact_mut(3 * d));
     for (((gates, products), (before, dh)), (dg, dp)) in values.zip(states).zip(out) {
-        for i in 0..d {
-            let (r, z, n) = (gates[i], gates[d + i], gates[2 * d + i]);
-            let dn = dh[i] * (1.0 - z) * (1.0 - n * n);
-            let dz = dh[i] * (before[i] - n) * z * (1.0 - z);
-            let dr = dn * products[2 * d + i] * r * (1.0 - r);
-            (dg[i], dg[d + i], dg[2 * d + i]) = (dr, dz, dn);
-            (dp[i], dp[d + i], dp[2 * d + i]) = (dr, dz, dn * r);
-            dh[i] *= z;
+        let (r, rest) = gates.split_at(d);
+        let (z, n) = rest.split_at(d);
+        let (dr, rest) = dg.split_at_mut(d);
+        let (dz, dn) = rest.split_at_mut(d);
+        let (of_both, of_new) = dp.split_at_mut(2 * d);
+        let inner = dh.iter().zip(z).zip(n);
+        for (dn, ((dh, z), n)) in dn.iter_mut().zip(inner.clone()) {
+            *dn = dh * (1.0 - z) * (1.0 - n * n);
         }
+        for (dz, (((dh, z), n), before)) in dz.iter_mut().zip(inner.zip(before)) {
+            *dz = dh * (before - n) * z * (1.0 - z);
+        }
+        let inner = dn.iter().zip(r);
+        for (dr, ((dn, r), p)) in dr.iter_mut().zip(inner.clone().zip(&products[2 * d..])) {
+            *dr = dn * p * r * (1.0 - r);
+        }
+        for (dp, (dn, r)) in of_new.iter_mut().zip(inner) {
+            *dp = dn * r;
+        }
+        of_both.copy_from_slice(&dg[..2 * d]);
+        dh.iter_mut().zip(z).for_each(|(dh, z)| *dh *= z);
     }
 }
 
@@ -218,13 +237,23 @@ fn lstm_back(s: Back<'_>) {
         let (di, rest) = dgates.split_at_mut(d);
         let (df, rest) = rest.split_at_mut(d);
         let (dg, d_o) = rest.split_at_mut(d);
-        for k in 0..d {
-            let cell = dc[k] + dh[k] * o[k] * (1.0 - bent[k] * bent[k]);
-            d_o[k] = dh[k] * bent[k] * o[k] * (1.0 - o[k]);
-            di[k] = cell * g[k] * i[k] * (1.0 - i[k]);
-            df[k] = cell * before[k] * f[k] * (1.0 - f[k]);
-            dg[k] = cell * i[k] * (1.0 - g[k] * g[k]);
-            dc[k] = cell * f[k];
+        let inner = dh.iter().zip(o).zip(bent);
+        for (dc, ((dh, o), bent)) in dc.iter_mut().zip(inner.clone()) {
+            *dc += dh * o * (1.0 - bent * bent);
         }
+        for (d_o, ((dh, o), bent)) in d_o.iter_mut().zip(inner) {
+            *d_o = dh * bent * o * (1.0 - o);
+        }
+        let inner = dc.iter().zip(i).zip(g);
+        for (di, ((dc, i), g)) in di.iter_mut().zip(inner.clone()) {
+            *di = dc * g * i * (1.0 - i);
+        }
+        for (dg, ((dc, i), g)) in dg.iter_mut().zip(inner) {
+            *dg = dc * i * (1.0 - g * g);
+        }
+        for (df, ((dc, f), before)) in df.iter_mut().zip(dc.iter().zip(f).zip(before)) {
+            *df = dc * before * f * (1.0 - f);
+        }
+        dc.iter_mut().zip(f).for_each(|(dc, f)| *dc *= f);
     }
 }
