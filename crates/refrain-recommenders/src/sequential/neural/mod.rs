@@ -70,7 +70,6 @@ impl Shape {
             feed_forward: self.feed_forward,
             bias: true,
             tied: true,
-            ..TransformerConfig::default()
         };
         match Layers::new(&config, self.causal) {
             Ok(layers) => Ok(Body::Attention(Box::new(layers))),
