@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A word's vector is the mean of its own row and its n-grams'; n-grams make words that the file does
-//! not name, as fastText's `get_word_vector` does (see [`Subwords`]).
+//! not name, as fastText's `get_word_vector` does (see [`Subwords`](crate::Subwords)).
 //!
 //! *Reading* takes skip-gram, bag-of-words and supervised models. Quantised rows are decoded: a `.ftz`
 //! file grows to what it was before it was made small. Labels and what is told (the output matrix) are

@@ -13,7 +13,7 @@ const CENTROIDS: usize = 256;
 /// Reads the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`] naming the place in the file.
+/// [`Error::Vectors`](crate::Error::Vectors) naming the place in the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Embeddings> {
     let (file, origin) = bytes::open(path.as_ref())?;
     parse(&file, &origin)
@@ -22,7 +22,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Embeddings> {
 /// Reads the bytes of a file, which `origin` names in errors.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`read()`].
 pub fn parse(bytes: &[u8], origin: &str) -> Result<Embeddings> {
     let mut bytes = Bytes::new(bytes, origin);
     let (magic, version) = (bytes.i32()?, bytes.i32()?);

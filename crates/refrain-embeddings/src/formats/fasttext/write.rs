@@ -17,7 +17,7 @@ const SEED: u64 = 42;
 /// Writes the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`] naming a word that does not fit the format, or that n-grams
+/// [`Error::Vectors`](crate::Error::Vectors) naming a word that does not fit the format, or that n-grams
 /// were pruned or are another program's; and when the file cannot be written.
 pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     let subwords = embeddings.subwords();
@@ -34,7 +34,7 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
 /// parts of two values a file is a seventh to an eighth of what it was.
 ///
 /// # Errors
-/// As [`write()`], and [`Error::Config`] unless `part` divides the length of the
+/// As [`write()`], and [`Error::Config`](crate::Error::Config) unless `part` divides the length of the
 /// vectors.
 pub fn write_quantised(embeddings: &Embeddings, path: impl AsRef<Path>, part: usize) -> Result<()> {
     if part == 0 || !embeddings.dim().is_multiple_of(part) {

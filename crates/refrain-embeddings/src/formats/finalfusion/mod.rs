@@ -7,7 +7,7 @@
 //!
 //! *Reading* takes all kinds but n-grams that are listed one by one instead of hashed. Words' rows have
 //! length 1 and their lengths stand apart; [`read()`] multiplies them, so that vectors are what they were
-//! before. [`open`] leaves plain rows where they are, in the file, and takes no time to speak of. Quantised
+//! before. [`open()`] leaves plain rows where they are, in the file, and takes no time to speak of. Quantised
 //! rows are decoded. Metadata are left out.
 //!
 //! *Writing* makes plain rows and lengths, or [quantised](write_quantised) ones, and n-grams as they are

@@ -19,7 +19,7 @@ const MOST: usize = 1 << 20;
 /// Reads the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`] naming the place in the file.
+/// [`Error::Vectors`](crate::Error::Vectors) naming the place in the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Embeddings> {
     let (file, origin) = bytes::open(path.as_ref())?;
     parse(&file, &origin)
@@ -28,7 +28,7 @@ pub fn read(path: impl AsRef<Path>) -> Result<Embeddings> {
 /// Reads the bytes of a file, which `origin` names in errors.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`read()`].
 pub fn parse(bytes: &[u8], origin: &str) -> Result<Embeddings> {
     Chunks::find(bytes, origin)?.gather(bytes, origin, true)
 }
@@ -37,12 +37,12 @@ pub fn parse(bytes: &[u8], origin: &str) -> Result<Embeddings> {
 /// changed in place meanwhile.
 ///
 /// Vectors stay as they stand in the file, of length 1 if their lengths are told apart, so that similarity,
-/// neighbours and analogies are those of [`read`], and a [`vector`](Embeddings::vector) is its direction.
+/// neighbours and analogies are those of [`read()`], and a [`vector`](crate::Embeddings::vector) is its direction.
 /// They are trusted to be finite and, where lengths are told, of length 1. Quantised rows, and all rows
 /// where a word stands twice, are read into memory.
 ///
 /// # Errors
-/// As [`read`].
+/// As [`read()`].
 pub fn open(path: impl AsRef<Path>) -> Result<Embeddings> {
     let (file, origin) = bytes::open(path.as_ref())?;
     map(&file, &origin)

@@ -17,7 +17,7 @@ const SEED: u64 = 42;
 /// Writes the words, their vectors and their n-grams.
 ///
 /// # Errors
-/// [`Error::Vectors`] naming what does not fit the format; and when the file cannot be written.
+/// [`Error::Vectors`](crate::Error::Vectors) naming what does not fit the format; and when the file cannot be written.
 pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
     write_as(embeddings, path.as_ref(), None)
 }
@@ -26,7 +26,7 @@ pub fn write(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()> {
 /// [`Quantization`](crate::Quantization)), and their lengths.
 ///
 /// # Errors
-/// As [`write()`], and [`Error::Config`] unless the parts divide the length of the vectors.
+/// As [`write()`], and [`Error::Config`](crate::Error::Config) unless the parts divide the length of the vectors.
 pub fn write_quantised(
     embeddings: &Embeddings,
     path: impl AsRef<Path>,
