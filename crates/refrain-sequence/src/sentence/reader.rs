@@ -254,7 +254,11 @@ impl Attention {
 fn sinusoids(time: usize, width: usize, device: &Device) -> Tensor<2> {
     let value = |t: usize, i: usize| {
         let angle = t as f64 / 10_000f64.powf((i / 2 * 2) as f64 / width as f64);
-        (if i % 2 == 0 { angle.sin() } else { angle.cos() }) as f32
+        (if i.is_multiple_of(2) {
+            angle.sin()
+        } else {
+            angle.cos()
+        }) as f32
     };
     let values = (0..time).flat_map(|t| (0..width).map(move |i| value(t, i)));
     Tensor::from_data(
