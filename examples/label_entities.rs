@@ -46,6 +46,9 @@ struct Options {
     /// Judge each word alone
     #[arg(long)]
     softmax: bool,
+    /// The share of values dropped in training
+    #[arg(long, default_value_t = 0.4)]
+    dropout: f32,
     /// Passes over the sentences
     #[arg(long)]
     epochs: Option<usize>,
@@ -136,7 +139,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         word_width: words.dim(),
         features: words.dim() + width,
         body,
-        dropout: if options.transformer { 0.3 } else { 0.5 },
+        dropout: options.dropout,
         word_dropout: 0.3,
         ..SentenceConfig::default()
     };

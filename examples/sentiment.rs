@@ -59,6 +59,8 @@ struct Options {
 }
 
 type Labelled = (Sentence, String);
+/// Tokens and the number of a label.
+type Tokens = (Vec<u32>, u32);
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -203,7 +205,7 @@ struct FineTuned {
 
 impl FineTuned {
     /// `[batch, labels]`, of tokens.
-    fn log_probabilities(&self, batch: &[&(Vec<u32>, u32)], learning: &Learning<'_>) -> Tensor<2> {
+    fn log_probabilities(&self, batch: &[&Tokens], learning: &Learning<'_>) -> Tensor<2> {
         let device = self.head.weight.val().device().inner();
         let lengths: Vec<usize> = batch.iter().map(|(tokens, _)| tokens.len()).collect();
         let (count, time) = (batch.len(), lengths.iter().copied().max().unwrap_or(0));
@@ -226,7 +228,7 @@ impl FineTuned {
 }
 
 impl Learner for FineTuned {
-    type Example = (Vec<u32>, u32);
+    type Example = Tokens;
 
     fn length((tokens, _): &Self::Example) -> usize {
         tokens.len()
@@ -259,7 +261,7 @@ fn fine_tuned(
 ) -> Result<Vec<String>, Box<dyn Error>> {
     let text = TextEncoder::load(folder, device)?;
     let tokenizer = text.tokenizer().with_most(64)?;
-    let encode = |part: &[Labelled]| -> Result<Vec<(Vec<u32>, u32)>, Box<dyn Error>> {
+    let encode = |part: &[Labelled]| -> Result<Vec<Tokens>, Box<dyn Error>> {
         let texts: Vec<String> = part.iter().map(|(s, _)| s.words.join(" ")).collect();
         let tokens = tokenizer
             .encode_batch(&texts)?
@@ -280,7 +282,7 @@ fn fine_tuned(
     let trained = trainer.fit_module_with(&model, &train, &validation, &Monitor::bars())?;
     let mut found = Vec::new();
     for batch in test.chunks(32) {
-        let batch: Vec<&(Vec<u32>, u32)> = batch.iter().collect();
+        let batch: Vec<&Tokens> = batch.iter().collect();
         let logs = trained
             .model
             .log_probabilities(&batch, &Learning::default());
