@@ -1,4 +1,3 @@
-
 use refrain_core::{CancelToken, Device, Event};
 
 use super::*;
