@@ -12,6 +12,10 @@
     feature = "device",
     doc = "| [`device()`] | a CPU or GPU by name, or from `REFRAIN_DEVICE` |"
 )]
+#![cfg_attr(
+    feature = "flex",
+    doc = "| [`operation`] | differentiable steps of one's own among burn's, on the CPU |"
+)]
 //!
 //! ```
 //! use refrain_core::{IdMap, kernels};
@@ -34,6 +38,8 @@ mod ids;
 pub mod kernels;
 mod mapped;
 pub mod model_file;
+#[cfg(feature = "flex")]
+pub mod operation;
 mod progress;
 pub mod rng;
 

@@ -15,7 +15,11 @@ mod elman;
 mod gru;
 mod lm;
 mod lstm;
+#[cfg(feature = "flex")]
+mod operation;
 mod pytorch;
+mod steps;
+mod sweep;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -27,6 +31,7 @@ pub use pytorch::NamedTensor;
 use crate::batch::Dropout;
 use crate::entries::{Entries, Init, Role, initial};
 use crate::ragged::{Ragged, check_lengths, check_size, split};
+use crate::transformer::Compute;
 use crate::{Error, Result};
 
 /// The step of a recurrent layer, from `x` and the state before it; `σ` is the logistic function,
@@ -250,6 +255,9 @@ impl RecurrentState {
     }
 }
 
+/// The states of one direction of one layer, `[batch, hidden]`: hidden, and the cell of an LSTM.
+type States = (Tensor<2>, Option<Tensor<2>>);
+
 /// What decides the values that are dropped while training.
 #[derive(Debug, Clone, Copy)]
 pub struct DropoutDraw<'a> {
@@ -397,6 +405,17 @@ impl Recurrent {
     /// [`Error::Core`] with the shape that does not fit, [`Error::Config`] for a length beyond the
     /// time.
     pub fn forward(&self, x: Tensor<3>, pass: Pass<'_>) -> Result<(Tensor<3>, RecurrentState)> {
+        self.forward_by(Compute::Auto, x, pass)
+    }
+
+    /// As [`forward`](Self::forward): on the CPU by kernels, elsewhere, or where asked to, by a
+    /// tensor program.
+    pub(crate) fn forward_by(
+        &self,
+        compute: Compute,
+        x: Tensor<3>,
+        pass: Pass<'_>,
+    ) -> Result<(Tensor<3>, RecurrentState)> {
         let [batch, time, _] = x.dims();
         self.check(&x, &pass)?;
         let config = &self.config;
@@ -436,12 +455,24 @@ impl Recurrent {
                         (zeros, cell)
                     }
                 };
-                let (y, (h, c)) = self.run(index, x.clone(), begin, direction == 1, &ragged);
+                let gates = self.gates(index, x.clone());
+                let backwards = direction == 1;
+                let by_kernels = match compute {
+                    Compute::Program => None,
+                    _ => self.kernels(index, &gates, &begin, backwards, pass.lengths, &plain),
+                };
+                let (y, (h, c)) = match by_kernels {
+                    Some(found) => found,
+                    None => self.program(index, gates, begin, backwards, &ragged),
+                };
                 outputs.push(y);
                 ends.0.push(h);
                 ends.1.extend(c);
             }
-            x = ragged.clean(Tensor::cat(outputs, 1));
+            x = match outputs.len() {
+                1 => outputs.remove(0),
+                _ => Tensor::cat(outputs, 1),
+            };
         }
         let y = x.reshape([time, batch, config.output()]).swap_dims(0, 1);
         let state = RecurrentState {
@@ -451,31 +482,79 @@ impl Recurrent {
         Ok((y, state))
     }
 
-    /// One direction of one layer: `[time · batch, input]` → `[time · batch, hidden]`.
-    fn run(
+    /// What the input brings to all gates of all steps: `[time · batch, input]` →
+    /// `[time · batch, gates · hidden]`.
+    fn gates(&self, index: usize, x: Tensor<2>) -> Tensor<2> {
+        let weights = &self.directions[index];
+        let mut gates = x.matmul(weights.input.val().transpose());
+        if let Some(bias) = &weights.input_bias {
+            gates = gates + bias.val().unsqueeze();
+        }
+        if let (Cell::Elman | Cell::Lstm, Some(bias)) = (self.config.cell, &weights.hidden_bias) {
+            gates = gates + bias.val().unsqueeze();
+        }
+        gates
+    }
+
+    /// One direction of one layer: `[time · batch, gates · hidden]` → `[time · batch, hidden]`, with
+    /// zeros after a sequence's end.
+    #[cfg(feature = "flex")]
+    fn kernels(
         &self,
         index: usize,
-        x: Tensor<2>,
-        (mut h, mut c): (Tensor<2>, Option<Tensor<2>>),
+        gates: &Tensor<2>,
+        begin: &States,
+        backwards: bool,
+        lengths: Option<&[usize]>,
+        plain: &Device,
+    ) -> Option<(Tensor<2>, States)> {
+        let weights = &self.directions[index];
+        let batch = begin.0.dims()[0];
+        let time = gates.dims()[0] / batch;
+        let reading = operation::Reading {
+            cell: self.config.cell,
+            width: self.config.hidden,
+            time,
+            lengths: lengths.map_or_else(|| vec![time; batch], <[usize]>::to_vec),
+            backwards,
+        };
+        let weights = operation::Weights {
+            hidden: weights.hidden.val(),
+            bias: weights.hidden_bias.as_ref().map(Param::val),
+        };
+        reading.run(gates, &weights, begin, plain)
+    }
+
+    #[cfg(not(feature = "flex"))]
+    fn kernels(
+        &self,
+        _: usize,
+        _: &Tensor<2>,
+        _: &States,
+        _: bool,
+        _: Option<&[usize]>,
+        _: &Device,
+    ) -> Option<(Tensor<2>, States)> {
+        None
+    }
+
+    /// The same as a tensor program.
+    fn program(
+        &self,
+        index: usize,
+        gates: Tensor<2>,
+        (mut h, mut c): States,
         backwards: bool,
         ragged: &Ragged,
-    ) -> (Tensor<2>, (Tensor<2>, Option<Tensor<2>>)) {
+    ) -> (Tensor<2>, States) {
         let weights = &self.directions[index];
         let cell = self.config.cell;
-        let (batch, time) = (h.dims()[0], x.dims()[0] / h.dims()[0]);
+        let (batch, time) = (h.dims()[0], gates.dims()[0] / h.dims()[0]);
         let ready = Ready {
             hidden: weights.hidden.val().transpose(),
             hidden_bias: weights.hidden_bias.as_ref().map(|b| b.val().unsqueeze()),
             size: self.config.hidden,
         };
-        // All gates of all steps: [time · batch, gates · hidden].
-        let mut gates = x.matmul(weights.input.val().transpose());
-        if let Some(bias) = &weights.input_bias {
-            gates = gates + bias.val().unsqueeze();
-        }
-        if let (Cell::Elman | Cell::Lstm, Some(bias)) = (cell, &ready.hidden_bias) {
-            gates = gates + bias.clone();
-        }
         let mut steps = Vec::with_capacity(time);
         split(gates, batch, time, &mut steps);
         let mut order: Vec<(usize, Tensor<2>)> = steps.into_iter().enumerate().collect();
@@ -502,7 +581,7 @@ impl Recurrent {
         if backwards {
             outputs.reverse();
         }
-        (Tensor::cat(outputs, 0), (h, c))
+        (ragged.clean(Tensor::cat(outputs, 0)), (h, c))
     }
 
     fn check(&self, x: &Tensor<3>, pass: &Pass<'_>) -> Result<()> {

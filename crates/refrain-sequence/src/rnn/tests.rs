@@ -427,3 +427,85 @@ fn what_does_not_fit_is_an_error() {
     };
     assert!(model.forward(zeros([2, 4, 3]), pass).is_ok());
 }
+
+/// Kernels and tensor program have the same values and gradients, whatever the lengths.
+#[test]
+fn kernels_agree_with_the_tensor_program() {
+    let taped = cpu().autodiff();
+    let lengths: [Option<&[usize]>; 3] =
+        [None, Some(&[7, 0, 3, 1, 7, 2, 5, 4, 6, 7]), Some(&[0; 10])];
+    for (i, &cell) in CELLS.iter().enumerate() {
+        for (j, &lengths) in lengths.iter().enumerate() {
+            let config = RecurrentConfig {
+                cell,
+                input: 3,
+                hidden: 5,
+                layers: 2,
+                bidirectional: j != 0,
+                bias: j != 1,
+                ..RecurrentConfig::default()
+            };
+            let model = Recurrent::new(&config, i as u64, &taped).unwrap();
+            let gates = model.gates(0, tensor(wave(210, 1.0, f64::cos, 0.9), [70, 3], &taped));
+            let zeros = || Tensor::zeros([10, 5], &cpu());
+            let begin = (zeros(), (cell == Cell::Lstm).then(zeros));
+            let kernels = model.kernels(0, &gates, &begin, false, lengths, &cpu());
+            assert!(kernels.is_some(), "or the program is held against itself");
+            let layers = config.layers * config.directions();
+            let state = |scale| {
+                let n = layers * 10 * 5;
+                tensor(wave(n, scale, f64::sin, 1.7), [layers, 10, 5], &taped).require_grad()
+            };
+            let run = |compute| {
+                let x = tensor(wave(210, 1.0, f64::cos, 0.9), [10, 7, 3], &taped).require_grad();
+                let (h, c) = (state(0.4), state(0.7));
+                let pass = Pass {
+                    lengths,
+                    state: Some(RecurrentState {
+                        hidden: h.clone(),
+                        cell: (cell == Cell::Lstm).then(|| c.clone()),
+                    }),
+                    dropout: None,
+                };
+                let (y, end) = model.forward_by(compute, x.clone(), pass).unwrap();
+                let weigh = |t: Tensor<3>| {
+                    let n = t.shape().num_elements();
+                    let flat = t.reshape([n]);
+                    let weights = tensor(wave(n, 1.0, f64::sin, 0.5), [n], &cpu());
+                    (flat.clone() * flat * weights).sum()
+                };
+                let mut found = vec![values(y.clone()), values(end.hidden.clone())];
+                let mut loss = weigh(y) + weigh(end.hidden);
+                if let Some(cell) = end.cell {
+                    found.push(values(cell.clone()));
+                    loss = loss + weigh(cell);
+                }
+                let mut gradients = loss.backward();
+                let leaves = [&x, &h]
+                    .into_iter()
+                    .chain((cell == Cell::Lstm).then_some(&c));
+                for leaf in leaves {
+                    found.push(values(leaf.grad(&gradients).unwrap()));
+                }
+                for direction in &model.directions {
+                    for matrix in [&direction.input, &direction.hidden] {
+                        let gradient = matrix.val().grad_remove(&mut gradients);
+                        found.extend(gradient.map(values));
+                    }
+                    for bias in [&direction.input_bias, &direction.hidden_bias] {
+                        let bias = bias
+                            .as_ref()
+                            .and_then(|b| b.val().grad_remove(&mut gradients));
+                        found.extend(bias.map(values));
+                    }
+                }
+                found
+            };
+            let (own, program) = (run(Compute::Auto), run(Compute::Program));
+            assert_eq!(own.len(), program.len());
+            for (k, (own, program)) in own.iter().zip(&program).enumerate() {
+                close(&format!("{config:?} {lengths:?} {k}"), own, program, 2e-5);
+            }
+        }
+    }
+}

@@ -17,7 +17,6 @@ mod lanes;
 mod program;
 mod slices;
 mod state;
-mod steps;
 mod tape;
 
 use std::sync::Arc;

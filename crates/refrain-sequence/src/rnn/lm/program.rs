@@ -7,6 +7,7 @@ use super::RnnConfig;
 use crate::batch::{Dropout, Example};
 use crate::loss::{cross_entropy, tokens};
 use crate::rnn::{DropoutDraw, Drops, Pass, Recurrent, RecurrentState};
+use crate::transformer::Compute;
 use crate::{Error, Result};
 
 /// The parameters, in the order of the flat vector.
@@ -124,7 +125,10 @@ impl Program {
             }),
         };
         let x = drop(self.embed(rows), 0);
-        let (y, state) = self.network.recurrent.forward(x, pass)?;
+        let (y, state) = self
+            .network
+            .recurrent
+            .forward_by(Compute::Program, x, pass)?;
         let logits = self.logits(drop(y, self.config.layers));
         Ok((cross_entropy(logits, batch, smoothing, &self.plain), state))
     }
@@ -141,7 +145,10 @@ impl Program {
             ..Pass::default()
         };
         let x = self.embed(tokens(std::iter::once(text), &self.plain));
-        let (mut y, state) = self.network.recurrent.forward(x, pass)?;
+        let (mut y, state) = self
+            .network
+            .recurrent
+            .forward_by(Compute::Program, x, pass)?;
         if last_only {
             y = y.narrow(1, text.len().saturating_sub(1), 1);
         }

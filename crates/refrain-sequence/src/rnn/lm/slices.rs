@@ -6,14 +6,14 @@
 
 use std::ops::Range;
 
+use super::RnnConfig;
 use super::tape::Tape;
-use super::{RnnConfig, steps};
 use crate::batch::{Dropout, Example};
 use crate::kernels::gemm::{Into, Mat, MatMut, product};
 use crate::kernels::loss::softmax_cross_entropy;
 use crate::kernels::norm::add;
-use crate::kernels::panels;
 use crate::rnn::Cell;
+use crate::rnn::sweep::Sweep;
 
 /// Rows of logits held at once.
 const LOGITS: usize = 512;
@@ -166,26 +166,16 @@ impl Slices {
             steps,
             layers,
             output: out,
-            tiles,
+            work,
             ..
         } = tape;
         let (layer, rows) = (&mut layers[l], rows.len());
-        layer.gates.resize(rows * g, 0.0);
-        layer.before.resize(rows * d, 0.0);
-        match self.cell {
-            Cell::Gru => layer.products.resize(rows * g, 0.0),
-            Cell::Lstm => {
-                for buffer in [&mut layer.cells_before, &mut layer.cells, &mut layer.bent] {
-                    buffer.resize(rows * d, 0.0);
-                }
-            }
-            Cell::Elman => {}
-        }
+        layer.values.resize(self.cell, d, rows);
         // All that does not wait for a step before.
         let by_token = l == 0 && !tokens.is_empty();
         let sums = match by_token {
             true => &mut layer.table,
-            false => &mut layer.gates,
+            false => &mut layer.values.gates,
         };
         let inputs = layer.input.len() / d;
         sums.resize(inputs * g, 0.0);
@@ -203,58 +193,21 @@ impl Slices {
             Mat::new(wx, g, d).t(),
         );
         if by_token {
-            for (row, &place) in layer.gates.chunks_exact_mut(g).zip(&*places) {
+            for (row, &place) in layer.values.gates.chunks_exact_mut(g).zip(&*places) {
                 row.copy_from_slice(&layer.table[place as usize * g..][..g]);
             }
         }
-        // A text that is read token by token would arrange the matrix for one product.
-        let few = steps.len() <= 4;
-        if !few {
-            layer.panels.arrange(Mat::new(wh, g, d).t());
+        let first = steps.get(1).copied().unwrap_or(0);
+        for (k, &e) in order.iter().take(first).enumerate() {
+            let state = &states[e * size..][..size];
+            layer.values.before[k * d..][..d].copy_from_slice(&state[l * d..][..d]);
+            if self.cell == Cell::Lstm {
+                let cell = &state[cells_at + l * d..][..d];
+                layer.values.cells_before[k * d..][..d].copy_from_slice(cell);
+            }
         }
-        let mut last = 0;
-        for (step, pair) in steps.windows(2).enumerate() {
-            let (from, n) = (pair[0], pair[1] - pair[0]);
-            let here = from * d..(from + n) * d;
-            if step == 0 {
-                for (k, &e) in order.iter().take(n).enumerate() {
-                    let state = &states[e * size..][..size];
-                    layer.before[k * d..][..d].copy_from_slice(&state[l * d..][..d]);
-                    if self.cell == Cell::Lstm {
-                        let cell = &state[cells_at + l * d..][..d];
-                        layer.cells_before[k * d..][..d].copy_from_slice(cell);
-                    }
-                }
-            } else {
-                let past = last * d..(last + n) * d;
-                layer.before[here.clone()].copy_from_slice(&out[past.clone()]);
-                if self.cell == Cell::Lstm {
-                    let (before, cells) = (&mut layer.cells_before, &layer.cells);
-                    before[here.clone()].copy_from_slice(&cells[past]);
-                }
-            }
-            let sums = from * g..(from + n) * g;
-            let (sums, into) = match self.cell {
-                Cell::Gru => (&mut layer.products[sums], Into::Replace),
-                _ => (&mut layer.gates[sums], Into::Add),
-            };
-            let before = &layer.before[here];
-            match few {
-                true => product(
-                    MatMut::new(sums, n, g),
-                    into,
-                    1.0,
-                    Mat::new(before, n, d),
-                    Mat::new(wh, g, d).t(),
-                ),
-                false => panels::product(sums, into, before, &layer.panels, tiles),
-            }
-            if self.cell == Cell::Gru {
-                add_bias(sums, bh);
-            }
-            steps::forward(self.cell, d, layer, from..from + n, out);
-            last = from;
-        }
+        self.sweep(wh, bh, steps)
+            .forward(&mut layer.values, out, work);
         for (k, &e) in order.iter().enumerate() {
             let Some(step) = batch[e].len().checked_sub(1) else {
                 continue;
@@ -263,8 +216,18 @@ impl Slices {
             let state = &mut states[e * size..][..size];
             state[l * d..][..d].copy_from_slice(&out[row..][..d]);
             if self.cell == Cell::Lstm {
-                state[cells_at + l * d..][..d].copy_from_slice(&layer.cells[row..][..d]);
+                state[cells_at + l * d..][..d].copy_from_slice(&layer.values.cells[row..][..d]);
             }
+        }
+    }
+
+    fn sweep<'a>(&self, hidden: &'a [f32], bias: &'a [f32], steps: &'a [usize]) -> Sweep<'a> {
+        Sweep {
+            cell: self.cell,
+            width: self.width,
+            hidden,
+            bias,
+            steps,
         }
     }
 
@@ -369,7 +332,7 @@ impl Slices {
     /// In `tape.dh`: the gradient of what the layer puts out, then of what it reads.
     fn layer_backward(&self, l: usize, w: &[f32], g: &mut [f32], tape: &mut Tape) {
         let (d, gd) = (self.width, self.gates() * self.width);
-        let [wx, wh, ..] = split(w, d, self.gates());
+        let [wx, wh, _, bh] = split(w, d, self.gates());
         let Tape {
             steps,
             tokens,
@@ -378,67 +341,37 @@ impl Slices {
             dh,
             dc,
             rows,
-            tiles,
+            work,
             ..
         } = tape;
         let (layer, rows) = (&mut layers[l], rows.len());
-        layer.panels.arrange(Mat::new(wh, gd, d));
-        layer.dgates.resize(rows * gd, 0.0);
-        if self.cell == Cell::Gru {
-            layer.dproducts.resize(rows * gd, 0.0);
-        }
         let widest = steps.get(1).copied().unwrap_or(0);
         dc.clear();
-        dc.resize(
-            if self.cell == Cell::Lstm {
-                widest * d
-            } else {
-                0
-            },
-            0.0,
-        );
-        for step in (0..steps.len() - 1).rev() {
-            let (from, n) = (steps[step], steps[step + 1] - steps[step]);
-            let (earlier, now) = dh.split_at_mut(from * d);
-            let now = &mut now[..n * d];
-            let cells = dc.len().min(n * d);
-            steps::backward(self.cell, d, layer, from..from + n, now, &mut dc[..cells]);
-            if step == 0 {
-                continue;
-            }
-            let carry = &mut earlier[steps[step - 1] * d..][..n * d];
-            let sums = match self.cell {
-                Cell::Gru => {
-                    add(carry, now);
-                    &layer.dproducts
-                }
-                _ => &layer.dgates,
-            };
-            let sums = &sums[from * gd..(from + n) * gd];
-            panels::product(carry, Into::Add, sums, &layer.panels, tiles);
+        if self.cell == Cell::Lstm {
+            dc.resize(widest * d, 0.0);
         }
+        let sweep = self.sweep(wh, bh, steps);
+        sweep.backward(&layer.values, &mut layer.slopes, dh, dc, None, work);
+        let dgates = &layer.slopes.gates;
         let inputs = layer.input.len() / d;
         let dsums = match l == 0 && !tokens.is_empty() {
             true => {
                 layer.table.clear();
                 layer.table.resize(inputs * gd, 0.0);
-                for (row, &place) in layer.dgates.chunks_exact(gd).zip(&*places) {
+                for (row, &place) in dgates.chunks_exact(gd).zip(&*places) {
                     add(&mut layer.table[place as usize * gd..][..gd], row);
                 }
                 &layer.table
             }
-            false => &layer.dgates,
+            false => dgates,
         };
-        let dproducts = match self.cell {
-            Cell::Gru => &layer.dproducts,
-            _ => &layer.dgates,
-        };
+        let dproducts = layer.slopes.of_products(self.cell);
         let (gx, rest) = g.split_at_mut(gd * d);
         let (gh, rest) = rest.split_at_mut(gd * d);
         let (gbx, gbh) = rest.split_at_mut(gd);
         for (g, x, dy, n) in [
-            (gx, &layer.input, dsums, inputs),
-            (gh, &layer.before, dproducts, rows),
+            (gx, &layer.input, dsums.as_slice(), inputs),
+            (gh, &layer.values.before, dproducts, rows),
         ] {
             product(
                 MatMut::new(g, gd, d),

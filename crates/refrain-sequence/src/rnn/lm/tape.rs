@@ -1,7 +1,7 @@
 //! What a pass over a batch keeps.
 
 use crate::batch::Example;
-use crate::kernels::panels::Panels;
+use crate::rnn::sweep::{Slopes, Values, Work};
 
 /// Buffers of a pass, rows in the order of the steps.
 #[derive(Debug, Default)]
@@ -26,8 +26,7 @@ pub(super) struct Tape {
     pub(super) dh: Vec<f32>,
     pub(super) dc: Vec<f32>,
     pub(super) logits: Vec<f32>,
-    /// Memory of the steps' products.
-    pub(super) tiles: Vec<f32>,
+    pub(super) work: Work,
 }
 
 #[derive(Debug, Default)]
@@ -36,20 +35,8 @@ pub(super) struct LayerTape {
     pub(super) input: Vec<f32>,
     /// Of each different token the sums of its gates, or their gradient.
     pub(super) table: Vec<f32>,
-    pub(super) gates: Vec<f32>,
-    /// `U h + c`, of a GRU.
-    pub(super) products: Vec<f32>,
-    /// The states before.
-    pub(super) before: Vec<f32>,
-    /// Of an LSTM the cell states before and after, and `tanh` of these.
-    pub(super) cells_before: Vec<f32>,
-    pub(super) cells: Vec<f32>,
-    pub(super) bent: Vec<f32>,
-    pub(super) dgates: Vec<f32>,
-    /// Of a GRU.
-    pub(super) dproducts: Vec<f32>,
-    /// The matrix of the steps.
-    pub(super) panels: Panels,
+    pub(super) values: Values,
+    pub(super) slopes: Slopes,
 }
 
 impl Tape {

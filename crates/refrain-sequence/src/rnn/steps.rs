@@ -1,8 +1,8 @@
 //! One step of each cell on slices, forward and backward; rows are sequences.
 
-use super::tape::LayerTape;
+use super::Cell;
+use super::sweep::{Slopes, Values};
 use crate::kernels::{exp, run};
-use crate::rnn::Cell;
 
 #[inline(always)]
 fn sigmoid(x: f32) -> f32 {
@@ -35,7 +35,7 @@ struct Step<'a> {
 pub(super) fn forward(
     cell: Cell,
     width: usize,
-    tape: &mut LayerTape,
+    tape: &mut Values,
     rows: std::ops::Range<usize>,
     out: &mut [f32],
 ) {
@@ -145,7 +145,8 @@ struct Back<'a> {
 pub(super) fn backward(
     cell: Cell,
     width: usize,
-    tape: &mut LayerTape,
+    tape: &Values,
+    slopes: &mut Slopes,
     rows: std::ops::Range<usize>,
     dh: &mut [f32],
     dc: &mut [f32],
@@ -167,8 +168,8 @@ pub(super) fn backward(
         before: &tape.before[states],
         cells_before: &tape.cells_before[of_lstm.clone()],
         bent: &tape.bent[of_lstm],
-        dgates: &mut tape.dgates[gates],
-        dproducts: &mut tape.dproducts[of_gru],
+        dgates: &mut slopes.gates[gates],
+        dproducts: &mut slopes.products[of_gru],
         dh,
         dc,
     };

@@ -1,0 +1,284 @@
+//! Operations of our own among burn's, on the processor's tensors.
+//!
+//! A recurrent layer as a tensor program is hundreds of small operations, a convolution one that
+//! burn's backend does at half the speed it could have. An [`Operation`] is such a step as two
+//! functions on slices, its value and its gradient; [`apply`] puts it among burn's own, so that
+//! modules, optimizers and `backward()` need not know.
+//!
+//! It reads and writes the memory of burn's `flex` tensors where they lie; tensors of another
+//! device are left to the tensor program that the operation is a faster form of.
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::flex::FlexTensor;
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::{DType, Tensor, TensorData};
+
+/// A differentiable function of `N` tensors, on their values, row by row.
+pub trait Operation<const N: usize>: Debug + Send + Sync + 'static {
+    /// What the gradient needs beside the inputs.
+    type Kept: Debug + Send + Sync + 'static;
+
+    /// The values of the result, and what the gradient will need; `tracked` is false where no
+    /// gradient will be asked for.
+    fn forward(&self, inputs: [&[f32]; N], tracked: bool) -> (Vec<f32>, Self::Kept);
+
+    /// The gradient of each input that is `wanted`, from that of the result; `None` for the others.
+    fn backward(
+        &self,
+        kept: &Self::Kept,
+        inputs: [&[f32]; N],
+        gradient: &[f32],
+        wanted: [bool; N],
+    ) -> [Option<Vec<f32>>; N];
+}
+
+/// A tensor of any rank.
+#[derive(Debug, Clone)]
+pub struct Operand(Tensor<1>);
+
+impl<const D: usize> From<Tensor<D>> for Operand {
+    fn from(tensor: Tensor<D>) -> Self {
+        // The rank is only the type's; the shape stays what it is.
+        Self(Tensor::from_dispatch(tensor.into_dispatch()))
+    }
+}
+
+/// The operation's result, of `shape`; `None` where an operand lies on another device than `flex`
+/// or holds something else than `f32`, or where burn is to compute again what it has forgotten
+/// (gradient checkpointing).
+///
+/// # Panics
+/// Where the operation returns other sizes than `shape` and those of its inputs.
+pub fn apply<const N: usize, const D: usize, O: Operation<N>>(
+    operation: O,
+    shape: [usize; D],
+    operands: [Operand; N],
+) -> Option<Tensor<D>> {
+    let taped = operands.iter().any(|Operand(t)| t.is_autodiff());
+    if !taped {
+        let inputs = each(operands, |Operand(t)| {
+            contiguous(t.try_into_primitive::<Flex>().ok()?)
+        })?;
+        let (values, _) = operation.forward(slices(&inputs), false);
+        return Some(Tensor::from_primitive::<Flex>(tensor(
+            values,
+            shape.to_vec(),
+        )));
+    }
+    let operands = each(operands, |Operand(t)| {
+        t.autodiff().try_into_primitive::<Autodiff<Flex>>().ok()
+    })?;
+    let guards = operands.each_ref().map(|operand| operand.node());
+    let inputs = each(operands, |operand| contiguous(operand.into_primitive()))?;
+    let step = Step::<O, N>(PhantomData);
+    let prepared = step.prepare::<NoCheckpointing>(guards);
+    let result = match prepared.compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => {
+            let (values, kept) = operation.forward(slices(&inputs), true);
+            let state = Arc::new(Kept {
+                operation,
+                kept,
+                inputs,
+            });
+            prepared.finish(state, tensor(values, shape.to_vec()))
+        }
+        OpsKind::UnTracked(prepared) => {
+            let (values, _) = operation.forward(slices(&inputs), false);
+            prepared.finish(tensor(values, shape.to_vec()))
+        }
+    };
+    Some(Tensor::from_primitive::<Autodiff<Flex>>(result))
+}
+
+/// What the tape holds of one operation.
+#[derive(Debug)]
+struct Kept<O: Operation<N>, const N: usize> {
+    operation: O,
+    kept: O::Kept,
+    inputs: [FlexTensor; N],
+}
+
+#[derive(Debug)]
+struct Step<O, const N: usize>(PhantomData<O>);
+
+impl<O: Operation<N>, const N: usize> Backward<Flex, N> for Step<O, N> {
+    type State = Arc<Kept<O, N>>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, N>,
+        gradients: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let gradient = gradients.consume::<Flex>(&ops.node);
+        let Some(gradient) = contiguous(gradient) else {
+            return; // the gradient of an `f32` result is `f32`
+        };
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let Kept {
+            operation,
+            kept,
+            inputs,
+        } = &*ops.state;
+        let found = operation.backward(kept, slices(inputs), values(&gradient), wanted);
+        for ((parent, found), input) in ops.parents.into_iter().zip(found).zip(inputs) {
+            if let (Some(parent), Some(found)) = (parent, found) {
+                let shape = input.layout().shape().to_vec();
+                gradients.register::<Flex>(parent.id, tensor(found, shape));
+            }
+        }
+    }
+}
+
+/// All of them, or nothing.
+fn each<A, B, const N: usize>(all: [A; N], f: impl Fn(A) -> Option<B>) -> Option<[B; N]> {
+    let all: Vec<B> = all.into_iter().map(f).collect::<Option<_>>()?;
+    all.try_into().ok()
+}
+
+/// The tensor with its values row by row; `None` for another type than `f32`.
+fn contiguous(tensor: FlexTensor) -> Option<FlexTensor> {
+    if tensor.dtype() != DType::F32 {
+        return None;
+    }
+    match tensor.as_slice::<f32>() {
+        Some(_) => Some(tensor),
+        None => Some(tensor.to_contiguous()),
+    }
+}
+
+fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().unwrap_or_default()
+}
+
+fn slices<const N: usize>(tensors: &[FlexTensor; N]) -> [&[f32]; N] {
+    tensors.each_ref().map(values)
+}
+
+fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::{Device, Distribution};
+
+    /// `a b + c` of matrices.
+    #[derive(Debug)]
+    struct Affine {
+        rows: usize,
+        inner: usize,
+        cols: usize,
+    }
+
+    impl Operation<3> for Affine {
+        type Kept = ();
+
+        fn forward(&self, [a, b, c]: [&[f32]; 3], _: bool) -> (Vec<f32>, ()) {
+            let mut out = Vec::new();
+            for row in a.chunks_exact(self.inner).take(self.rows) {
+                for j in 0..self.cols {
+                    let terms = row.iter().zip(b.iter().skip(j).step_by(self.cols));
+                    out.push(terms.map(|(a, b)| a * b).sum::<f32>() + c[j]);
+                }
+            }
+            (out, ())
+        }
+
+        fn backward(
+            &self,
+            _: &(),
+            [a, b, c]: [&[f32]; 3],
+            g: &[f32],
+            wanted: [bool; 3],
+        ) -> [Option<Vec<f32>>; 3] {
+            let [mut da, mut db, mut dc] = [a, b, c].map(|values| vec![0.0; values.len()]);
+            for i in 0..self.rows {
+                for j in 0..self.cols {
+                    let g = g[i * self.cols + j];
+                    dc[j] += g;
+                    for k in 0..self.inner {
+                        da[i * self.inner + k] += g * b[k * self.cols + j];
+                        db[k * self.cols + j] += g * a[i * self.inner + k];
+                    }
+                }
+            }
+            let mut found = [Some(da), Some(db), Some(dc)];
+            for (found, wanted) in found.iter_mut().zip(wanted) {
+                found.take_if(|_| !wanted);
+            }
+            found
+        }
+    }
+
+    fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), device)
+    }
+
+    fn close(a: Tensor<1>, b: Tensor<1>) {
+        let apart: f32 = (a - b).abs().max().try_into_scalar().unwrap();
+        assert!(apart < 1e-5, "{apart}");
+    }
+
+    fn flat<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+        x.reshape([-1])
+    }
+
+    #[test]
+    fn value_and_gradients_are_those_of_the_tensor_program() {
+        let plain = crate::device("cpu").unwrap();
+        let taped = plain.clone().autodiff();
+        let [rows, inner, cols] = [3, 4, 5];
+        // A transposed operand, one that needs no gradient, and a result used twice.
+        let a = random([inner, rows], &taped).require_grad();
+        let b = random([inner, cols], &plain);
+        let c = random([cols], &taped).require_grad();
+        let weights = random([rows, cols], &plain);
+        let loss = |y: Tensor<2>| (y.clone() * y.clone() * weights.clone()).sum() + y.sum();
+        let own = apply(
+            Affine { rows, inner, cols },
+            [rows, cols],
+            [
+                a.clone().transpose().into(),
+                b.clone().into(),
+                c.clone().into(),
+            ],
+        )
+        .unwrap();
+        let program = a.clone().transpose().matmul(b.autodiff()) + c.clone().unsqueeze();
+        close(flat(own.clone().inner()), flat(program.clone().inner()));
+        let own = loss(own).backward();
+        let program = loss(program).backward();
+        close(flat(a.grad(&own).unwrap()), flat(a.grad(&program).unwrap()));
+        close(c.grad(&own).unwrap(), c.grad(&program).unwrap());
+    }
+
+    #[test]
+    fn plain_tensors_stay_plain_and_views_are_read_right() {
+        let plain = crate::device("cpu").unwrap();
+        let all = random([6, 4], &plain);
+        let (a, b) = (all.clone().narrow(0, 2, 3), random([4, 2], &plain));
+        let affine = Affine {
+            rows: 3,
+            inner: 4,
+            cols: 2,
+        };
+        let zeros = Tensor::<1>::zeros([2], &plain);
+        let own = apply(
+            affine,
+            [3, 2],
+            [a.clone().into(), b.clone().into(), zeros.into()],
+        );
+        let own: Tensor<2> = own.unwrap();
+        assert_eq!(own.device(), plain);
+        close(flat(own), flat(a.matmul(b)));
+    }
+}
