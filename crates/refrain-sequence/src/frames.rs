@@ -8,16 +8,19 @@
 //!
 //! The loss is in nats per frame, summed over the keys; the first frame is given.
 
+use std::path::Path;
+
 use burn::module::{Module, Param};
 use burn::nn::Linear;
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
-use refrain_core::rng;
+use refrain_core::{ModelFile, rng};
 use serde::{Deserialize, Serialize};
 
 use crate::entries::{Entries, Init, Role, initial};
 use crate::ragged::on_host;
+use crate::sentence::file;
 use crate::train::{Learner, Learning};
 use crate::{Cell, Error, Pass, Recurrent, RecurrentConfig, RecurrentState, Result};
 
@@ -102,6 +105,8 @@ pub struct FrameModel {
 
 /// Where dropout before the output draws from; between layers `k - 1` and `k` it is `k`.
 const BEFORE_OUTPUT: usize = 1 << 12;
+
+const KIND: &str = "sequence.frames";
 
 /// No instrument has more.
 const MOST_KEYS: usize = 1 << 12;
@@ -212,6 +217,49 @@ impl FrameModel {
             written.push(frame);
         }
         Ok(written)
+    }
+
+    /// Writes the model to a `*.refrain` file of kind `sequence.frames`.
+    ///
+    /// # Errors
+    /// When the file cannot be written; the error names it.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        file::write(KIND, &self.config, &[], self, |file| Ok(file.write(path)?))
+    }
+
+    /// The model as the bytes of its file.
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        file::write(KIND, &self.config, &[], self, |file| Ok(file.to_bytes()?))
+    }
+
+    /// Reads a model from a file.
+    ///
+    /// # Errors
+    /// When the file is no such model, is damaged, or comes from a newer version.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::from_file(&ModelFile::open(path)?, device)
+    }
+
+    /// Reads a model from the bytes of its file.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_bytes(bytes: Vec<u8>, device: &Device) -> Result<Self> {
+        Self::from_file(&ModelFile::from_bytes(bytes)?, device)
+    }
+
+    fn from_file(file: &ModelFile, device: &Device) -> Result<Self> {
+        let config: FrameConfig = file::open(file, KIND)?;
+        // No sizes but those of the file's own tensors are made room for.
+        let rows = config.cell.gates().saturating_mul(config.hidden);
+        for (name, columns) in [("hidden", config.hidden), ("input", config.keys)] {
+            let name = format!("layers.directions.0.{name}");
+            file::check_layers(file, config.layers, &name, &[rows, columns])?;
+        }
+        file::read(file, Self::new(&config, 0, device)?)
     }
 
     /// The logits of the keys after some frames, and the state.

@@ -119,3 +119,40 @@ fn what_cannot_be_is_refused() {
     assert_eq!(outside.range(), Some((0, 3)));
     assert_eq!(Frames(vec![vec![u32::MAX]]).transposed(1), None);
 }
+
+#[test]
+fn a_saved_model_comes_back_and_damage_is_an_error() {
+    let own = small(Cell::Gru);
+    let bytes = own.to_bytes().unwrap();
+    let back = FrameModel::from_bytes(bytes.clone(), &device()).unwrap();
+    let piece = Frames(vec![vec![0, 2], vec![], vec![1]]);
+    assert_eq!(
+        own.read(&piece.0, None).unwrap().0,
+        back.read(&piece.0, None).unwrap().0
+    );
+    assert_eq!(back.config(), own.config());
+    for cut in (0..bytes.len()).step_by(7) {
+        assert!(FrameModel::from_bytes(bytes[..cut].to_vec(), &device()).is_err());
+    }
+    // A config that claims more than the file holds.
+    for config in [
+        FrameConfig {
+            hidden: 1 << 19,
+            ..own.config.clone()
+        },
+        FrameConfig {
+            layers: 1 << 19,
+            ..own.config.clone()
+        },
+        FrameConfig {
+            keys: 4096,
+            ..own.config.clone()
+        },
+    ] {
+        let bytes = file::write(KIND, &config, &[], &own, |f| Ok(f.to_bytes()?)).unwrap();
+        assert!(
+            FrameModel::from_bytes(bytes, &device()).is_err(),
+            "{config:?}"
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Tokenizers of Hugging Face: `tokenizer.json` read, written, applied and trained through the crate
 //! `tokenizers` (feature `tokenizers`).
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 
@@ -393,6 +394,7 @@ pub enum Pieces {
     /// around a text, `[UNK]` for what is unknown.
     WordPiece,
     /// The likeliest vocabulary of a unigram model (Kudo, 2018), spaces kept as `▁`, as in T5 and XLM-R.
+    /// It holds all texts at once, and needs room for twice as many pieces as there are characters.
     Unigram,
 }
 
@@ -426,7 +428,7 @@ impl TokenizerTraining {
     ///
     /// # Errors
     /// [`Error::Config`] for a size of 0 or above 2²⁴; [`Error::Tokenizer`] when the texts hold too
-    /// little to learn from.
+    /// little to learn from, or too many characters for so few pieces.
     pub fn fit<S: AsRef<str> + Send>(
         &self,
         texts: impl IntoIterator<Item = S, IntoIter: Send>,
@@ -507,9 +509,16 @@ impl TokenizerTraining {
                 found: 0,
             });
         };
-        inner
-            .train(&mut trainer, std::iter::once(first).chain(texts))
-            .map_err(failed)?;
+        let texts = std::iter::once(first).chain(texts);
+        let trained = match self.pieces {
+            Pieces::Unigram => {
+                let texts: Vec<S> = texts.collect();
+                self.check_unigram(&texts)?;
+                inner.train(&mut trainer, texts.into_iter())
+            }
+            _ => inner.train(&mut trainer, texts),
+        };
+        trained.map_err(failed)?;
         if self.pieces == Pieces::WordPiece {
             let known = |name: &str| Some((name.to_string(), inner.token_to_id(name)?));
             let around: Vec<(String, u32)> =
@@ -524,6 +533,21 @@ impl TokenizerTraining {
             inner.with_post_processor(Some(template));
         }
         HuggingFaceTokenizer::of(inner, "memory".to_string())
+    }
+
+    /// Refuses a vocabulary with hardly more room than for single characters: the library drops
+    /// pieces until the rest is small enough, and goes on for ever where it may drop none.
+    fn check_unigram<S: AsRef<str>>(&self, texts: &[S]) -> Result<()> {
+        let characters: HashSet<char> = texts.iter().flat_map(|t| t.as_ref().chars()).collect();
+        let least = 2 * characters.len() + self.special.len() + 16;
+        if self.size < least {
+            let (size, count) = (self.size, characters.len());
+            let reason = format!(
+                "a size of {size}: texts of {count} different characters need at least {least}"
+            );
+            return Err(Error::tokenizer("training", reason));
+        }
+        Ok(())
     }
 }
 

@@ -64,7 +64,7 @@ fn word_pieces_stand_between_cls_and_sep() {
 
 #[test]
 fn unigrams_keep_spaces() {
-    let tokenizer = trained(Pieces::Unigram, 80);
+    let tokenizer = trained(Pieces::Unigram, 120);
     let read = tokenizer.encode("the cat sat").unwrap();
     assert_eq!(tokenizer.decode(&read.tokens).unwrap(), "the cat sat");
     assert!(tokenizer.token("<unk>").is_some());
