@@ -101,6 +101,8 @@ fn impossible_trainings_are_errors() {
         training.fit(TEXTS)
     };
     assert!(matches!(fit(0, Pieces::Bpe), Err(Error::Config { .. })));
+    let few = fit(20, Pieces::Unigram);
+    assert!(matches!(few, Err(Error::Tokenizer { .. })));
     for pieces in [Pieces::Bpe, Pieces::WordPiece, Pieces::Unigram] {
         let training = TokenizerTraining {
             pieces,
