@@ -185,9 +185,9 @@ mod tests {
         fn forward(&self, [a, b, c]: [&[f32]; 3], _: bool) -> (Vec<f32>, ()) {
             let mut out = Vec::new();
             for row in a.chunks_exact(self.inner).take(self.rows) {
-                for j in 0..self.cols {
+                for (j, c) in c.iter().enumerate() {
                     let terms = row.iter().zip(b.iter().skip(j).step_by(self.cols));
-                    out.push(terms.map(|(a, b)| a * b).sum::<f32>() + c[j]);
+                    out.push(terms.map(|(a, b)| a * b).sum::<f32>() + c);
                 }
             }
             (out, ())
@@ -202,8 +202,7 @@ mod tests {
         ) -> [Option<Vec<f32>>; 3] {
             let [mut da, mut db, mut dc] = [a, b, c].map(|values| vec![0.0; values.len()]);
             for i in 0..self.rows {
-                for j in 0..self.cols {
-                    let g = g[i * self.cols + j];
+                for (j, &g) in g[i * self.cols..][..self.cols].iter().enumerate() {
                     dc[j] += g;
                     for k in 0..self.inner {
                         da[i * self.inner + k] += g * b[k * self.cols + j];
