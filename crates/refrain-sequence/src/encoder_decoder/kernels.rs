@@ -12,6 +12,7 @@ use crate::encoder::{NormPlace, activation};
 use crate::kernels::attention::{self, Heads};
 use crate::kernels::gemm::{Into, Mat, MatMut, product};
 use crate::kernels::norm;
+use crate::kernels::panels::{self, Panels};
 use crate::transformer::Norm;
 
 /// What is fixed: sizes, places, angles.
@@ -21,6 +22,28 @@ pub(super) struct Network {
     pub(super) layout: Layout,
     /// `[positions, width]`.
     pub(super) sinusoids: Vec<f32>,
+}
+
+/// Of each part of the decoder what it reads and writes by, and the table of the logits. They take as
+/// much memory as the matrices themselves, which a general product would rearrange for every token.
+#[derive(Debug)]
+pub(super) struct Arranged {
+    pub(super) parts: Vec<[Panels; 2]>,
+    pub(super) head: Panels,
+}
+
+/// `y = x Wᵀ + b` by an arranged matrix; `tiles` is memory to work in.
+pub(super) fn arranged(
+    panels: &Panels,
+    bias: Option<&[f32]>,
+    x: &[f32],
+    y: &mut [f32],
+    tiles: &mut Vec<f32>,
+) {
+    panels::product(y, Into::Replace, x, panels, tiles);
+    if let Some(bias) = bias {
+        norm::add_bias(y, bias);
+    }
 }
 
 /// One side of a batch: the tokens of all texts, and each text's rows.
@@ -325,6 +348,24 @@ impl Network {
                     );
                 }
             }
+        }
+    }
+
+    /// The decoder's matrices, arranged for products of a few rows with them.
+    pub(super) fn arrange(&self, w: &[f32]) -> Arranged {
+        let matrix = |weight: &Range<usize>, rows: usize| {
+            let mut panels = Panels::default();
+            let columns = weight.len() / rows;
+            panels.arrange(Mat::new(&w[weight.clone()], rows, columns).t());
+            panels
+        };
+        let pair = |at: &PairAt| matrix(&at.weight, at.bias.len());
+        let parts = self.layout.decoder.parts.iter();
+        Arranged {
+            parts: parts
+                .map(|at| [pair(&at.input), pair(&at.output)])
+                .collect(),
+            head: matrix(&self.layout.table, self.config.vocabulary),
         }
     }
 

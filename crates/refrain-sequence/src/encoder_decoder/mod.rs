@@ -26,7 +26,7 @@ mod tests;
 mod training;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use refrain_core::Device;
@@ -38,7 +38,7 @@ pub use state::Conditioned;
 use crate::hugging_face::{self, Weights};
 use crate::transformer::uses_program;
 use crate::{BeamSearch, Compute, Error, Generated, Learning, Result, tokenizer};
-use kernels::{Network, Side, StackTape};
+use kernels::{Arranged, Network, Side, StackTape};
 use layout::Layout;
 use module::keep;
 use state::Memory;
@@ -102,6 +102,8 @@ pub struct EncoderDecoder {
     /// Added to the logits.
     bias: Option<Arc<[f32]>>,
     network: Arc<Network>,
+    /// The decoder's matrices as writing reads them, made when it first does.
+    arranged: Arc<OnceLock<Arranged>>,
     device: Device,
     /// `None` computes by kernels.
     program: Option<Arc<EncoderDecoderModule>>,
@@ -139,6 +141,7 @@ impl EncoderDecoder {
                 .filter(|bias| bias.iter().any(|&b| b != 0.0))
                 .map(Arc::from),
             network: Arc::new(Network::new(config, &layout)),
+            arranged: Arc::default(),
             device: device.clone().inner(),
             program: None,
         };

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::EncoderDecoder;
-use super::kernels::Network;
+use super::kernels::{Arranged, Network, arranged};
 use super::layout::Kind;
 use super::module::{KeysValues, Pass, keep};
 use crate::encoder::{NormPlace, activation};
@@ -105,9 +105,8 @@ impl State<'_> {
         self.tokens += tokens.len();
         match (&self.given.memory, &mut self.cache) {
             (Memory::Kernels(memory), Cache::Kernels(cache)) => {
-                let (network, bias) = (&model.network, model.bias.as_deref());
                 let text = Text { tokens, cache };
-                let logits = network.extend(&model.weights, bias, memory, start, &mut [text]);
+                let logits = model.extend(memory, start, &mut [text]);
                 let from = match last_only {
                     true => logits.len() - model.config().vocabulary,
                     false => 0,
@@ -218,10 +217,8 @@ impl LanguageBeams for Beams<'_> {
                 texts.push(Text { tokens, cache });
             }
         }
-        let (model, bias) = (given.model, given.model.bias.as_deref());
-        let network = &model.network;
-        let logits = network.extend(&model.weights, bias, memory, start, &mut texts);
-        let rows = logits.chunks_exact(model.config().vocabulary);
+        let logits = given.model.extend(memory, start, &mut texts);
+        let rows = logits.chunks_exact(given.model.config().vocabulary);
         Ok(rows.map(<[f32]>::to_vec).collect())
     }
 }
@@ -230,6 +227,16 @@ impl LanguageBeams for Beams<'_> {
 struct Text<'t> {
     tokens: &'t [u32],
     cache: &'t mut Vec<Vec<f32>>,
+}
+
+impl EncoderDecoder {
+    /// [`Network::extend`] with this model's weights.
+    fn extend(&self, memory: &[Vec<f32>], start: usize, texts: &mut [Text<'_>]) -> Vec<f32> {
+        let (network, w) = (&self.network, &self.weights);
+        let panels = self.arranged.get_or_init(|| network.arrange(w));
+        let head = (panels, self.bias.as_deref());
+        network.extend(w, head, memory, start, texts)
+    }
 }
 
 impl Network {
@@ -251,12 +258,13 @@ impl Network {
     fn extend(
         &self,
         w: &[f32],
-        bias: Option<&[f32]>,
+        (panels, bias): (&Arranged, Option<&[f32]>),
         memory: &[Vec<f32>],
         start: usize,
         texts: &mut [Text<'_>],
     ) -> Vec<f32> {
         let width = self.config.width;
+        let mut tiles = Vec::new();
         let n = texts.iter().map(|text| text.tokens.len()).sum::<usize>();
         let (mut layer, mut memory) = (0, memory.iter());
         let mut x = vec![0.0; n * width];
@@ -272,7 +280,7 @@ impl Network {
         let mut branch = vec![0.0; n * width];
         let mut stats = vec![[0.0; 2]; n];
         let (mut projected, mut mixed, mut probabilities) = (Vec::new(), Vec::new(), Vec::new());
-        for at in &self.layout.decoder.parts {
+        for (at, [input, output]) in self.layout.decoder.parts.iter().zip(&panels.parts) {
             let read = match self.config.norm {
                 NormPlace::Before => {
                     self.norm(w, &at.norm, &x, &mut normed, &mut stats);
@@ -281,7 +289,8 @@ impl Network {
                 NormPlace::After => &x,
             };
             projected.resize(n * at.input.bias.len(), 0.0);
-            self.linear(w, &at.input, read, &mut projected);
+            let b = Some(&w[at.input.bias.clone()]);
+            arranged(input, b, read, &mut projected, &mut tiles);
             mixed.resize(n * (at.output.weight.len() / width), 0.0);
             let mut attend = |causal, q: &[f32], stride, kv: &[f32], mixed: &mut [f32]| {
                 let (queries, keys) = (mixed.len() / width, kv.len() / (2 * width));
@@ -319,7 +328,8 @@ impl Network {
                     layer += 1;
                 }
             }
-            self.linear(w, &at.output, &mixed, &mut branch);
+            let b = Some(&w[at.output.bias.clone()]);
+            arranged(output, b, &mixed, &mut branch, &mut tiles);
             norm::add(&mut x, &branch);
             if self.config.norm == NormPlace::After {
                 self.norm(w, &at.norm, &x, &mut normed, &mut stats);
@@ -331,7 +341,7 @@ impl Network {
             std::mem::swap(&mut x, &mut normed);
         }
         let mut logits = vec![0.0; n * self.config.vocabulary];
-        self.head(w, bias, &x, &mut logits);
+        arranged(&panels.head, bias, &x, &mut logits, &mut tiles);
         logits
     }
 }
