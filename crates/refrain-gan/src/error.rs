@@ -80,7 +80,7 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
-    /// A picture could not be made or written.
+    /// A picture could not be made, read or written.
     #[error("{file}: {reason}")]
     Picture {
         /// The file, or `memory`.

@@ -71,31 +71,43 @@
 //! ([`Trainer::save`], [`Trainer::resume`]).
 
 mod adam;
+mod animation;
 mod checkpoint;
+mod classifier;
 mod conv;
 mod ema;
 mod error;
+mod folder;
 mod gan;
 mod images;
+mod latent;
 mod loss;
 pub mod metrics;
+mod mixture;
 mod model;
 mod net;
 mod params;
 mod penalty;
+mod piano_roll;
 mod random;
 mod report;
 mod sheet;
 mod trainer;
 
 pub use adam::Adam;
+pub use animation::{animation_gif, save_animation};
+pub use classifier::{ImageClassifier, ImageClassifierModel};
 pub use conv::{ConvDiscriminator, ConvGenerator, Norm};
 pub use error::{Error, Result};
+pub use folder::{Fit, FolderImages, ImageFolder};
 pub use gan::Gan;
 pub use images::{ImageShape, Images};
+pub use latent::{Inversion, Inverted};
 pub use loss::{Loss, cross_entropy};
+pub use mixture::Mixture;
 pub use model::{GanModel, Latent};
 pub use penalty::Penalty;
+pub use piano_roll::{PianoRoll, RollNote};
 pub use report::{Alarm, EpochReport, StepReport};
 pub use sheet::{Grid, grid_png, save_grid};
 pub use trainer::Trainer;
