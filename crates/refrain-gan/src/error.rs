@@ -94,6 +94,10 @@ pub enum Error {
     /// Cancelled, a file that cannot be read, or one that is no model.
     #[error(transparent)]
     Core(#[from] refrain_core::Error),
+    /// A sequence model could not be trained or asked.
+    #[cfg(feature = "sequence")]
+    #[error(transparent)]
+    Sequence(#[from] refrain_sequence::Error),
 }
 
 /// Shorthand for results of this crate.

@@ -91,6 +91,8 @@ mod penalty;
 mod piano_roll;
 mod random;
 mod report;
+#[cfg(feature = "sequence")]
+mod sequence;
 mod sheet;
 mod trainer;
 
@@ -109,5 +111,10 @@ pub use model::{GanModel, Latent};
 pub use penalty::Penalty;
 pub use piano_roll::{PianoRoll, RollNote};
 pub use report::{Alarm, EpochReport, StepReport};
+#[cfg(feature = "sequence")]
+pub use sequence::{
+    RoundReport, SequenceDiscriminator, SequenceGan, Sweep, SweepPoint, TextFrame,
+    TrainedSequenceGan, reverse_perplexity, sweep,
+};
 pub use sheet::{Grid, grid_png, save_grid};
 pub use trainer::Trainer;
