@@ -82,7 +82,7 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
-    /// A picture could not be made or written.
+    /// A picture could not be made, read or written.
     #[error("{file}: {reason}")]
     Picture {
         /// The file, or `memory`.
@@ -96,6 +96,10 @@ pub enum Error {
     /// Cancelled, a file that cannot be read, or one that is no model.
     #[error(transparent)]
     Core(#[from] refrain_core::Error),
+    /// A sequence model could not be trained or asked.
+    #[cfg(feature = "sequence")]
+    #[error(transparent)]
+    Sequence(#[from] refrain_sequence::Error),
 }
 
 /// Shorthand for results of this crate.

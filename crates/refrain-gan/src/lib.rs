@@ -75,26 +75,34 @@
 
 mod activation;
 mod adam;
+mod animation;
 mod augment;
 mod checkpoint;
+mod classifier;
 mod conv;
 mod curves;
 mod ema;
 mod error;
+mod folder;
 mod gan;
 mod images;
+mod latent;
 mod loss;
 pub mod metrics;
+mod mixture;
 mod mlp;
 mod model;
 mod net;
 mod params;
 mod penalty;
+mod piano_roll;
 mod plan;
 mod players;
 mod random;
 mod report;
 mod residual;
+#[cfg(feature = "sequence")]
+mod sequence;
 mod sheet;
 mod spectral;
 mod step;
@@ -102,17 +110,28 @@ mod trainer;
 
 pub use activation::Activation;
 pub use adam::Adam;
+pub use animation::{animation_gif, save_animation};
 pub use augment::{Augment, Chance};
+pub use classifier::{ImageClassifier, ImageClassifierModel};
 pub use conv::{ConvDiscriminator, ConvGenerator, Norm, Upsample};
 pub use error::{Error, Result};
+pub use folder::{Fit, FolderImages, ImageFolder};
 pub use gan::Gan;
 pub use images::{ImageShape, Images};
+pub use latent::{Inversion, Inverted};
 pub use loss::{Loss, cross_entropy};
+pub use mixture::Mixture;
 pub use mlp::{MlpDiscriminator, MlpGenerator, Output};
 pub use model::{GanModel, Latent};
 pub use penalty::Penalty;
+pub use piano_roll::{PianoRoll, RollNote};
 pub use players::{Conditional, DiscriminatorConfig, GeneratorConfig};
 pub use report::{Alarm, EpochReport, StepReport};
 pub use residual::{ResidualDiscriminator, ResidualGenerator};
+#[cfg(feature = "sequence")]
+pub use sequence::{
+    RoundReport, SequenceDiscriminator, SequenceGan, Sweep, SweepPoint, TextFrame,
+    TrainedSequenceGan, reverse_perplexity, sweep,
+};
 pub use sheet::{Grid, grid_png, save_grid};
 pub use trainer::Trainer;

@@ -93,7 +93,7 @@ pub(crate) struct Painter {
 }
 
 impl Painter {
-    fn latents(&self, labels: &[u32], seed: u64, purpose: Purpose) -> Vec<Latent> {
+    pub(crate) fn latents(&self, labels: &[u32], seed: u64, purpose: Purpose) -> Vec<Latent> {
         // Image i has a stream of its own: the first ten of a hundred are the ten of ten.
         let latent = |(i, &label): (usize, &u32)| Latent {
             noise: normal(&mut stream(seed, purpose, i as u64), self.noise),
@@ -148,7 +148,7 @@ impl Painter {
 #[derive(Debug, Clone)]
 pub struct GanModel {
     config: Gan,
-    painter: Painter,
+    pub(crate) painter: Painter,
     history: Vec<EpochReport>,
 }
 
@@ -200,17 +200,19 @@ impl GanModel {
     /// # Errors
     /// [`Error::Device`].
     pub fn sample(&self, count: usize, seed: u64) -> Result<Images> {
+        self.painter
+            .labelled(self.draw_labels(count, seed), seed, Purpose::Sample)
+    }
+
+    /// A class at random for each of `count` images; 0 where there are no classes.
+    pub(crate) fn draw_labels(&self, count: usize, seed: u64) -> Vec<u32> {
         let classes = self.painter.classes as u32;
         let mut rng = stream(seed, Purpose::Sample, u64::MAX);
-        let class = |_| {
-            if classes > 0 {
-                rng.random_range(0..classes)
-            } else {
-                0
-            }
+        let class = |_| match classes {
+            0 => 0,
+            _ => rng.random_range(0..classes),
         };
-        self.painter
-            .labelled((0..count).map(class).collect(), seed, Purpose::Sample)
+        (0..count).map(class).collect()
     }
 
     /// One new image for each label.
@@ -375,7 +377,7 @@ impl GanModel {
         })
     }
 
-    fn check_class(&self, class: u32) -> Result<()> {
+    pub(crate) fn check_class(&self, class: u32) -> Result<()> {
         match (class as usize) < self.painter.classes {
             true => Ok(()),
             false if self.painter.classes == 0 => Err(Error::Class(
