@@ -26,11 +26,13 @@ fn model(classes: usize) -> GanModel {
             channels: vec![8],
             norm: Norm::None,
             ..ConvGenerator::default()
-        },
+        }
+        .into(),
         discriminator: ConvDiscriminator {
             channels: vec![2],
             ..ConvDiscriminator::default()
-        },
+        }
+        .into(),
         ..Gan::default()
     };
     gan.trainer(&images, &cpu()).unwrap().into_model()
