@@ -29,10 +29,18 @@ const SPEED: i32 = 10;
 /// ```
 pub fn animation_gif(sheets: &[Images], grid: &Grid, milliseconds: u16) -> Result<Vec<u8>> {
     let first = sheets.first().ok_or(Error::Empty { what: "animation" })?;
-    let Picture { width, height, channels, bytes } = draw(first, grid)?;
+    let Picture {
+        width,
+        height,
+        channels,
+        bytes,
+    } = draw(first, grid)?;
     let size = u16::try_from(width).ok().zip(u16::try_from(height).ok());
     let Some((w, h)) = size.filter(|_| bytes.len().saturating_mul(sheets.len()) <= LARGEST) else {
-        let text = format!("{} sheets of {width}×{height} pixels are too much", sheets.len());
+        let text = format!(
+            "{} sheets of {width}×{height} pixels are too much",
+            sheets.len()
+        );
         return Err(refuse(text));
     };
     // Grey needs no choice of colours.
@@ -45,10 +53,17 @@ pub fn animation_gif(sheets: &[Images], grid: &Grid, milliseconds: u16) -> Resul
         let picture = draw(sheet, grid)?;
         if (picture.width, picture.height, picture.channels) != (width, height, channels) {
             let found = format!("{}×{}", picture.width, picture.height);
-            return Err(refuse(format!("sheet {i} is {found} pixels, the first {width}×{height}")));
+            return Err(refuse(format!(
+                "sheet {i} is {found} pixels, the first {width}×{height}"
+            )));
         }
         let mut frame = match channels {
-            1 => Frame { width: w, height: h, buffer: Cow::Owned(picture.bytes), ..Frame::default() },
+            1 => Frame {
+                width: w,
+                height: h,
+                buffer: Cow::Owned(picture.bytes),
+                ..Frame::default()
+            },
             _ => Frame::from_rgb_speed(w, h, &picture.bytes, SPEED),
         };
         frame.delay = milliseconds / 10;
@@ -90,34 +105,67 @@ mod tests {
         frames
     }
 
-    const PLAIN: Grid = Grid { columns: 1, scale: 1, gap: 0, ink: false };
+    const PLAIN: Grid = Grid {
+        columns: 1,
+        scale: 1,
+        gap: 0,
+        ink: false,
+    };
 
     #[test]
     fn frames_are_read_back() {
         let grey = |v: [f32; 2]| {
-            let shape = ImageShape { channels: 1, height: 1, width: 2 };
+            let shape = ImageShape {
+                channels: 1,
+                height: 1,
+                width: 2,
+            };
             Images::from_f32(shape, v.to_vec()).unwrap()
         };
-        let frames = read(&animation_gif(&[grey([0.0, 1.0]), grey([0.2, 0.4])], &PLAIN, 70).unwrap());
+        let frames =
+            read(&animation_gif(&[grey([0.0, 1.0]), grey([0.2, 0.4])], &PLAIN, 70).unwrap());
         let byte = |v: u8| [v, v, v, 255];
         assert_eq!(frames[0], (7, [byte(0), byte(255)].concat()));
         assert_eq!(frames[1], (7, [byte(51), byte(102)].concat()));
 
-        let shape = ImageShape { channels: 3, height: 1, width: 1 };
+        let shape = ImageShape {
+            channels: 3,
+            height: 1,
+            width: 1,
+        };
         let red = Images::from_u8(shape, &[250, 10, 30]).unwrap();
         let frames = read(&animation_gif(&[red], &PLAIN, 0).unwrap());
-        let close = frames[0].1.iter().zip([250u8, 10, 30, 255]).all(|(a, b)| a.abs_diff(b) < 4);
+        let close = frames[0]
+            .1
+            .iter()
+            .zip([250u8, 10, 30, 255])
+            .all(|(a, b)| a.abs_diff(b) < 4);
         assert!(close, "{frames:?}");
     }
 
     #[test]
     fn what_cannot_be_shown_is_refused() {
-        let one = |size| Images::from_f32(ImageShape::square(1, size), vec![0.0; size * size]).unwrap();
-        assert!(matches!(animation_gif(&[], &PLAIN, 1), Err(Error::Empty { .. })));
-        let error = animation_gif(&[one(1), one(2)], &PLAIN, 1).unwrap_err().to_string();
-        assert!(error.contains("sheet 1 is 2×2 pixels, the first 1×1"), "{error}");
-        let wide = Grid { scale: 70_000, ..PLAIN };
-        assert!(matches!(animation_gif(&[one(1)], &wide, 1), Err(Error::Picture { .. })));
+        let one =
+            |size| Images::from_f32(ImageShape::square(1, size), vec![0.0; size * size]).unwrap();
+        assert!(matches!(
+            animation_gif(&[], &PLAIN, 1),
+            Err(Error::Empty { .. })
+        ));
+        let error = animation_gif(&[one(1), one(2)], &PLAIN, 1)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("sheet 1 is 2×2 pixels, the first 1×1"),
+            "{error}"
+        );
+        let wide = Grid {
+            scale: 70_000,
+            ..PLAIN
+        };
+        assert!(matches!(
+            animation_gif(&[one(1)], &wide, 1),
+            Err(Error::Picture { .. })
+        ));
         assert!(save_animation(&[one(1)], &PLAIN, 1, "/no/such/folder/x.gif").is_err());
     }
 }

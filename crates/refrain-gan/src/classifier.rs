@@ -100,11 +100,13 @@ impl ImageClassifier {
         monitor: &Monitor,
     ) -> Result<ImageClassifierModel> {
         self.check()?;
-        let labels = images.labels().ok_or_else(|| {
-            Error::Class("the classifier needs labelled images".to_string())
-        })?;
+        let labels = images
+            .labels()
+            .ok_or_else(|| Error::Class("the classifier needs labelled images".to_string()))?;
         if images.is_empty() {
-            return Err(Error::Empty { what: "images to classify" });
+            return Err(Error::Empty {
+                what: "images to classify",
+            });
         }
         let plain = device.clone().inner();
         let (shape, classes) = (images.shape(), images.classes());
@@ -130,16 +132,23 @@ impl ImageClassifier {
                 }
                 let truth: Vec<f32> = some
                     .iter()
-                    .flat_map(|&i| (0..classes).map(move |c| f32::from(u8::from(labels[i] as usize == c))))
+                    .flat_map(|&i| {
+                        (0..classes).map(move |c| f32::from(u8::from(labels[i] as usize == c)))
+                    })
                     .collect();
                 let (logits, _) = net.forward(input(pixels, batch, shape, &plain).autodiff());
                 let truth = tensor(truth, &plain).reshape([batch, classes]).autodiff();
-                let loss = -(log_softmax(logits, 1) * truth).sum().div_scalar(batch as f32);
+                let loss = -(log_softmax(logits, 1) * truth)
+                    .sum()
+                    .div_scalar(batch as f32);
                 let gradients = GradientsParams::from_grads(loss.backward(), &net);
                 let told = host(loss.inner())?.first().copied().unwrap_or(f32::NAN);
                 if !told.is_finite() {
                     let reason = format!("the loss is {told} at step {}; lower `rate`", step + 1);
-                    return Err(Error::Numeric { what: "image classifier", reason });
+                    return Err(Error::Numeric {
+                        what: "image classifier",
+                        reason,
+                    });
                 }
                 let rate = self.rate * (1.0 - 0.9 * step as f64 / steps as f64);
                 net = adam.step(rate, net, gradients);
@@ -147,8 +156,16 @@ impl ImageClassifier {
                 stage.advance(1, format_args!("loss {told:.4}"))?;
             }
         }
-        let parts = Parts { config: self.clone(), shape, classes };
-        Ok(ImageClassifierModel { parts, net: net.valid(), device: plain })
+        let parts = Parts {
+            config: self.clone(),
+            shape,
+            classes,
+        };
+        Ok(ImageClassifierModel {
+            parts,
+            net: net.valid(),
+            device: plain,
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -161,14 +178,23 @@ impl ImageClassifier {
         .chain(self.channels.iter().map(|&c| ("channels", c)))
         {
             if value == 0 || value > WIDEST {
-                return Err(Error::config(field, format!("{value} is not between 1 and {WIDEST}")));
+                return Err(Error::config(
+                    field,
+                    format!("{value} is not between 1 and {WIDEST}"),
+                ));
             }
         }
         if self.shift > 1 << 10 {
-            return Err(Error::config("shift", format!("{} is more than 1024", self.shift)));
+            return Err(Error::config(
+                "shift",
+                format!("{} is more than 1024", self.shift),
+            ));
         }
         if !(self.rate.is_finite() && self.rate > 0.0) {
-            return Err(Error::config("rate", format!("{} is not a positive number", self.rate)));
+            return Err(Error::config(
+                "rate",
+                format!("{} is not a positive number", self.rate),
+            ));
         }
         Ok(())
     }
@@ -192,9 +218,13 @@ impl ImageClassifier {
             from = to;
         }
         let last = self.last_map(shape);
-        let flat = last.channels.checked_mul(last.height)?.checked_mul(last.width)?;
+        let flat = last
+            .channels
+            .checked_mul(last.height)?
+            .checked_mul(last.width)?;
         let hidden = flat.checked_add(1)?.checked_mul(self.features)?;
-        sum.checked_add(hidden)?.checked_add(self.features.checked_add(1)?.checked_mul(classes)?)
+        sum.checked_add(hidden)?
+            .checked_add(self.features.checked_add(1)?.checked_mul(classes)?)
     }
 
     /// Weights drawn on the host (He et al. 2015): a seed means the same on every device.
@@ -218,12 +248,16 @@ impl ImageClassifier {
         let plain = device.clone().inner();
         map_weights(net, |i, old| {
             let fan_in = match shapes.get(i).map(Vec::as_slice) {
-                Some([_, rest @ .., last]) if !rest.is_empty() => rest.iter().product::<usize>() * last,
+                Some([_, rest @ .., last]) if !rest.is_empty() => {
+                    rest.iter().product::<usize>() * last
+                }
                 Some([inputs, _]) => *inputs,
                 _ => return old.zeros_like(),
             };
             let scale = (2.0 / fan_in.max(1) as f32).sqrt();
-            let values = normal(&mut rng, old.dims()[0]).into_iter().map(|v| v * scale);
+            let values = normal(&mut rng, old.dims()[0])
+                .into_iter()
+                .map(|v| v * scale);
             tensor(values.collect(), &plain)
         })
     }
@@ -239,7 +273,10 @@ struct ClassifierNet {
 impl ClassifierNet {
     /// `[batch, channels, height, width]` → logits `[batch, classes]`, features `[batch, features]`.
     fn forward(&self, images: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
-        let maps = self.convs.iter().fold(images * 2.0 - 1.0, |x, conv| relu(conv.forward(x)));
+        let maps = self
+            .convs
+            .iter()
+            .fold(images * 2.0 - 1.0, |x, conv| relu(conv.forward(x)));
         let features = relu(self.hidden.forward(maps.flatten(1, 3)));
         (self.head.forward(features.clone()), features)
     }
@@ -302,7 +339,10 @@ impl ImageClassifierModel {
             let all = row.iter().copied().enumerate();
             all.fold((0, -1.0), |a, b| if b.1 > a.1 { b } else { a }).0 as u32
         };
-        Ok(rows.chunks_exact(self.parts.classes.max(1)).map(best).collect())
+        Ok(rows
+            .chunks_exact(self.parts.classes.max(1))
+            .map(best)
+            .collect())
     }
 
     /// The share of labelled images whose likeliest class is their label.
@@ -314,7 +354,9 @@ impl ImageClassifierModel {
             return Err(Error::Class("accuracy needs labelled images".to_string()));
         };
         if images.is_empty() {
-            return Err(Error::Empty { what: "images to classify" });
+            return Err(Error::Empty {
+                what: "images to classify",
+            });
         }
         let found = self.classify(images)?;
         let right = found.iter().zip(labels).filter(|(a, b)| a == b).count();
@@ -334,12 +376,16 @@ impl ImageClassifierModel {
             let expected = "a classifier of images of one channel";
             return Err(Error::shape("modes", expected, known));
         }
-        let planes = ImageShape { channels: 1, ..shape };
+        let planes = ImageShape {
+            channels: 1,
+            ..shape
+        };
         let planes = Images::painted(planes, images.pixels().to_vec(), None, 0);
         let digits = self.classify(&planes)?;
         let number = |digits: &[u32]| {
             digits.iter().fold(0usize, |n, &d| {
-                n.saturating_mul(self.parts.classes).saturating_add(d as usize)
+                n.saturating_mul(self.parts.classes)
+                    .saturating_add(d as usize)
             })
         };
         Ok(digits.chunks_exact(shape.channels).map(number).collect())
@@ -355,7 +401,10 @@ impl ImageClassifierModel {
         let mut all = Vec::new();
         for some in images.pixels().chunks(CHUNK * shape.len()) {
             let count = some.len() / shape.len();
-            let rows = part(self.net.forward(input(some.to_vec(), count, shape, &self.device)));
+            let rows = part(
+                self.net
+                    .forward(input(some.to_vec(), count, shape, &self.device)),
+            );
             all.extend(host(rows.flatten(0, 1))?);
         }
         Ok(all)
@@ -403,7 +452,11 @@ impl ImageClassifierModel {
         file.expect(KIND, VERSION)?;
         let parts: Parts = file.config()?;
         parts.config.check()?;
-        params::check_size(file, "net", parts.config.weights(parts.shape, parts.classes))?;
+        params::check_size(
+            file,
+            "net",
+            parts.config.weights(parts.shape, parts.classes),
+        )?;
         let device = device.clone().inner();
         let net = parts.config.build(parts.shape, parts.classes, &device);
         let net = params::read(file, "net", net, &device)?;
@@ -412,7 +465,11 @@ impl ImageClassifierModel {
 }
 
 fn input(pixels: Vec<f32>, count: usize, shape: ImageShape, device: &Device) -> Tensor<4> {
-    let ImageShape { channels, height, width } = shape;
+    let ImageShape {
+        channels,
+        height,
+        width,
+    } = shape;
     tensor(pixels, device).reshape([count, channels, height, width])
 }
 
@@ -442,7 +499,12 @@ mod tests {
 
     fn digits() -> Images {
         let digits = refrain_data::bundled::digits().unwrap();
-        let pixels: Vec<f32> = digits.images.iter().flatten().map(|&v| f32::from(v)).collect();
+        let pixels: Vec<f32> = digits
+            .images
+            .iter()
+            .flatten()
+            .map(|&v| f32::from(v))
+            .collect();
         let labels = digits.labels.iter().map(|&l| u32::from(l)).collect();
         let images = Images::scaled(ImageShape::square(1, 8), &pixels, 16.0).unwrap();
         images.with_labels(labels, 10).unwrap()
@@ -451,30 +513,53 @@ mod tests {
     #[test]
     fn held_out_digits_are_read() {
         let (train, held_out) = digits().split(0.25, 3).unwrap();
-        let config = ImageClassifier { epochs: 6, ..ImageClassifier::default() };
+        let config = ImageClassifier {
+            epochs: 6,
+            ..ImageClassifier::default()
+        };
         let model = config.fit(&train, &cpu()).unwrap();
         let accuracy = model.accuracy(&held_out).unwrap();
         assert!(accuracy > 0.95, "{accuracy}");
 
         // Through a file: the same bits.
         let read = ImageClassifierModel::from_bytes(model.to_bytes().unwrap(), &cpu()).unwrap();
-        assert_eq!(read.probabilities(&held_out).unwrap(), model.probabilities(&held_out).unwrap());
-        assert_eq!((read.config(), read.shape(), read.classes()), (model.config(), model.shape(), 10));
+        assert_eq!(
+            read.probabilities(&held_out).unwrap(),
+            model.probabilities(&held_out).unwrap()
+        );
+        assert_eq!(
+            (read.config(), read.shape(), read.classes()),
+            (model.config(), model.shape(), 10)
+        );
 
         // Stacked digits: the modes are the labels, as often as three digits in a row are read right.
         let stacked = held_out.stacked(200, 5).unwrap();
         let modes = model.modes(&stacked).unwrap();
         let labels = stacked.labels().unwrap();
-        let right = modes.iter().zip(labels).filter(|(m, l)| **m == **l as usize).count();
+        let right = modes
+            .iter()
+            .zip(labels)
+            .filter(|(m, l)| **m == **l as usize)
+            .count();
         assert!(right > 170, "{right} of 200");
     }
 
     #[test]
     fn the_same_seed_gives_the_same_bits() {
         let images = digits().select(&(0..200).collect::<Vec<_>>());
-        let config = ImageClassifier { channels: vec![4], features: 8, epochs: 1, ..Default::default() };
+        let config = ImageClassifier {
+            channels: vec![4],
+            features: 8,
+            epochs: 1,
+            ..Default::default()
+        };
         let run = |seed| {
-            let model = ImageClassifier { seed, ..config.clone() }.fit(&images, &cpu()).unwrap();
+            let model = ImageClassifier {
+                seed,
+                ..config.clone()
+            }
+            .fit(&images, &cpu())
+            .unwrap();
             model.features(&images).unwrap()
         };
         assert_eq!(run(1), run(1));
@@ -484,9 +569,17 @@ mod tests {
     #[test]
     fn weights_are_counted_and_shapes_checked() {
         for (channels, height, width) in [(1, 8, 8), (3, 5, 9), (2, 1, 1)] {
-            let shape = ImageShape { channels, height, width };
+            let shape = ImageShape {
+                channels,
+                height,
+                width,
+            };
             for layers in [vec![], vec![3], vec![2, 4, 5]] {
-                let config = ImageClassifier { channels: layers, features: 3, ..Default::default() };
+                let config = ImageClassifier {
+                    channels: layers,
+                    features: 3,
+                    ..Default::default()
+                };
                 let net = config.build(shape, 4, &cpu());
                 assert_eq!(config.weights(shape, 4), Some(net.num_params()));
                 let ones = Tensor::<4>::ones([2, channels, height, width], &cpu());
@@ -498,17 +591,40 @@ mod tests {
     #[test]
     fn bad_input_is_refused() {
         let images = digits().select(&[0, 1, 2, 3]);
-        let config = ImageClassifier { channels: vec![2], features: 2, epochs: 1, ..Default::default() };
+        let config = ImageClassifier {
+            channels: vec![2],
+            features: 2,
+            epochs: 1,
+            ..Default::default()
+        };
         let plain = images.clone().without_labels();
         assert!(matches!(config.fit(&plain, &cpu()), Err(Error::Class(_))));
-        assert!(matches!(config.fit(&images.select(&[]), &cpu()), Err(Error::Empty { .. })));
+        assert!(matches!(
+            config.fit(&images.select(&[]), &cpu()),
+            Err(Error::Empty { .. })
+        ));
         for bad in [
-            ImageClassifier { rate: f64::NAN, ..config.clone() },
-            ImageClassifier { features: 0, ..config.clone() },
-            ImageClassifier { channels: vec![usize::MAX], ..config.clone() },
-            ImageClassifier { shift: usize::MAX, ..config.clone() },
+            ImageClassifier {
+                rate: f64::NAN,
+                ..config.clone()
+            },
+            ImageClassifier {
+                features: 0,
+                ..config.clone()
+            },
+            ImageClassifier {
+                channels: vec![usize::MAX],
+                ..config.clone()
+            },
+            ImageClassifier {
+                shift: usize::MAX,
+                ..config.clone()
+            },
         ] {
-            assert!(matches!(bad.fit(&images, &cpu()), Err(Error::Config { .. })));
+            assert!(matches!(
+                bad.fit(&images, &cpu()),
+                Err(Error::Config { .. })
+            ));
         }
         let model = config.fit(&images, &cpu()).unwrap();
         let small = images.resized(4, 4).unwrap();
@@ -523,7 +639,11 @@ mod tests {
 
     #[test]
     fn shifting_moves_pixels() {
-        let shape = ImageShape { channels: 1, height: 2, width: 3 };
+        let shape = ImageShape {
+            channels: 1,
+            height: 2,
+            width: 3,
+        };
         let image = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let moved = |down, right| {
             let mut out = Vec::new();

@@ -140,25 +140,45 @@ impl ImageFolder {
             }
         }
         if kept.is_empty() {
-            return Err(Error::Empty { what: "folder of PNG and JPEG files" });
+            return Err(Error::Empty {
+                what: "folder of PNG and JPEG files",
+            });
         }
         let mut images = Images::from_u8(self.shape, &bytes)?;
         if self.labels {
-            let labels = kept.iter().filter_map(|&i| labels.get(i).copied()).collect();
+            let labels = kept
+                .iter()
+                .filter_map(|&i| labels.get(i).copied())
+                .collect();
             images = images.with_labels(labels, classes.len())?;
         }
         let files = kept.iter().filter_map(|&i| files.get(i).cloned()).collect();
-        Ok(FolderImages { images, classes, files, skipped })
+        Ok(FolderImages {
+            images,
+            classes,
+            files,
+            skipped,
+        })
     }
 
     fn check(&self) -> Result<()> {
-        let ImageShape { channels, height, width } = self.shape;
+        let ImageShape {
+            channels,
+            height,
+            width,
+        } = self.shape;
         if channels != 1 && channels != 3 {
-            return Err(Error::config("shape.channels", format!("{channels} is neither 1 nor 3")));
+            return Err(Error::config(
+                "shape.channels",
+                format!("{channels} is neither 1 nor 3"),
+            ));
         }
         for (field, side) in [("shape.height", height), ("shape.width", width)] {
             if side == 0 || side > LONGEST as usize {
-                return Err(Error::config(field, format!("{side} is not between 1 and {LONGEST}")));
+                return Err(Error::config(
+                    field,
+                    format!("{side} is not between 1 and {LONGEST}"),
+                ));
             }
         }
         Ok(())
@@ -166,7 +186,10 @@ impl ImageFolder {
 
     /// One file as bytes, `[row, column, channel]`.
     fn picture(&self, file: &Path) -> Result<Vec<u8>> {
-        let refuse = |reason: String| Error::Picture { file: file.display().to_string(), reason };
+        let refuse = |reason: String| Error::Picture {
+            file: file.display().to_string(),
+            reason,
+        };
         let mut reader = ImageReader::open(file)
             .and_then(ImageReader::with_guessed_format)
             .map_err(|e| refuse(e.to_string()))?;
@@ -205,7 +228,8 @@ fn opaque(picture: &RgbaImage, background: [u8; 3]) -> RgbImage {
     for (to, from) in out.pixels_mut().zip(picture.pixels()) {
         let [r, g, b, alpha] = from.0;
         for ((to, from), behind) in to.0.iter_mut().zip([r, g, b]).zip(background) {
-            let mixed = u32::from(from) * u32::from(alpha) + u32::from(behind) * u32::from(255 - alpha);
+            let mixed =
+                u32::from(from) * u32::from(alpha) + u32::from(behind) * u32::from(255 - alpha);
             *to = ((mixed + 127) / 255) as u8;
         }
     }
@@ -222,14 +246,30 @@ fn cover(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
         false => (w, (w * to_h / to_w).max(1)),
     };
     let (left, top) = ((w - part_w.min(w)) / 2, (h - part_h.min(h)) / 2);
-    let part = crop_imm(picture, left as u32, top as u32, part_w as u32, part_h as u32).to_image();
+    let part = crop_imm(
+        picture,
+        left as u32,
+        top as u32,
+        part_w as u32,
+        part_h as u32,
+    )
+    .to_image();
     resize(&part, width, height, FilterType::Triangle)
 }
 
 /// The image with left and right exchanged.
 fn mirror(bytes: &[u8], shape: ImageShape) -> Vec<u8> {
-    let row = |row: &[u8]| row.chunks_exact(shape.channels).rev().flatten().copied().collect::<Vec<_>>();
-    bytes.chunks_exact(shape.width * shape.channels).flat_map(row).collect()
+    let row = |row: &[u8]| {
+        row.chunks_exact(shape.channels)
+            .rev()
+            .flatten()
+            .copied()
+            .collect::<Vec<_>>()
+    };
+    bytes
+        .chunks_exact(shape.width * shape.channels)
+        .flat_map(row)
+        .collect()
 }
 
 /// Adds the picture files of a folder and of those in it.
@@ -252,7 +292,9 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> 
 
 fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-    ["png", "jpg", "jpeg"].iter().any(|known| extension.eq_ignore_ascii_case(known))
+    ["png", "jpg", "jpeg"]
+        .iter()
+        .any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 /// The folder below `root` that a file is in.
@@ -261,7 +303,10 @@ fn class_of(root: &Path, file: &Path) -> Result<String> {
     let mut parts = below.components();
     match (parts.next(), parts.next()) {
         (Some(class), Some(_)) => Ok(class.as_os_str().to_string_lossy().into_owned()),
-        _ => Err(Error::Class(format!("{}: the picture is in no class's folder", file.display()))),
+        _ => Err(Error::Class(format!(
+            "{}: the picture is in no class's folder",
+            file.display()
+        ))),
     }
 }
 

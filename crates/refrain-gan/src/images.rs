@@ -332,13 +332,18 @@ impl Images {
     /// ```
     pub fn stacked(&self, count: usize, seed: u64) -> Result<Self> {
         if self.is_empty() {
-            return Err(Error::Empty { what: "images to stack" });
+            return Err(Error::Empty {
+                what: "images to stack",
+            });
         }
         if self.shape.channels != 1 {
             return Err(Error::shape("images to stack", "one channel", self.shape));
         }
         if self.classes > 1 << 10 {
-            let text = format!("{} classes are too many to stack; 1024 are not", self.classes);
+            let text = format!(
+                "{} classes are too many to stack; 1024 are not",
+                self.classes
+            );
             return Err(Error::Class(text));
         }
         let mut rng = stream(seed, Purpose::Data, 1);
@@ -346,13 +351,18 @@ impl Images {
         let mut labels = self.labels().map(|_| Vec::with_capacity(count));
         for _ in 0..count {
             let picks: [usize; 3] = std::array::from_fn(|_| rng.random_range(0..self.len()));
-            picks.iter().for_each(|&i| pixels.extend_from_slice(self.image(i)));
+            picks
+                .iter()
+                .for_each(|&i| pixels.extend_from_slice(self.image(i)));
             if let (Some(out), Some(own)) = (&mut labels, self.labels()) {
                 let number = |n: u32, &i: &usize| n * self.classes as u32 + own[i];
                 out.push(picks.iter().fold(0, number));
             }
         }
-        let shape = ImageShape { channels: 3, ..self.shape };
+        let shape = ImageShape {
+            channels: 3,
+            ..self.shape
+        };
         let classes = self.classes.pow(3);
         Ok(Self::painted(shape, pixels, labels, classes))
     }

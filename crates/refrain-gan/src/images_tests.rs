@@ -108,19 +108,36 @@ proptest! {
 #[test]
 fn stacks_hold_three_of_the_images() {
     let values: Vec<f32> = (0..10).map(|i| i as f32 / 10.0).collect();
-    let digits = grey(1, values).unwrap().with_labels((0..10).collect(), 10).unwrap();
+    let digits = grey(1, values)
+        .unwrap()
+        .with_labels((0..10).collect(), 10)
+        .unwrap();
     let stacked = digits.stacked(6000, 2).unwrap();
     assert_eq!((stacked.len(), stacked.classes()), (6000, 1000));
     let labels = stacked.labels().unwrap();
     for (i, &label) in labels.iter().enumerate() {
-        let written = stacked.image(i).iter().fold(0, |n, v| 10 * n + (v * 10.0).round() as u32);
+        let written = stacked
+            .image(i)
+            .iter()
+            .fold(0, |n, v| 10 * n + (v * 10.0).round() as u32);
         assert_eq!(written, label);
     }
     // Of 1,000 modes drawn 6,000 times, e⁻⁶ are missed: 2.5.
     let found: std::collections::HashSet<_> = labels.iter().collect();
     assert!((985..=1000).contains(&found.len()), "{}", found.len());
     assert_eq!(stacked, digits.stacked(6000, 2).unwrap());
-    assert!(digits.clone().without_labels().stacked(3, 1).unwrap().labels().is_none());
+    assert!(
+        digits
+            .clone()
+            .without_labels()
+            .stacked(3, 1)
+            .unwrap()
+            .labels()
+            .is_none()
+    );
     assert!(matches!(stacked.stacked(3, 1), Err(Error::Shape { .. })));
-    assert!(matches!(digits.select(&[]).stacked(3, 1), Err(Error::Empty { .. })));
+    assert!(matches!(
+        digits.select(&[]).stacked(3, 1),
+        Err(Error::Empty { .. })
+    ));
 }

@@ -15,8 +15,16 @@ impl Latent {
     /// [`Latent::towards`] walks on a sphere, which suits normal noise better.
     #[must_use]
     pub fn straight(&self, other: &Self, t: f32) -> Self {
-        let mix = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * (1.0 - t) + y * t).collect();
-        Self { noise: mix(&self.noise, &other.noise), class: mix(&self.class, &other.class) }
+        let mix = |a: &[f32], b: &[f32]| {
+            a.iter()
+                .zip(b)
+                .map(|(x, y)| x * (1.0 - t) + y * t)
+                .collect()
+        };
+        Self {
+            noise: mix(&self.noise, &other.noise),
+            class: mix(&self.class, &other.class),
+        }
     }
 
     /// The mean of some latents; averaging several with one attribute in common leaves the attribute
@@ -26,11 +34,16 @@ impl Latent {
     /// [`Error::Empty`]; [`Error::Shape`] when they are not of equal lengths.
     pub fn mean(latents: &[Self]) -> Result<Self> {
         let first = latents.first().ok_or(Error::Empty { what: "latents" })?;
-        let mut sum = Self { noise: vec![0.0; first.noise.len()], class: vec![0.0; first.class.len()] };
+        let mut sum = Self {
+            noise: vec![0.0; first.noise.len()],
+            class: vec![0.0; first.class.len()],
+        };
         for (i, latent) in latents.iter().enumerate() {
             latent.expect_like(first, &format!("latent {i}"))?;
             let add = |to: &mut Vec<f32>, from: &[f32]| {
-                to.iter_mut().zip(from).for_each(|(t, f)| *t += f / latents.len() as f32);
+                to.iter_mut()
+                    .zip(from)
+                    .for_each(|(t, f)| *t += f / latents.len() as f32);
             };
             add(&mut sum.noise, &latent.noise);
             add(&mut sum.class, &latent.class);
@@ -74,7 +87,11 @@ impl Latent {
             true => Ok(()),
             false => {
                 let text = |[n, c]: [usize; 2]| format!("{n} numbers of noise and {c} classes");
-                Err(Error::shape(what, text(lengths(other)), text(lengths(self))))
+                Err(Error::shape(
+                    what,
+                    text(lengths(other)),
+                    text(lengths(self)),
+                ))
             }
         }
     }
@@ -89,7 +106,10 @@ impl GanModel {
     /// [`Error::Config`] for a threshold that is no positive number; [`Error::Device`].
     pub fn sample_truncated(&self, count: usize, threshold: f32, seed: u64) -> Result<Images> {
         if !(threshold.is_finite() && threshold > 0.0) {
-            return Err(Error::config("threshold", format!("{threshold} is not a positive number")));
+            return Err(Error::config(
+                "threshold",
+                format!("{threshold} is not a positive number"),
+            ));
         }
         let labels = self.draw_labels(count, seed);
         let mut latents = self.painter.latents(&labels, seed, Purpose::Sample);
@@ -121,7 +141,9 @@ impl GanModel {
     /// As [`GanModel::paint`].
     pub fn interpolate_straight(&self, from: &Latent, to: &Latent, count: usize) -> Result<Images> {
         let last = count.saturating_sub(1).max(1) as f32;
-        let walk: Vec<Latent> = (0..count).map(|i| from.straight(to, i as f32 / last)).collect();
+        let walk: Vec<Latent> = (0..count)
+            .map(|i| from.straight(to, i as f32 / last))
+            .collect();
         self.paint(&walk)
     }
 }
@@ -145,7 +167,13 @@ pub struct Inversion {
 
 impl Default for Inversion {
     fn default() -> Self {
-        Self { starts: 4, steps: 200, rate: 0.1, prior: 1e-4, seed: 0 }
+        Self {
+            starts: 4,
+            steps: 200,
+            rate: 0.1,
+            prior: 1e-4,
+            seed: 0,
+        }
     }
 }
 
@@ -163,14 +191,23 @@ impl Inversion {
     fn check(&self) -> Result<()> {
         for (field, value) in [("starts", self.starts), ("steps", self.steps)] {
             if value == 0 || value > 1 << 20 {
-                return Err(Error::config(field, format!("{value} is not between 1 and 1048576")));
+                return Err(Error::config(
+                    field,
+                    format!("{value} is not between 1 and 1048576"),
+                ));
             }
         }
         if !(self.rate.is_finite() && self.rate > 0.0) {
-            return Err(Error::config("rate", format!("{} is not a positive number", self.rate)));
+            return Err(Error::config(
+                "rate",
+                format!("{} is not a positive number", self.rate),
+            ));
         }
         if !(self.prior.is_finite() && self.prior >= 0.0) {
-            return Err(Error::config("prior", format!("{} is not 0 or positive", self.prior)));
+            return Err(Error::config(
+                "prior",
+                format!("{} is not 0 or positive", self.prior),
+            ));
         }
         Ok(())
     }
@@ -205,9 +242,13 @@ impl GanModel {
         let classes = self.classes();
         if classes > 0 {
             let labels = images.labels().ok_or_else(|| {
-                Error::Class(format!("label the images with the model's {classes} classes"))
+                Error::Class(format!(
+                    "label the images with the model's {classes} classes"
+                ))
             })?;
-            labels.iter().try_for_each(|&label| self.check_class(label))?;
+            labels
+                .iter()
+                .try_for_each(|&label| self.check_class(label))?;
         }
         let per_chunk = (CHUNK / how.starts).max(1);
         let chunks: Vec<Vec<usize>> = (0..images.len())
@@ -232,7 +273,11 @@ impl GanModel {
     ) -> Result<Vec<Inverted>> {
         let (width, classes) = (self.painter.noise, self.painter.classes);
         let device = &self.painter.device;
-        let ImageShape { channels, height, width: columns } = self.shape();
+        let ImageShape {
+            channels,
+            height,
+            width: columns,
+        } = self.shape();
         let rows = chunk.len() * how.starts; // image by image, start by start
         let repeated = |i: &usize| std::iter::repeat_n(*i, how.starts);
         let of_row: Vec<usize> = chunk.iter().flat_map(repeated).collect();
@@ -242,10 +287,19 @@ impl GanModel {
             normal(&mut stream(how.seed, Purpose::Inversion, index), width)
         };
         let starts: Vec<f32> = of_row.iter().enumerate().flat_map(start).collect();
-        let target: Vec<f32> = of_row.iter().flat_map(|&i| images.image(i)).copied().collect();
-        let target = tensor(target, device).reshape([rows, channels, height, columns]).autodiff();
+        let target: Vec<f32> = of_row
+            .iter()
+            .flat_map(|&i| images.image(i))
+            .copied()
+            .collect();
+        let target = tensor(target, device)
+            .reshape([rows, channels, height, columns])
+            .autodiff();
         let class: Option<Vec<f32>> = images.labels().filter(|_| classes > 0).map(|labels| {
-            of_row.iter().flat_map(|&i| Latent::one_hot(labels[i], classes)).collect()
+            of_row
+                .iter()
+                .flat_map(|&i| Latent::one_hot(labels[i], classes))
+                .collect()
         });
         let class: Option<Tensor<4>> =
             class.map(|flat| tensor(flat, device).reshape([rows, classes, 1, 1]));
@@ -257,7 +311,10 @@ impl GanModel {
             let leaf: Tensor<4> = noise.clone().autodiff().require_grad();
             let class = class.clone().map(Tensor::autodiff);
             let painted = self.painter.generator.forward(leaf.clone(), class);
-            let each = (painted - target.clone()).square().flatten::<2>(1, 3).mean_dim(1); // [rows, 1]
+            let each = (painted - target.clone())
+                .square()
+                .flatten::<2>(1, 3)
+                .mean_dim(1); // [rows, 1]
             let told = host(each.clone().inner().flatten(0, 1))?;
             if step == how.steps || step % 10 == 0 {
                 let values = host(noise.clone().flatten(0, 3))?;
@@ -275,7 +332,9 @@ impl GanModel {
             let far = leaf.clone().square().flatten::<2>(1, 3).mean_dim(1);
             let loss = (each + far.mul_scalar(how.prior)).sum();
             let Some(gradient) = leaf.grad(&loss.backward()) else {
-                return Err(Error::Device("the generator's noise has no gradient".to_string()));
+                return Err(Error::Device(
+                    "the generator's noise has no gradient".to_string(),
+                ));
             };
             // Adam with β₁ 0.9 and β₂ 0.99.
             mean = mean * 0.9 + gradient.clone() * 0.1;
@@ -289,9 +348,15 @@ impl GanModel {
             stage.advance(1, format_args!("error {least:.5}"))?;
         }
         let inverted = |((error, noise), &image): ((f32, Vec<f32>), &usize)| {
-            let label = images.labels().and_then(|labels| labels.get(image)).copied();
+            let label = images
+                .labels()
+                .and_then(|labels| labels.get(image))
+                .copied();
             let class = Latent::one_hot(label.unwrap_or(0), classes);
-            Inverted { latent: Latent { noise, class }, error }
+            Inverted {
+                latent: Latent { noise, class },
+                error,
+            }
         };
         Ok(best.into_iter().zip(chunk).map(inverted).collect())
     }

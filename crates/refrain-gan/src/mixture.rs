@@ -39,18 +39,28 @@ impl Mixture {
             let angle = i as f32 * std::f32::consts::FRAC_PI_4;
             [0.5 + 0.4 * angle.cos(), 0.5 + 0.4 * angle.sin()]
         };
-        Self { centres: (0..8).map(centre).collect(), deviation: 0.004 }
+        Self {
+            centres: (0..8).map(centre).collect(),
+            deviation: 0.004,
+        }
     }
 
     /// The grid of 25: coordinates −4, −2, 0, 2, 4, standard deviation 0.05 (here a tenth of each).
     pub fn grid() -> Self {
         let at = |i: usize| 0.1 + 0.2 * i as f32;
-        Self { centres: (0..25).map(|i| [at(i % 5), at(i / 5)]).collect(), deviation: 0.005 }
+        Self {
+            centres: (0..25).map(|i| [at(i % 5), at(i / 5)]).collect(),
+            deviation: 0.005,
+        }
     }
 
     /// The shape of a point as an image.
     pub fn shape() -> ImageShape {
-        ImageShape { channels: 2, height: 1, width: 1 }
+        ImageShape {
+            channels: 2,
+            height: 1,
+            width: 1,
+        }
     }
 
     /// `count` points.
@@ -63,7 +73,12 @@ impl Mixture {
                 n => self.centres[rng.random_range(0..n)],
             };
             let noise = normal(&mut rng, 2);
-            pixels.extend(centre.iter().zip(noise).map(|(c, z)| c + self.deviation * z));
+            pixels.extend(
+                centre
+                    .iter()
+                    .zip(noise)
+                    .map(|(c, z)| c + self.deviation * z),
+            );
         }
         Images::painted(Self::shape(), pixels, None, 0)
     }
@@ -81,11 +96,18 @@ impl Mixture {
         let mode = |i: usize| -> ModeSample {
             let point = points.image(i);
             let distance = |c: &[f32; 2]| {
-                c.iter().zip(point).map(|(c, p)| (c - p).powi(2)).sum::<f32>().sqrt()
+                c.iter()
+                    .zip(point)
+                    .map(|(c, p)| (c - p).powi(2))
+                    .sum::<f32>()
+                    .sqrt()
             };
             let all = self.centres.iter().map(distance).enumerate();
             let (mode, near) =
-                all.fold((0, f32::INFINITY), |best, new| if new.1 < best.1 { new } else { best });
+                all.fold(
+                    (0, f32::INFINITY),
+                    |best, new| if new.1 < best.1 { new } else { best },
+                );
             (mode, near <= GOOD * self.deviation)
         };
         let samples: Vec<ModeSample> = (0..points.len()).map(mode).collect();
@@ -107,7 +129,11 @@ mod tests {
                 sum[0] += f64::from(p[0]);
                 sum[1] += f64::from(p[1]);
                 let gap = |c: &[f32; 2]| (c[0] - p[0]).powi(2) + (c[1] - p[1]).powi(2);
-                let nearest = mixture.centres.iter().map(gap).fold(f32::INFINITY, f32::min);
+                let nearest = mixture
+                    .centres
+                    .iter()
+                    .map(gap)
+                    .fold(f32::INFINITY, f32::min);
                 square += f64::from(nearest);
                 near += usize::from(nearest.sqrt() < 3.0 * mixture.deviation);
             }
@@ -134,7 +160,10 @@ mod tests {
         assert_eq!(ring.coverage(&middle).unwrap().modes, 0);
         let square = Images::from_f32(ImageShape::square(1, 2), vec![0.5; 4]).unwrap();
         assert!(matches!(ring.coverage(&square), Err(Error::Shape { .. })));
-        let nothing = Mixture { centres: vec![], deviation: 0.1 };
+        let nothing = Mixture {
+            centres: vec![],
+            deviation: 0.1,
+        };
         assert_eq!(nothing.sample(2, 1).len(), 2);
         assert!(matches!(nothing.coverage(&one), Err(Error::Empty { .. })));
     }

@@ -58,7 +58,11 @@ impl PianoRoll {
     /// The shape of such an image: tracks × (bars · steps) × keys.
     pub fn shape(&self) -> ImageShape {
         let height = self.bars.saturating_mul(self.steps);
-        ImageShape { channels: self.tracks, height, width: self.keys }
+        ImageShape {
+            channels: self.tracks,
+            height,
+            width: self.keys,
+        }
     }
 
     /// Notes as one image. Those outside of its keys are moved by octaves into them.
@@ -83,7 +87,10 @@ impl PianoRoll {
             }
             let Some(column) = self.column(note.key) else {
                 let last = usize::from(self.lowest) + self.keys - 1;
-                return wrong(format!("a key of {} to {last}, or octaves from it", self.lowest), &note.key);
+                return wrong(
+                    format!("a key of {} to {last}, or octaves from it", self.lowest),
+                    &note.key,
+                );
             };
             for step in note.start..end {
                 let at = (note.track * shape.height + step) * shape.width + column;
@@ -116,7 +123,9 @@ impl PianoRoll {
     pub fn notes(&self, rolls: &Images) -> Result<Vec<Vec<RollNote>>> {
         self.check()?;
         rolls.expect_shape("piano rolls", self.shape())?;
-        Ok((0..rolls.len()).map(|i| self.notes_of(rolls.image(i))).collect())
+        Ok((0..rolls.len())
+            .map(|i| self.notes_of(rolls.image(i)))
+            .collect())
     }
 
     fn notes_of(&self, image: &[f32]) -> Vec<RollNote> {
@@ -124,7 +133,9 @@ impl PianoRoll {
         let mut notes = Vec::new();
         for (track, plane) in image.chunks_exact(height * width).enumerate() {
             let sounds = |step: usize, column: usize| {
-                plane.get(step * width + column).is_some_and(|&v| step < height && v >= SOUNDS)
+                plane
+                    .get(step * width + column)
+                    .is_some_and(|&v| step < height && v >= SOUNDS)
             };
             for column in 0..width {
                 let mut step = 0;
@@ -132,7 +143,12 @@ impl PianoRoll {
                     let length = (step..height).take_while(|&s| sounds(s, column)).count();
                     if length > 0 {
                         let key = self.lowest.saturating_add(column as u8);
-                        notes.push(RollNote { track, key, start: step, length });
+                        notes.push(RollNote {
+                            track,
+                            key,
+                            start: step,
+                            length,
+                        });
                     }
                     step += length + 1;
                 }
@@ -148,7 +164,11 @@ impl PianoRoll {
     /// As [`PianoRoll::notes`].
     pub fn binary(&self, rolls: &Images) -> Result<Images> {
         rolls.expect_shape("piano rolls", self.shape())?;
-        let pixels = rolls.pixels().iter().map(|&v| f32::from(u8::from(v >= SOUNDS))).collect();
+        let pixels = rolls
+            .pixels()
+            .iter()
+            .map(|&v| f32::from(u8::from(v >= SOUNDS)))
+            .collect();
         Ok(Images::painted(self.shape(), pixels, None, 0))
     }
 
@@ -178,7 +198,10 @@ impl PianoRoll {
             ("roll.keys", self.keys),
         ] {
             if value == 0 || value > 1 << 16 {
-                return Err(Error::config(field, format!("{value} is not between 1 and 65536")));
+                return Err(Error::config(
+                    field,
+                    format!("{value} is not between 1 and 65536"),
+                ));
             }
         }
         match usize::from(self.lowest) + self.keys {
@@ -197,7 +220,13 @@ mod tests {
 
     use super::*;
 
-    const ROLL: PianoRoll = PianoRoll { tracks: 2, bars: 2, steps: 4, lowest: 55, keys: 14 };
+    const ROLL: PianoRoll = PianoRoll {
+        tracks: 2,
+        bars: 2,
+        steps: 4,
+        lowest: 55,
+        keys: 14,
+    };
 
     proptest! {
         #[test]
@@ -233,24 +262,57 @@ mod tests {
 
     #[test]
     fn one_voice_keeps_the_brightest() {
-        let roll = PianoRoll { tracks: 1, bars: 1, steps: 2, lowest: 60, keys: 3 };
+        let roll = PianoRoll {
+            tracks: 1,
+            bars: 1,
+            steps: 2,
+            lowest: 60,
+            keys: 3,
+        };
         let image = Images::from_f32(roll.shape(), vec![0.6, 0.9, 0.7, 0.1, 0.4, 0.2]).unwrap();
-        assert_eq!(roll.one_voice(&image).unwrap().pixels(), [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(
+            roll.one_voice(&image).unwrap().pixels(),
+            [0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+        );
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let note = RollNote { track: 0, key: 60, start: 7, length: 2 };
+        let note = RollNote {
+            track: 0,
+            key: 60,
+            start: 7,
+            length: 2,
+        };
         let error = ROLL.image(&[note]).unwrap_err();
-        assert_eq!(error.to_string(), "note 0: expected an end by step 8, found 9");
-        assert!(ROLL.image(&[RollNote { track: 2, start: 0, ..note }]).is_err());
-        assert!(ROLL.image(&[RollNote { start: usize::MAX, ..note }]).is_err());
+        assert_eq!(
+            error.to_string(),
+            "note 0: expected an end by step 8, found 9"
+        );
+        assert!(
+            ROLL.image(&[RollNote {
+                track: 2,
+                start: 0,
+                ..note
+            }])
+            .is_err()
+        );
+        assert!(
+            ROLL.image(&[RollNote {
+                start: usize::MAX,
+                ..note
+            }])
+            .is_err()
+        );
         let narrow = PianoRoll { keys: 2, ..ROLL };
         assert!(narrow.image(&[RollNote { start: 0, ..note }]).is_err());
         for bad in [
             PianoRoll { keys: 0, ..ROLL },
             PianoRoll { keys: 100, ..ROLL },
-            PianoRoll { steps: usize::MAX, ..ROLL },
+            PianoRoll {
+                steps: usize::MAX,
+                ..ROLL
+            },
         ] {
             assert!(matches!(bad.image(&[]), Err(Error::Config { .. })));
         }

@@ -42,14 +42,21 @@ pub fn class_score(probabilities: &[f32], classes: usize, splits: usize) -> Resu
     }
     let n = rows.len();
     let score = |part: usize| {
-        let part: Vec<&[f32]> = (part * n / splits..(part + 1) * n / splits).map(|i| rows.row(i)).collect();
+        let part: Vec<&[f32]> = (part * n / splits..(part + 1) * n / splits)
+            .map(|i| rows.row(i))
+            .collect();
         let mut marginal = vec![0f64; classes];
         for row in &part {
-            marginal.iter_mut().zip(*row).for_each(|(m, &p)| *m += f64::from(p) / part.len() as f64);
+            marginal
+                .iter_mut()
+                .zip(*row)
+                .for_each(|(m, &p)| *m += f64::from(p) / part.len() as f64);
         }
         let divergence = |row: &&[f32]| -> f64 {
             let terms = row.iter().zip(&marginal).filter(|(p, _)| **p > 0.0);
-            terms.map(|(&p, m)| f64::from(p) * (f64::from(p) / m).ln()).sum()
+            terms
+                .map(|(&p, m)| f64::from(p) * (f64::from(p) / m).ln())
+                .sum()
         };
         (part.iter().map(divergence).sum::<f64>() / part.len() as f64).exp()
     };
@@ -66,7 +73,10 @@ mod tests {
 
     fn softmax(logits: &[f32]) -> Vec<f32> {
         let sum: f64 = logits.iter().map(|&l| f64::from(l).exp()).sum();
-        logits.iter().map(|&l| (f64::from(l).exp() / sum) as f32).collect()
+        logits
+            .iter()
+            .map(|&l| (f64::from(l).exp() / sum) as f32)
+            .collect()
     }
 
     #[test]
@@ -76,17 +86,35 @@ mod tests {
             let rows: Vec<f32> = logits.chunks(d).flat_map(softmax).collect();
             let got = class_score(&rows, d, splits).unwrap();
             assert!((got.mean - mean).abs() < 1e-5, "{got:?} {mean}");
-            assert!((got.deviation - deviation).abs() < 1e-5, "{got:?} {deviation}");
+            assert!(
+                (got.deviation - deviation).abs() < 1e-5,
+                "{got:?} {deviation}"
+            );
         }
     }
 
     #[test]
     fn rows_that_are_no_probabilities_are_refused() {
-        assert!(matches!(class_score(&[0.5, 0.6], 2, 1), Err(Error::Numeric { .. })));
-        assert!(matches!(class_score(&[1.5, -0.5], 2, 1), Err(Error::Numeric { .. })));
-        assert!(matches!(class_score(&[0.5, f32::NAN], 2, 1), Err(Error::Numeric { .. })));
-        assert!(matches!(class_score(&[0.5, 0.5], 2, 2), Err(Error::Shape { .. })));
-        assert!(matches!(class_score(&[0.5, 0.5], 2, 0), Err(Error::Config { .. })));
+        assert!(matches!(
+            class_score(&[0.5, 0.6], 2, 1),
+            Err(Error::Numeric { .. })
+        ));
+        assert!(matches!(
+            class_score(&[1.5, -0.5], 2, 1),
+            Err(Error::Numeric { .. })
+        ));
+        assert!(matches!(
+            class_score(&[0.5, f32::NAN], 2, 1),
+            Err(Error::Numeric { .. })
+        ));
+        assert!(matches!(
+            class_score(&[0.5, 0.5], 2, 2),
+            Err(Error::Shape { .. })
+        ));
+        assert!(matches!(
+            class_score(&[0.5, 0.5], 2, 0),
+            Err(Error::Config { .. })
+        ));
         assert!(matches!(class_score(&[], 0, 1), Err(Error::Shape { .. })));
     }
 

@@ -119,7 +119,10 @@ mod tests {
             let b: Vec<f32> = made(n + 5, d, 5000).iter().map(|v| v * 0.5).collect();
             let got = frechet_distance(&made(n, d, 1), &b, d).unwrap();
             // The square root of a rounding error of an eigenvalue that should be 0.
-            assert!((got - expected).abs() < 1e-5 * expected, "{n} {d}: {got} {expected}");
+            assert!(
+                (got - expected).abs() < 1e-5 * expected,
+                "{n} {d}: {got} {expected}"
+            );
         }
     }
 

@@ -23,9 +23,24 @@ pub(super) const CLASS_SCORE: [(usize, usize, usize, f64, f64); 2] = [
 /// Rows, columns, neighbours; precision, recall, density, coverage (prdc; the first two also by
 /// torch-fidelity).
 pub(super) const MANIFOLD: [(usize, usize, usize, [f64; 4]); 3] = [
-    (60, 4, 3, [0.9384615384615385, 0.8333333333333334, 0.9794871794871796, 0.6833333333333333]),
+    (
+        60,
+        4,
+        3,
+        [
+            0.9384615384615385,
+            0.8333333333333334,
+            0.9794871794871796,
+            0.6833333333333333,
+        ],
+    ),
     (80, 6, 5, [1.0, 0.85, 1.2423529411764707, 0.8875]),
-    (50, 12, 1, [0.7090909090909091, 0.52, 1.1090909090909091, 0.4]),
+    (
+        50,
+        12,
+        1,
+        [0.7090909090909091, 0.52, 1.1090909090909091, 0.4],
+    ),
 ];
 
 /// Rows, columns, scale; U of Mann and Whitney over the pairs.

@@ -34,7 +34,10 @@ impl Estimate {
         let n = parts.len().max(1) as f64;
         let mean = parts.iter().sum::<f64>() / n;
         let variance = parts.iter().map(|p| (p - mean).powi(2)).sum::<f64>() / n;
-        Self { mean, deviation: variance.sqrt() }
+        Self {
+            mean,
+            deviation: variance.sqrt(),
+        }
     }
 }
 
@@ -80,7 +83,11 @@ pub struct KernelDistance {
 impl Default for KernelDistance {
     /// 100 subsets of 1,000, as in the paper.
     fn default() -> Self {
-        Self { subsets: 100, size: 1000, seed: 0 }
+        Self {
+            subsets: 100,
+            size: 1000,
+            seed: 0,
+        }
     }
 }
 
@@ -97,13 +104,14 @@ impl KernelDistance {
         let (a, b) = (Rows::new(WHAT, a, dim, 2)?, Rows::new(WHAT, b, dim, 2)?);
         let part = |i: usize| {
             let mut rng = stream(self.seed, Purpose::Metric, i as u64);
-            let mut draw = |rows: Rows<'_>| {
-                sample(&mut rng, rows.len(), self.size.min(rows.len())).into_vec()
-            };
+            let mut draw =
+                |rows: Rows<'_>| sample(&mut rng, rows.len(), self.size.min(rows.len())).into_vec();
             let (from_a, from_b) = (draw(a), draw(b));
             unbiased(a, &from_a, b, &from_b)
         };
-        Ok(Estimate::of(&(0..self.subsets).map(part).collect::<Vec<_>>()))
+        Ok(Estimate::of(
+            &(0..self.subsets).map(part).collect::<Vec<_>>(),
+        ))
     }
 }
 
@@ -126,7 +134,11 @@ fn unbiased(a: Rows<'_>, from_a: &[usize], b: Rows<'_>, from_b: &[usize]) -> f64
 }
 
 fn kernel(x: &[f32], y: &[f32]) -> f64 {
-    let dot: f64 = x.iter().zip(y).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+    let dot: f64 = x
+        .iter()
+        .zip(y)
+        .map(|(a, b)| f64::from(*a) * f64::from(*b))
+        .sum();
     (dot / x.len() as f64 + 1.0).powi(3)
 }
 
@@ -142,8 +154,17 @@ mod tests {
             let (a, b) = (made(n, d, 1), made(n, d, 5000));
             let b: Vec<f32> = b.iter().map(|v| v * 0.5).collect();
             let got = kernel_distance(&a, &b, d).unwrap();
-            assert!((got - expected).abs() < 1e-9 + 1e-7 * expected.abs(), "{n} {d}: {got} {expected}");
-            let whole = KernelDistance { subsets: 3, size: n, seed: 4 }.between(&a, &b, d).unwrap();
+            assert!(
+                (got - expected).abs() < 1e-9 + 1e-7 * expected.abs(),
+                "{n} {d}: {got} {expected}"
+            );
+            let whole = KernelDistance {
+                subsets: 3,
+                size: n,
+                seed: 4,
+            }
+            .between(&a, &b, d)
+            .unwrap();
             assert!((whole.mean - got).abs() < 1e-12 && whole.deviation < 1e-12);
         }
     }
@@ -153,19 +174,37 @@ mod tests {
         let (a, b) = (made(120, 5, 1), made(150, 5, 77));
         let b: Vec<f32> = b.iter().map(|v| v * 0.8).collect();
         let whole = kernel_distance(&a, &b, 5).unwrap();
-        let config = KernelDistance { subsets: 200, size: 40, seed: 9 };
+        let config = KernelDistance {
+            subsets: 200,
+            size: 40,
+            seed: 9,
+        };
         let parts = config.between(&a, &b, 5).unwrap();
         let error = 5.0 * parts.deviation / (200f64).sqrt();
-        assert!(parts.deviation > 0.0 && (parts.mean - whole).abs() < error, "{parts:?} {whole}");
+        assert!(
+            parts.deviation > 0.0 && (parts.mean - whole).abs() < error,
+            "{parts:?} {whole}"
+        );
         assert_eq!(parts, config.between(&a, &b, 5).unwrap());
-        assert_ne!(parts, KernelDistance { seed: 10, ..config }.between(&a, &b, 5).unwrap());
+        assert_ne!(
+            parts,
+            KernelDistance { seed: 10, ..config }
+                .between(&a, &b, 5)
+                .unwrap()
+        );
     }
 
     #[test]
     fn bad_input_is_refused() {
         assert!(kernel_distance(&[1.0], &[1.0, 2.0], 1).is_err());
         assert!(kernel_distance(&[1.0, f32::INFINITY], &[1.0, 2.0], 1).is_err());
-        let config = KernelDistance { subsets: 0, ..KernelDistance::default() };
-        assert!(matches!(config.between(&[1.0; 4], &[1.0; 4], 1), Err(Error::Config { .. })));
+        let config = KernelDistance {
+            subsets: 0,
+            ..KernelDistance::default()
+        };
+        assert!(matches!(
+            config.between(&[1.0; 4], &[1.0; 4], 1),
+            Err(Error::Config { .. })
+        ));
     }
 }

@@ -61,12 +61,24 @@ pub fn manifold(painted: &[f32], real: &[f32], dim: usize, k: usize) -> Result<M
     let inside = |d: &f32, reach: &f32| d <= reach;
     // For each painted image, how many real balls it is in.
     let balls = painted.distances(real, |_, distances| {
-        distances.iter().zip(&real_reach).filter(|(d, r)| inside(d, r)).count()
+        distances
+            .iter()
+            .zip(&real_reach)
+            .filter(|(d, r)| inside(d, r))
+            .count()
     });
     // For each real image, whether it is in a painted ball, and whether its own holds a painted one.
     let found = real.distances(painted, |i, distances| {
-        let recalled = distances.iter().zip(&painted_reach).any(|(d, r)| inside(d, r));
-        (recalled, distances.iter().any(|d| real_reach.get(i).is_some_and(|r| inside(d, r))))
+        let recalled = distances
+            .iter()
+            .zip(&painted_reach)
+            .any(|(d, r)| inside(d, r));
+        (
+            recalled,
+            distances
+                .iter()
+                .any(|d| real_reach.get(i).is_some_and(|r| inside(d, r))),
+        )
     });
     let share = |count: usize, of: usize| count as f64 / of as f64;
     Ok(Manifold {
@@ -96,11 +108,22 @@ mod tests {
         for (n, d, k, [precision, recall, density, coverage]) in MANIFOLD {
             let painted: Vec<f32> = made(n + 5, d, 5000).iter().map(|v| v * 0.8).collect();
             let got = manifold(&painted, &made(n, d, 1), d, k).unwrap();
-            let expected = Manifold { precision, recall, density, coverage };
-            assert!((got.precision - precision).abs() < 1e-6, "{got:?} {expected:?}");
+            let expected = Manifold {
+                precision,
+                recall,
+                density,
+                coverage,
+            };
+            assert!(
+                (got.precision - precision).abs() < 1e-6,
+                "{got:?} {expected:?}"
+            );
             assert!((got.recall - recall).abs() < 1e-6, "{got:?} {expected:?}");
             assert!((got.density - density).abs() < 1e-6, "{got:?} {expected:?}");
-            assert!((got.coverage - coverage).abs() < 1e-6, "{got:?} {expected:?}");
+            assert!(
+                (got.coverage - coverage).abs() < 1e-6,
+                "{got:?} {expected:?}"
+            );
         }
     }
 
@@ -113,14 +136,29 @@ mod tests {
         let point = rows[..3].repeat(40);
         let collapsed = manifold(&point, &rows, 3, 3).unwrap();
         assert_eq!(collapsed.precision, 1.0);
-        assert!(collapsed.recall < 0.1 && collapsed.coverage < 0.3, "{collapsed:?}");
+        assert!(
+            collapsed.recall < 0.1 && collapsed.coverage < 0.3,
+            "{collapsed:?}"
+        );
     }
 
     #[test]
     fn bad_input_is_refused() {
-        assert!(matches!(manifold(&[1.0; 3], &[1.0; 3], 1, 3), Err(Error::Shape { .. })));
-        assert!(matches!(manifold(&[1.0; 3], &[1.0; 3], 1, 0), Err(Error::Config { .. })));
-        assert!(matches!(manifold(&[1.0; 3], &[1.0; 3], 1, usize::MAX), Err(Error::Shape { .. })));
-        assert!(matches!(manifold(&[f32::NAN; 3], &[1.0; 3], 1, 1), Err(Error::Numeric { .. })));
+        assert!(matches!(
+            manifold(&[1.0; 3], &[1.0; 3], 1, 3),
+            Err(Error::Shape { .. })
+        ));
+        assert!(matches!(
+            manifold(&[1.0; 3], &[1.0; 3], 1, 0),
+            Err(Error::Config { .. })
+        ));
+        assert!(matches!(
+            manifold(&[1.0; 3], &[1.0; 3], 1, usize::MAX),
+            Err(Error::Shape { .. })
+        ));
+        assert!(matches!(
+            manifold(&[f32::NAN; 3], &[1.0; 3], 1, 1),
+            Err(Error::Numeric { .. })
+        ));
     }
 }

@@ -58,7 +58,11 @@ pub fn memorisation(
     let held_out = Rows::new(WHAT, held_out, dim, 1)?;
     let nearest = |rows: Rows<'_>| -> Vec<NearestTraining> {
         let all = rows.nearest(train, 1).into_iter().flatten();
-        all.map(|(squared, index)| NearestTraining { index, distance: squared.sqrt() }).collect()
+        all.map(|(squared, index)| NearestTraining {
+            index,
+            distance: squared.sqrt(),
+        })
+        .collect()
     };
     let nearest_painted = nearest(painted);
     let mut usual: Vec<f32> = nearest(held_out).iter().map(|n| n.distance).collect();
@@ -92,7 +96,11 @@ mod tests {
         for (n, d, shrink, closer) in MEMORISATION {
             let painted: Vec<f32> = made(n, d, 5000).iter().map(|v| v * shrink).collect();
             let got = memorisation(&painted, &made(n + 9, d, 1), &made(n + 3, d, 333), d).unwrap();
-            assert!((got.closer - closer).abs() < 1e-6, "{} {closer}", got.closer);
+            assert!(
+                (got.closer - closer).abs() < 1e-6,
+                "{} {closer}",
+                got.closer
+            );
         }
     }
 
@@ -101,7 +109,13 @@ mod tests {
         let (train, held_out) = (made(50, 4, 1), made(50, 4, 999));
         let copies = memorisation(&train, &train, &held_out, 4).unwrap();
         assert_eq!(copies.copied, 1.0);
-        assert!(copies.nearest.iter().enumerate().all(|(i, n)| n.index == i && n.distance == 0.0));
+        assert!(
+            copies
+                .nearest
+                .iter()
+                .enumerate()
+                .all(|(i, n)| n.index == i && n.distance == 0.0)
+        );
         let far: Vec<f32> = train.iter().map(|v| v + 9.0).collect();
         let strangers = memorisation(&far, &train, &held_out, 4).unwrap();
         assert_eq!((strangers.copied, strangers.closer), (0.0, 0.0));

@@ -47,18 +47,26 @@ pub type ModeSample = (usize, bool);
 /// ```
 pub fn mode_coverage(samples: &[ModeSample], data: &[f64]) -> Result<ModeCoverage> {
     if samples.is_empty() {
-        return Err(Error::Empty { what: "samples of modes" });
+        return Err(Error::Empty {
+            what: "samples of modes",
+        });
     }
     let total: f64 = data.iter().sum();
     if !(total.is_finite() && total > 0.0) || data.iter().any(|&p| p < 0.0) {
         let reason = "the data's modes need shares of at least 0 that are not all 0".to_string();
-        return Err(Error::Numeric { what: "mode coverage", reason });
+        return Err(Error::Numeric {
+            what: "mode coverage",
+            reason,
+        });
     }
     let mut counts = vec![0usize; data.len()];
     let mut reached = vec![false; data.len()];
     for &(mode, good) in samples {
         let (Some(count), Some(reached)) = (counts.get_mut(mode), reached.get_mut(mode)) else {
-            return Err(Error::Class(format!("mode {mode} is not below the data's {}", data.len())));
+            return Err(Error::Class(format!(
+                "mode {mode} is not below the data's {}",
+                data.len()
+            )));
         };
         *count += 1;
         *reached |= good;
@@ -110,11 +118,23 @@ mod tests {
 
     #[test]
     fn bad_input_is_refused() {
-        assert!(matches!(mode_coverage(&[], &[1.0]), Err(Error::Empty { .. })));
-        assert!(matches!(mode_coverage(&[(1, true)], &[1.0]), Err(Error::Class(_))));
+        assert!(matches!(
+            mode_coverage(&[], &[1.0]),
+            Err(Error::Empty { .. })
+        ));
+        assert!(matches!(
+            mode_coverage(&[(1, true)], &[1.0]),
+            Err(Error::Class(_))
+        ));
         for data in [&[][..], &[0.0], &[-1.0, 2.0], &[f64::NAN], &[f64::INFINITY]] {
-            assert!(matches!(mode_coverage(&[(0, true)], data), Err(Error::Numeric { .. })));
+            assert!(matches!(
+                mode_coverage(&[(0, true)], data),
+                Err(Error::Numeric { .. })
+            ));
         }
-        assert_eq!(mode_coverage(&[(0, true)], &[0.0, 1.0]).unwrap().reverse_kl, f64::INFINITY);
+        assert_eq!(
+            mode_coverage(&[(0, true)], &[0.0, 1.0]).unwrap().reverse_kl,
+            f64::INFINITY
+        );
     }
 }

@@ -51,7 +51,9 @@ pub fn piano_roll_quality(
     shortest: usize,
 ) -> Result<PianoRollQuality> {
     if rolls.is_empty() {
-        return Err(Error::Empty { what: "piano rolls" });
+        return Err(Error::Empty {
+            what: "piano rolls",
+        });
     }
     let (mut notes, mut qualified) = (0usize, 0usize);
     let (mut bars, mut empty, mut classes) = (0usize, 0usize, 0usize);
@@ -83,7 +85,10 @@ pub fn piano_roll_quality(
         };
         for bar in 0..layout.bars {
             match layout.tracks {
-                1 => compare(at(0, bar), (bar + 1 < layout.bars).then(|| at(0, bar + 1)).flatten()),
+                1 => compare(
+                    at(0, bar),
+                    (bar + 1 < layout.bars).then(|| at(0, bar + 1)).flatten(),
+                ),
                 tracks => (0..tracks)
                     .flat_map(|a| (a + 1..tracks).map(move |b| (a, b)))
                     .for_each(|(a, b)| compare(at(a, bar), at(b, bar))),
@@ -116,7 +121,13 @@ pub fn piano_roll_quality(
 /// ```
 pub fn tonal_distance(a: &[f64; 12], b: &[f64; 12]) -> Option<f64> {
     let (a, b) = (centroid(a)?, centroid(b)?);
-    Some(a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum::<f64>().sqrt())
+    Some(
+        a.iter()
+            .zip(b)
+            .map(|(x, y)| (x - y).powi(2))
+            .sum::<f64>()
+            .sqrt(),
+    )
 }
 
 fn centroid(chroma: &[f64; 12]) -> Option<[f64; 6]> {
@@ -126,7 +137,10 @@ fn centroid(chroma: &[f64; 12]) -> Option<[f64; 6]> {
     }
     let mut point = [0f64; 6];
     for (class, &weight) in chroma.iter().enumerate() {
-        for (circle, (radius, turn)) in [(1.0, 7.0 / 6.0), (1.0, 1.5), (0.5, 2.0 / 3.0)].into_iter().enumerate() {
+        for (circle, (radius, turn)) in [(1.0, 7.0 / 6.0), (1.0, 1.5), (0.5, 2.0 / 3.0)]
+            .into_iter()
+            .enumerate()
+        {
             let (sin, cos) = (class as f64 * turn * PI).sin_cos();
             point[2 * circle] += radius * sin * weight / sum;
             point[2 * circle + 1] += radius * cos * weight / sum;
@@ -140,12 +154,20 @@ mod tests {
     use super::*;
     use crate::metrics::golden::PIANO_ROLL;
 
-    const ONE: PianoRoll = PianoRoll { tracks: 1, bars: 2, steps: 16, lowest: 40, keys: 44 };
+    const ONE: PianoRoll = PianoRoll {
+        tracks: 1,
+        bars: 2,
+        steps: 16,
+        lowest: 40,
+        keys: 44,
+    };
 
     /// The pattern of tests/golden/metrics.py.
     fn roll(salt: usize) -> Vec<f32> {
         let sounds = |t: usize, p: usize| (p * 7 + (t / (1 + p % 4)) * 13 + salt) % 29 < 2;
-        (0..32).flat_map(|t| (40..84).map(move |p| f32::from(u8::from(sounds(t, p))))).collect()
+        (0..32)
+            .flat_map(|t| (40..84).map(move |p| f32::from(u8::from(sounds(t, p)))))
+            .collect()
     }
 
     #[test]
@@ -153,12 +175,22 @@ mod tests {
         for (salt, classes, qualified, tonal) in PIANO_ROLL {
             let one = Images::from_f32(ONE.shape(), roll(salt)).unwrap();
             let got = piano_roll_quality(&one, &ONE, 3).unwrap();
-            assert!((got.used_pitch_classes - classes).abs() < 1e-9, "{got:?} {classes}");
-            assert!((got.qualified_notes - qualified).abs() < 1e-9, "{got:?} {qualified}");
+            assert!(
+                (got.used_pitch_classes - classes).abs() < 1e-9,
+                "{got:?} {classes}"
+            );
+            assert!(
+                (got.qualified_notes - qualified).abs() < 1e-9,
+                "{got:?} {qualified}"
+            );
             assert_eq!(got.empty_bars, 0.0);
             let two = PianoRoll { tracks: 2, ..ONE };
-            let both = Images::from_f32(two.shape(), [roll(salt), roll(salt + 3)].concat()).unwrap();
-            let got = piano_roll_quality(&both, &two, 3).unwrap().tonal_distance.unwrap();
+            let both =
+                Images::from_f32(two.shape(), [roll(salt), roll(salt + 3)].concat()).unwrap();
+            let got = piano_roll_quality(&both, &two, 3)
+                .unwrap()
+                .tonal_distance
+                .unwrap();
             assert!((got - tonal).abs() < 1e-9, "{got} {tonal}");
         }
     }
@@ -167,13 +199,25 @@ mod tests {
     fn silence_is_measured_too() {
         let silent = Images::from_f32(ONE.shape(), vec![0.0; ONE.shape().len()]).unwrap();
         let got = piano_roll_quality(&silent, &ONE, 2).unwrap();
-        assert_eq!((got.empty_bars, got.used_pitch_classes, got.qualified_notes), (1.0, 0.0, 0.0));
+        assert_eq!(
+            (got.empty_bars, got.used_pitch_classes, got.qualified_notes),
+            (1.0, 0.0, 0.0)
+        );
         assert_eq!(got.tonal_distance, None);
-        assert!(matches!(piano_roll_quality(&silent.select(&[]), &ONE, 2), Err(Error::Empty { .. })));
+        assert!(matches!(
+            piano_roll_quality(&silent.select(&[]), &ONE, 2),
+            Err(Error::Empty { .. })
+        ));
         let other = PianoRoll { keys: 10, ..ONE };
-        assert!(matches!(piano_roll_quality(&silent, &other, 2), Err(Error::Shape { .. })));
+        assert!(matches!(
+            piano_roll_quality(&silent, &other, 2),
+            Err(Error::Shape { .. })
+        ));
         // Of one track: from bar to bar. The same bar twice is no movement.
         let same = Images::from_f32(ONE.shape(), roll(1)[..16 * 44].repeat(2)).unwrap();
-        assert_eq!(piano_roll_quality(&same, &ONE, 2).unwrap().tonal_distance, Some(0.0));
+        assert_eq!(
+            piano_roll_quality(&same, &ONE, 2).unwrap().tonal_distance,
+            Some(0.0)
+        );
     }
 }

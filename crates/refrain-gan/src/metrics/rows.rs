@@ -45,7 +45,9 @@ impl<'a> Rows<'a> {
     }
 
     pub(super) fn row(&self, index: usize) -> &'a [f32] {
-        self.values.get(index * self.dim..(index + 1) * self.dim).unwrap_or(&[])
+        self.values
+            .get(index * self.dim..(index + 1) * self.dim)
+            .unwrap_or(&[])
     }
 
     /// For each of these rows, what `fold` makes of its squared distances to all rows of `others`.
@@ -58,7 +60,13 @@ impl<'a> Rows<'a> {
             .into_par_iter()
             .map(|i| {
                 let row = self.row(i);
-                fold(i, others.iter().map(|other| squared_distance(row, other)).collect())
+                fold(
+                    i,
+                    others
+                        .iter()
+                        .map(|other| squared_distance(row, other))
+                        .collect(),
+                )
             })
             .collect()
     }
@@ -68,8 +76,11 @@ impl<'a> Rows<'a> {
     pub(super) fn nearest(&self, others: Rows<'_>, k: usize) -> Vec<Vec<(f32, usize)>> {
         let order = |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
         self.distances(others, |_, distances| {
-            let mut all: Vec<(f32, usize)> =
-                distances.into_iter().enumerate().map(|(j, d)| (d, j)).collect();
+            let mut all: Vec<(f32, usize)> = distances
+                .into_iter()
+                .enumerate()
+                .map(|(j, d)| (d, j))
+                .collect();
             if k > 0 && k < all.len() {
                 all.select_nth_unstable_by(k - 1, order);
             }

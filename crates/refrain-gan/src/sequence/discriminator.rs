@@ -30,17 +30,27 @@ pub struct SequenceDiscriminator {
 
 impl Default for SequenceDiscriminator {
     fn default() -> Self {
-        Self { width: 32, filters: 32, windows: vec![2, 3, 4] }
+        Self {
+            width: 32,
+            filters: 32,
+            windows: vec![2, 3, 4],
+        }
     }
 }
 
 impl SequenceDiscriminator {
     pub(super) fn check(&self) -> Result<()> {
         let windows = self.windows.iter().map(|&w| ("discriminator.windows", w));
-        let sizes = [("discriminator.width", self.width), ("discriminator.filters", self.filters)];
+        let sizes = [
+            ("discriminator.width", self.width),
+            ("discriminator.filters", self.filters),
+        ];
         for (field, value) in sizes.into_iter().chain(windows) {
             if value == 0 || value > 1 << 12 {
-                return Err(Error::config(field, format!("{value} is not between 1 and 4096")));
+                return Err(Error::config(
+                    field,
+                    format!("{value} is not between 1 and 4096"),
+                ));
             }
         }
         match self.windows.is_empty() {
@@ -62,7 +72,11 @@ impl DiscriminatorNet {
     fn forward(&self, tokens: Tensor<2, Int>) -> Tensor<1> {
         let batch = tokens.dims()[0];
         let x = self.embedding.forward(tokens).swap_dims(1, 2); // [batch, width, time]
-        let largest = |conv: &Conv1d| relu(conv.forward(x.clone())).max_dim(2).reshape([batch as i32, -1]);
+        let largest = |conv: &Conv1d| {
+            relu(conv.forward(x.clone()))
+                .max_dim(2)
+                .reshape([batch as i32, -1])
+        };
         let features: Vec<Tensor<2>> = self.filters.iter().map(largest).collect();
         self.head.forward(Tensor::cat(features, 1)).reshape([batch])
     }
@@ -85,7 +99,11 @@ impl Discriminator {
         longest: usize,
         device: &Device,
     ) -> Result<Self> {
-        let SequenceDiscriminator { width, filters, windows } = &gan.discriminator;
+        let SequenceDiscriminator {
+            width,
+            filters,
+            windows,
+        } = &gan.discriminator;
         let plain = device.clone().inner();
         let taped = plain.clone().autodiff();
         let conv = |&window: &usize| Conv1dConfig::new(*width, *filters, window).init(&taped);
@@ -104,7 +122,9 @@ impl Discriminator {
                 Some([_, _]) => 1.0,
                 _ => return old.zeros_like(),
             };
-            let values = normal(&mut rng, old.dims()[0]).into_iter().map(|v| v * scale);
+            let values = normal(&mut rng, old.dims()[0])
+                .into_iter()
+                .map(|v| v * scale);
             tensor(values.collect(), &plain)
         });
         let widest = windows.iter().copied().max().unwrap_or(1);
@@ -121,7 +141,9 @@ impl Discriminator {
     fn padded<T: AsRef<[u32]>>(&self, texts: &[T]) -> Tensor<2, Int> {
         let row = |text: &T| -> Vec<i32> {
             let text = text.as_ref();
-            (0..self.time).map(|t| text.get(t).copied().unwrap_or(self.padding) as i32).collect()
+            (0..self.time)
+                .map(|t| text.get(t).copied().unwrap_or(self.padding) as i32)
+                .collect()
         };
         let flat: Vec<i32> = texts.iter().flat_map(row).collect();
         Tensor::from_data(TensorData::new(flat, [texts.len(), self.time]), &self.plain)
@@ -139,9 +161,15 @@ impl Discriminator {
 
     /// One step on as many real as written texts: the loss and the share it is right about.
     pub(super) fn step(&mut self, real: &[&[u32]], written: &[Vec<u32>]) -> Result<(f32, f32)> {
-        let all: Vec<&[u32]> = real.iter().copied().chain(written.iter().map(Vec::as_slice)).collect();
+        let all: Vec<&[u32]> = real
+            .iter()
+            .copied()
+            .chain(written.iter().map(Vec::as_slice))
+            .collect();
         let logits = self.net.forward(self.padded(&all));
-        let sign: Vec<f32> = (0..all.len()).map(|i| if i < real.len() { 1.0 } else { -1.0 }).collect();
+        let sign: Vec<f32> = (0..all.len())
+            .map(|i| if i < real.len() { 1.0 } else { -1.0 })
+            .collect();
         let sign = tensor(sign, &self.plain).autodiff();
         let right = logits.clone() * sign; // positive where the judgement is right
         let loss = -log_sigmoid(right.clone()).mean();
@@ -149,7 +177,10 @@ impl Discriminator {
         let told = host(loss.inner())?.first().copied().unwrap_or(f32::NAN);
         if !told.is_finite() {
             let reason = format!("the discriminator's loss is {told}; lower `discriminator_rate`");
-            return Err(Error::Numeric { what: "sequence gan", reason });
+            return Err(Error::Numeric {
+                what: "sequence gan",
+                reason,
+            });
         }
         self.net = self.adam.step(self.rate, self.net.clone(), gradients);
         let right = host(right.inner())?.iter().filter(|&&r| r > 0.0).count();
@@ -164,7 +195,10 @@ mod tests {
     #[test]
     fn learns_to_tell_texts_apart() {
         let device = refrain_core::device("cpu").unwrap();
-        let gan = SequenceGan { discriminator_rate: 1e-2, ..SequenceGan::default() };
+        let gan = SequenceGan {
+            discriminator_rate: 1e-2,
+            ..SequenceGan::default()
+        };
         let mut judge = Discriminator::new(&gan, 6, 5, &device).unwrap();
         // Real texts rise; written ones fall.
         let real: Vec<&[u32]> = vec![&[0, 2, 3, 4, 1], &[0, 3, 4, 1], &[0, 2, 3, 1]];

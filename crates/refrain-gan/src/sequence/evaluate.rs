@@ -52,8 +52,17 @@ impl SweepPoint {
 
 impl fmt::Display for SweepPoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { temperature, bleu, self_bleu, perplexity, .. } = self;
-        write!(f, "{temperature:>5.2}{bleu:>8.2}{self_bleu:>11.2}{perplexity:>12.2}")?;
+        let Self {
+            temperature,
+            bleu,
+            self_bleu,
+            perplexity,
+            ..
+        } = self;
+        write!(
+            f,
+            "{temperature:>5.2}{bleu:>8.2}{self_bleu:>11.2}{perplexity:>12.2}"
+        )?;
         match self.reverse_perplexity {
             Some(reverse) => write!(f, "{reverse:>20.2}"),
             None => write!(f, "{:>20}", "–"),
@@ -75,7 +84,10 @@ pub fn sweep(
     reverse: Option<(&RnnConfig, &Trainer, &Device)>,
 ) -> Result<Vec<SweepPoint>> {
     if config.temperatures.is_empty() || config.texts < 2 {
-        return Err(Error::config("texts", "a sweep needs a temperature and two texts at least"));
+        return Err(Error::config(
+            "texts",
+            "a sweep needs a temperature and two texts at least",
+        ));
     }
     if real.is_empty() {
         return Err(Error::Empty { what: "real texts" });
@@ -83,21 +95,30 @@ pub fn sweep(
     // Numbers for words: BLEU sees only whether two are the same.
     let words = |texts: &[Vec<u32>]| -> Vec<String> {
         let inner = |t: &Vec<u32>| {
-            let tokens = t.iter().filter(|&&t| t != config.frame.start && t != config.frame.end);
+            let tokens = t
+                .iter()
+                .filter(|&&t| t != config.frame.start && t != config.frame.end);
             tokens.map(u32::to_string).collect::<Vec<_>>().join(" ")
         };
         texts.iter().map(inner).collect()
     };
     let references = words(real);
-    let bleu = Bleu { tokenized: true, ..Bleu::default() };
+    let bleu = Bleu {
+        tokenized: true,
+        ..Bleu::default()
+    };
     let mut points = Vec::new();
     for &temperature in &config.temperatures {
         let written = write(model, &config.frame, temperature, config.texts, config.seed)?;
         let texts = words(&written);
         let reverse_perplexity = match reverse {
-            Some((rnn, trainer, device)) => {
-                Some(reverse_perplexity(&written, real, model, (rnn, trainer), device)?)
-            }
+            Some((rnn, trainer, device)) => Some(reverse_perplexity(
+                &written,
+                real,
+                model,
+                (rnn, trainer),
+                device,
+            )?),
             None => None,
         };
         points.push(SweepPoint {
@@ -136,5 +157,7 @@ pub fn reverse_perplexity(
 ) -> Result<f64> {
     let corpus = Corpus::documents(like.vocabulary().clone(), written.to_vec())?;
     let trained = trainer.fit(config, &corpus, device)?.model;
-    Ok(trained.loss(&TokenSequences::Documents(real.to_vec()))?.exp())
+    Ok(trained
+        .loss(&TokenSequences::Documents(real.to_vec()))?
+        .exp())
 }

@@ -182,15 +182,28 @@ impl SequenceGan {
         let stage = monitor.start("sequence gan", Some((self.warm_up + self.rounds) as u64));
         for step in 0..self.warm_up {
             let (loss, accuracy) = game.judge(0, step)?;
-            stage.advance(1, format_args!("D loss {loss:.3}, right {:.0} %", 100.0 * accuracy))?;
+            stage.advance(
+                1,
+                format_args!("D loss {loss:.3}, right {:.0} %", 100.0 * accuracy),
+            )?;
         }
         let mut history = Vec::with_capacity(self.rounds);
         for round in 0..self.rounds {
             let report = game.round(1 + round as u64)?;
-            stage.advance(1, format_args!("reward {:.3}, D right {:.0} %", report.reward, 100.0 * report.accuracy))?;
+            stage.advance(
+                1,
+                format_args!(
+                    "reward {:.3}, D right {:.0} %",
+                    report.reward,
+                    100.0 * report.accuracy
+                ),
+            )?;
             history.push(report);
         }
-        Ok(TrainedSequenceGan { generator: game.generator, history })
+        Ok(TrainedSequenceGan {
+            generator: game.generator,
+            history,
+        })
     }
 
     fn check(&self, frame: &TextFrame) -> Result<()> {
@@ -201,7 +214,10 @@ impl SequenceGan {
             ("frame.longest", frame.longest),
         ] {
             if value == 0 || value > 1 << 16 {
-                return Err(Error::config(field, format!("{value} is not between 1 and 65536")));
+                return Err(Error::config(
+                    field,
+                    format!("{value} is not between 1 and 65536"),
+                ));
             }
         }
         for (field, rate) in [
@@ -209,7 +225,10 @@ impl SequenceGan {
             ("discriminator_rate", self.discriminator_rate),
         ] {
             if !(rate.is_finite() && rate > 0.0) {
-                return Err(Error::config(field, format!("{rate} is not a positive number")));
+                return Err(Error::config(
+                    field,
+                    format!("{rate} is not a positive number"),
+                ));
             }
         }
         Ok(())
@@ -231,7 +250,10 @@ fn texts(corpus: &Corpus, frame: &TextFrame) -> Result<Vec<Vec<u32>>> {
                 "token {}, then at most {} with {} as the last",
                 frame.start, frame.longest, frame.end
             );
-            let found = format!("{} tokens that begin and end otherwise, or too many", all[at].len());
+            let found = format!(
+                "{} tokens that begin and end otherwise, or too many",
+                all[at].len()
+            );
             Err(Error::shape(format!("text {at}"), expected, found))
         }
     }
@@ -273,7 +295,8 @@ impl Game<'_> {
     /// A seed of its own for each use.
     fn seed(&self, round: u64, use_: u64) -> u64 {
         let mut rng = stream(self.config.seed, Purpose::Sequence, u64::MAX - use_);
-        rng.random::<u64>().wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        rng.random::<u64>()
+            .wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// One step of the discriminator: its loss and accuracy.
@@ -298,7 +321,11 @@ impl Game<'_> {
             let (l, a) = self.judge(round, step)?;
             (loss, accuracy) = (loss + l / steps as f32, accuracy + a / steps as f32);
         }
-        Ok(RoundReport { reward, discriminator_loss: loss, accuracy })
+        Ok(RoundReport {
+            reward,
+            discriminator_loss: loss,
+            accuracy,
+        })
     }
 
     /// For each text and each token after the first its reward less the baseline, and the mean reward
@@ -306,12 +333,20 @@ impl Game<'_> {
     fn advantages(&self, written: &[Vec<u32>], seed: u64) -> Result<(Vec<Vec<f32>>, f32)> {
         let whole = self.discriminator.probabilities(written)?;
         let mean = whole.iter().sum::<f32>() / whole.len().max(1) as f32;
-        let mut rewards: Vec<Vec<f32>> =
-            written.iter().zip(&whole).map(|(t, &r)| vec![r; t.len() - 1]).collect();
+        let mut rewards: Vec<Vec<f32>> = written
+            .iter()
+            .zip(&whole)
+            .map(|(t, &r)| vec![r; t.len() - 1])
+            .collect();
         if self.config.rollouts > 0 {
             let ends: Result<Vec<_>> = (0..written.len())
                 .into_par_iter()
-                .map(|i| self.rollouts(&written[i], stream(seed, Purpose::Sequence, i as u64).random()))
+                .map(|i| {
+                    self.rollouts(
+                        &written[i],
+                        stream(seed, Purpose::Sequence, i as u64).random(),
+                    )
+                })
                 .collect();
             for (rewards, ends) in rewards.iter_mut().zip(ends?) {
                 let judged = self.discriminator.probabilities(&ends)?;
@@ -325,7 +360,10 @@ impl Game<'_> {
         for t in 0..longest {
             let there: Vec<f32> = rewards.iter().filter_map(|r| r.get(t)).copied().collect();
             let baseline = there.iter().sum::<f32>() / there.len().max(1) as f32;
-            rewards.iter_mut().filter_map(|r| r.get_mut(t)).for_each(|r| *r -= baseline);
+            rewards
+                .iter_mut()
+                .filter_map(|r| r.get_mut(t))
+                .for_each(|r| *r -= baseline);
         }
         Ok((rewards, mean))
     }

@@ -23,9 +23,17 @@ impl PolicyNet {
     fn forward(&self, tokens: Tensor<2, Int>, lengths: &[usize]) -> Result<Tensor<3>> {
         let [batch, time] = tokens.dims();
         let [vocabulary, width] = self.embedding.val().dims();
-        let rows = self.embedding.val().select(0, tokens.reshape([batch * time]));
-        let pass = Pass { lengths: Some(lengths), ..Pass::default() };
-        let (y, _) = self.layers.forward(rows.reshape([batch, time, width]), pass)?;
+        let rows = self
+            .embedding
+            .val()
+            .select(0, tokens.reshape([batch * time]));
+        let pass = Pass {
+            lengths: Some(lengths),
+            ..Pass::default()
+        };
+        let (y, _) = self
+            .layers
+            .forward(rows.reshape([batch, time, width]), pass)?;
         let head = self.head.as_ref().unwrap_or(&self.embedding).val();
         let logits = y.reshape([batch * time, width]).matmul(head.transpose());
         let logits = logits + self.bias.val().unsqueeze::<2>();
@@ -55,7 +63,10 @@ impl Policy {
             found: "none of that name".to_string(),
         };
         let table = |t: NamedTensor| {
-            let shape = [t.shape.first().copied().unwrap_or(0), t.shape.get(1).copied().unwrap_or(0)];
+            let shape = [
+                t.shape.first().copied().unwrap_or(0),
+                t.shape.get(1).copied().unwrap_or(0),
+            ];
             Param::from_data(TensorData::new(t.values, shape), &taped)
         };
         let embedding = take("embedding.weight").ok_or_else(|| missing("embedding.weight"))?;
@@ -94,7 +105,9 @@ impl Policy {
         let batch = texts.len();
         let padded = |from: usize| -> Tensor<2, Int> {
             let row = |text: &Vec<u32>| -> Vec<i32> {
-                (0..time).map(|t| text.get(from + t).map_or(0, |&token| token as i32)).collect()
+                (0..time)
+                    .map(|t| text.get(from + t).map_or(0, |&token| token as i32))
+                    .collect()
             };
             let flat: Vec<i32> = texts.iter().flat_map(row).collect();
             Tensor::from_data(TensorData::new(flat, [batch, time]), &self.plain)
@@ -102,9 +115,13 @@ impl Policy {
         // The last token is read too where a text is shorter, but its row is beyond the length.
         let logits = self.net.forward(padded(0), &lengths)?;
         let targets = padded(1).reshape([batch, time, 1]);
-        let chosen = log_softmax(logits, 2).gather(2, targets).reshape([batch, time]);
+        let chosen = log_softmax(logits, 2)
+            .gather(2, targets)
+            .reshape([batch, time]);
         let weights = advantages.iter().flat_map(|row| {
-            (0..time).map(|t| row.get(t).copied().unwrap_or(0.0)).collect::<Vec<f32>>()
+            (0..time)
+                .map(|t| row.get(t).copied().unwrap_or(0.0))
+                .collect::<Vec<f32>>()
         });
         let weights = tensor(weights.collect(), &self.plain).reshape([batch, time]);
         Ok(-(chosen * weights.autodiff()).sum().div_scalar(batch as f32))
@@ -112,10 +129,16 @@ impl Policy {
 
     pub(super) fn step(&mut self, texts: &[Vec<u32>], advantages: &[Vec<f32>]) -> Result<()> {
         let loss = self.loss(texts, advantages)?;
-        let told = host(loss.clone().inner())?.first().copied().unwrap_or(f32::NAN);
+        let told = host(loss.clone().inner())?
+            .first()
+            .copied()
+            .unwrap_or(f32::NAN);
         if !told.is_finite() {
             let reason = format!("the generator's loss is {told}; lower `generator_rate`");
-            return Err(Error::Numeric { what: "sequence gan", reason });
+            return Err(Error::Numeric {
+                what: "sequence gan",
+                reason,
+            });
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &self.net);
         self.net = self.adam.step(self.rate, self.net.clone(), gradients);
@@ -125,18 +148,28 @@ impl Policy {
     /// The weights under the names of [`RnnLm::tensors`].
     pub(super) fn tensors(&self) -> Result<Vec<NamedTensor>> {
         let mut tensors = self.net.layers.to_pytorch()?;
-        tensors.iter_mut().for_each(|t| t.name.insert_str(0, "rnn."));
+        tensors
+            .iter_mut()
+            .for_each(|t| t.name.insert_str(0, "rnn."));
         let table = |name: &str, param: &Param<Tensor<2>>| -> Result<NamedTensor> {
             let values = param.val().inner();
             let shape = values.dims().to_vec();
-            Ok(NamedTensor { name: name.to_string(), shape, values: host(values.flatten(0, 1))? })
+            Ok(NamedTensor {
+                name: name.to_string(),
+                shape,
+                values: host(values.flatten(0, 1))?,
+            })
         };
         tensors.push(table("embedding.weight", &self.net.embedding)?);
         if let Some(head) = &self.net.head {
             tensors.push(table("head.weight", head)?);
         }
         let bias = host(self.net.bias.val().inner())?;
-        tensors.push(NamedTensor { name: "head.bias".to_string(), shape: vec![bias.len()], values: bias });
+        tensors.push(NamedTensor {
+            name: "head.bias".to_string(),
+            shape: vec![bias.len()],
+            values: bias,
+        });
         Ok(tensors)
     }
 }
@@ -149,8 +182,17 @@ mod tests {
 
     fn model(tied: bool) -> (RnnLm, Device) {
         let device = refrain_core::device("cpu").unwrap();
-        let config = RnnConfig { cell: Cell::Gru, layers: 2, width: 5, tied, ..RnnConfig::default() };
-        (RnnLm::new(&config, Vocabulary::numbered(7).unwrap(), 3, &device).unwrap(), device)
+        let config = RnnConfig {
+            cell: Cell::Gru,
+            layers: 2,
+            width: 5,
+            tied,
+            ..RnnConfig::default()
+        };
+        (
+            RnnLm::new(&config, Vocabulary::numbered(7).unwrap(), 3, &device).unwrap(),
+            device,
+        )
     }
 
     #[test]
@@ -181,12 +223,18 @@ mod tests {
         let (model, device) = model(true);
         let mut policy = Policy::new(&model, 1e-2, &device).unwrap();
         let texts = vec![vec![0, 3, 2, 1], vec![0, 4, 5, 1]];
-        policy.step(&texts, &[vec![1.0, 1.0, 0.0], vec![-1.0, -1.0, 0.0]]).unwrap();
+        policy
+            .step(&texts, &[vec![1.0, 1.0, 0.0], vec![-1.0, -1.0, 0.0]])
+            .unwrap();
         let after = model.with_tensors(policy.tensors().unwrap()).unwrap();
-        let sum = |m: &RnnLm, text: &[u32]| m.log_probabilities(text).unwrap()[..2].iter().sum::<f32>();
+        let sum =
+            |m: &RnnLm, text: &[u32]| m.log_probabilities(text).unwrap()[..2].iter().sum::<f32>();
         assert!(sum(&after, &texts[0]) > sum(&model, &texts[0]) + 0.01);
         assert!(sum(&after, &texts[1]) < sum(&model, &texts[1]) - 0.01);
         let nan = vec![vec![f32::NAN; 3]; 2];
-        assert!(matches!(policy.step(&texts, &nan), Err(Error::Numeric { .. })));
+        assert!(matches!(
+            policy.step(&texts, &nan),
+            Err(Error::Numeric { .. })
+        ));
     }
 }

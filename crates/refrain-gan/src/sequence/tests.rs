@@ -5,7 +5,11 @@ use refrain_sequence::{Cell, RnnConfig, Trainer, Vocabulary};
 
 use super::*;
 
-const FRAME: TextFrame = TextFrame { start: 0, end: 1, longest: 6 };
+const FRAME: TextFrame = TextFrame {
+    start: 0,
+    end: 1,
+    longest: 6,
+};
 
 fn cpu() -> Device {
     refrain_core::device("cpu").unwrap()
@@ -20,18 +24,36 @@ fn corpus() -> Corpus {
         line.push(1);
         line
     };
-    Corpus::documents(Vocabulary::numbered(9).unwrap(), (0..60).map(line).collect()).unwrap()
+    Corpus::documents(
+        Vocabulary::numbered(9).unwrap(),
+        (0..60).map(line).collect(),
+    )
+    .unwrap()
 }
 
 fn pretrained(steps: usize) -> RnnLm {
-    let config = RnnConfig { cell: Cell::Gru, layers: 1, width: 12, ..RnnConfig::default() };
-    let trainer = Trainer { steps, learning_rate: 2e-2, warm_up: 2, ..Trainer::default() };
+    let config = RnnConfig {
+        cell: Cell::Gru,
+        layers: 1,
+        width: 12,
+        ..RnnConfig::default()
+    };
+    let trainer = Trainer {
+        steps,
+        learning_rate: 2e-2,
+        warm_up: 2,
+        ..Trainer::default()
+    };
     trainer.fit(&config, &corpus(), &cpu()).unwrap().model
 }
 
 fn small() -> SequenceGan {
     SequenceGan {
-        discriminator: SequenceDiscriminator { width: 8, filters: 8, windows: vec![2, 3] },
+        discriminator: SequenceDiscriminator {
+            width: 8,
+            filters: 8,
+            windows: vec![2, 3],
+        },
         rounds: 3,
         warm_up: 3,
         batch: 6,
@@ -72,7 +94,11 @@ fn the_same_seed_gives_the_same_bits() {
     let start = pretrained(5);
     for rollouts in [0, 2] {
         let run = |seed| {
-            let gan = SequenceGan { seed, rollouts, ..small() };
+            let gan = SequenceGan {
+                seed,
+                rollouts,
+                ..small()
+            };
             let trained = gan.fit(&start, &corpus(), FRAME, &cpu()).unwrap();
             (trained.history, trained.generator.tensors())
         };
@@ -84,7 +110,10 @@ fn the_same_seed_gives_the_same_bits() {
 #[test]
 fn rollouts_begin_as_their_text_and_advantages_cancel() {
     let start = pretrained(5);
-    let config = SequenceGan { rollouts: 3, ..small() };
+    let config = SequenceGan {
+        rollouts: 3,
+        ..small()
+    };
     let game = Game {
         config: &config,
         frame: FRAME,
@@ -105,52 +134,128 @@ fn rollouts_begin_as_their_text_and_advantages_cancel() {
     let (advantages, reward) = game.advantages(&written, 3).unwrap();
     assert!((0.0..=1.0).contains(&reward));
     for t in 0..FRAME.longest {
-        let there: Vec<f32> = advantages.iter().filter_map(|a| a.get(t)).copied().collect();
+        let there: Vec<f32> = advantages
+            .iter()
+            .filter_map(|a| a.get(t))
+            .copied()
+            .collect();
         assert!(there.iter().sum::<f32>().abs() < 1e-5, "{there:?}");
     }
-    assert!(advantages.iter().zip(&written).all(|(a, w)| a.len() == w.len() - 1));
+    assert!(
+        advantages
+            .iter()
+            .zip(&written)
+            .all(|(a, w)| a.len() == w.len() - 1)
+    );
 }
 
 #[test]
 fn a_colder_model_is_better_and_less_varied() {
     let model = pretrained(40);
-    let config = Sweep { frame: FRAME, temperatures: vec![0.3, 1.0, 2.0], texts: 60, seed: 4 };
+    let config = Sweep {
+        frame: FRAME,
+        temperatures: vec![0.3, 1.0, 2.0],
+        texts: 60,
+        seed: 4,
+    };
     let real = texts(&corpus(), &FRAME).unwrap();
-    let rnn = RnnConfig { cell: Cell::Gru, layers: 1, width: 8, ..RnnConfig::default() };
-    let trainer = Trainer { steps: 20, learning_rate: 2e-2, warm_up: 2, ..Trainer::default() };
-    let points = sweep(&model, &config, &real, &model, Some((&rnn, &trainer, &cpu()))).unwrap();
-    let [cold, own, hot] = points.as_slice() else { panic!("three points") };
+    let rnn = RnnConfig {
+        cell: Cell::Gru,
+        layers: 1,
+        width: 8,
+        ..RnnConfig::default()
+    };
+    let trainer = Trainer {
+        steps: 20,
+        learning_rate: 2e-2,
+        warm_up: 2,
+        ..Trainer::default()
+    };
+    let points = sweep(
+        &model,
+        &config,
+        &real,
+        &model,
+        Some((&rnn, &trainer, &cpu())),
+    )
+    .unwrap();
+    let [cold, own, hot] = points.as_slice() else {
+        panic!("three points")
+    };
     assert!(cold.bleu > own.bleu && own.bleu > hot.bleu, "{points:?}");
-    assert!(cold.self_bleu > own.self_bleu && own.self_bleu > hot.self_bleu, "{points:?}");
-    assert!(cold.perplexity < own.perplexity && own.perplexity < hot.perplexity, "{points:?}");
-    assert!(points.iter().all(|p| p.reverse_perplexity.is_some_and(|r| r > 1.0)));
+    assert!(
+        cold.self_bleu > own.self_bleu && own.self_bleu > hot.self_bleu,
+        "{points:?}"
+    );
+    assert!(
+        cold.perplexity < own.perplexity && own.perplexity < hot.perplexity,
+        "{points:?}"
+    );
+    assert!(
+        points
+            .iter()
+            .all(|p| p.reverse_perplexity.is_some_and(|r| r > 1.0))
+    );
     assert!(!cold.dominates(own) && !own.dominates(cold) && !own.dominates(own));
-    let better = SweepPoint { bleu: own.bleu + 1.0, ..*own };
+    let better = SweepPoint {
+        bleu: own.bleu + 1.0,
+        ..*own
+    };
     assert!(better.dominates(own) && !own.dominates(&better));
-    let none = Sweep { temperatures: vec![], ..config };
-    assert!(matches!(sweep(&model, &none, &real, &model, None), Err(Error::Config { .. })));
+    let none = Sweep {
+        temperatures: vec![],
+        ..config
+    };
+    assert!(matches!(
+        sweep(&model, &none, &real, &model, None),
+        Err(Error::Config { .. })
+    ));
 }
 
 #[test]
 fn bad_texts_and_settings_are_refused_and_cancel_works() {
     let start = pretrained(1);
     let fit = |gan: &SequenceGan, corpus: &Corpus, frame| gan.fit(&start, corpus, frame, &cpu());
-    let short = TextFrame { longest: 3, ..FRAME };
-    assert!(matches!(fit(&small(), &corpus(), short), Err(Error::Shape { .. })));
+    let short = TextFrame {
+        longest: 3,
+        ..FRAME
+    };
+    assert!(matches!(
+        fit(&small(), &corpus(), short),
+        Err(Error::Shape { .. })
+    ));
     let other = TextFrame { start: 5, ..FRAME };
-    assert!(matches!(fit(&small(), &corpus(), other), Err(Error::Shape { .. })));
+    assert!(matches!(
+        fit(&small(), &corpus(), other),
+        Err(Error::Shape { .. })
+    ));
     let names = Vocabulary::numbered(4).unwrap();
     let few = Corpus::documents(names, vec![vec![0, 2, 1]]).unwrap();
-    assert!(matches!(fit(&small(), &few, FRAME), Err(Error::Shape { .. })));
+    assert!(matches!(
+        fit(&small(), &few, FRAME),
+        Err(Error::Shape { .. })
+    ));
     for bad in [
-        SequenceGan { batch: 0, ..small() },
-        SequenceGan { generator_rate: f64::NAN, ..small() },
         SequenceGan {
-            discriminator: SequenceDiscriminator { windows: vec![], ..Default::default() },
+            batch: 0,
+            ..small()
+        },
+        SequenceGan {
+            generator_rate: f64::NAN,
+            ..small()
+        },
+        SequenceGan {
+            discriminator: SequenceDiscriminator {
+                windows: vec![],
+                ..Default::default()
+            },
             ..small()
         },
     ] {
-        assert!(matches!(fit(&bad, &corpus(), FRAME), Err(Error::Config { .. })));
+        assert!(matches!(
+            fit(&bad, &corpus(), FRAME),
+            Err(Error::Config { .. })
+        ));
     }
     let token = CancelToken::new();
     let inner = token.clone();
@@ -159,7 +264,17 @@ fn bad_texts_and_settings_are_refused_and_cancel_works() {
             inner.cancel();
         }
     });
-    let stopped =
-        small().fit_with(&start, &corpus(), FRAME, &cpu(), &monitor.with_cancel(token)).unwrap_err();
-    assert!(matches!(stopped, Error::Core(refrain_core::Error::Cancelled { .. })), "{stopped}");
+    let stopped = small()
+        .fit_with(
+            &start,
+            &corpus(),
+            FRAME,
+            &cpu(),
+            &monitor.with_cancel(token),
+        )
+        .unwrap_err();
+    assert!(
+        matches!(stopped, Error::Core(refrain_core::Error::Cancelled { .. })),
+        "{stopped}"
+    );
 }

@@ -66,10 +66,17 @@ impl Bleu {
         ] {
             if found < needed {
                 let what = what.to_string();
-                return Err(Error::TooShort { what, needed, found });
+                return Err(Error::TooShort {
+                    what,
+                    needed,
+                    found,
+                });
             }
         }
-        let tokenized: Vec<String> = references.iter().map(|r| self.tokenize(r.as_ref())).collect();
+        let tokenized: Vec<String> = references
+            .iter()
+            .map(|r| self.tokenize(r.as_ref()))
+            .collect();
         let tokens: Vec<Vec<&str>> = tokenized.iter().map(|r| words(r).collect()).collect();
         let mut most: Vec<HashMap<&[&str], Most>> = vec![HashMap::new(); ORDER];
         for (n, most) in most.iter_mut().enumerate() {
@@ -77,7 +84,11 @@ impl Bleu {
                 for (gram, count) in ngrams(reference, n + 1) {
                     let most = most.entry(gram).or_default();
                     if count > most.first {
-                        *most = Most { first: count, holder, second: most.first };
+                        *most = Most {
+                            first: count,
+                            holder,
+                            second: most.first,
+                        };
                     } else {
                         most.second = most.second.max(count);
                     }
@@ -86,13 +97,18 @@ impl Bleu {
         }
         // Length and how many references have it.
         let mut lengths: HashMap<usize, usize> = HashMap::new();
-        tokens.iter().for_each(|r| *lengths.entry(r.len()).or_default() += 1);
+        tokens
+            .iter()
+            .for_each(|r| *lengths.entry(r.len()).or_default() += 1);
 
         let mut sum = 0.0;
         for (i, text) in texts.iter().enumerate() {
             let text = self.tokenize(text.as_ref());
             let text: Vec<&str> = words(&text).collect();
-            let mut counts = Counts { length: text.len(), ..Counts::default() };
+            let mut counts = Counts {
+                length: text.len(),
+                ..Counts::default()
+            };
             let others = |(&length, &count): (&usize, &usize)| {
                 let own = usize::from(leave_out && length == text.len());
                 (count > own).then_some(length)
@@ -103,7 +119,11 @@ impl Bleu {
             for (n, most) in most.iter().enumerate() {
                 for (gram, count) in ngrams(&text, n + 1) {
                     let most = most.get(gram).copied().unwrap_or_default();
-                    let limit = if leave_out && most.holder == i { most.second } else { most.first };
+                    let limit = if leave_out && most.holder == i {
+                        most.second
+                    } else {
+                        most.first
+                    };
                     counts.totals[n] += count;
                     counts.matches[n] += count.min(limit);
                 }
@@ -154,7 +174,10 @@ mod tests {
     #[test]
     fn too_few_texts_are_refused() {
         let bleu = Bleu::default();
-        assert!(matches!(bleu.self_score(&["one"]), Err(Error::TooShort { .. })));
+        assert!(matches!(
+            bleu.self_score(&["one"]),
+            Err(Error::TooShort { .. })
+        ));
         assert!(bleu.mean_against(&["one"], &[""; 0]).is_err());
         assert!(bleu.mean_against(&[""; 0], &["one"]).is_err());
     }

@@ -57,7 +57,10 @@ impl Recurrent {
 /// Each parameter with its name.
 pub(super) fn named(entries: &[Entry], weights: &[f32]) -> Vec<NamedTensor> {
     let tensor = |entry: &Entry| NamedTensor {
-        values: weights.get(entry.range.clone()).unwrap_or_default().to_vec(),
+        values: weights
+            .get(entry.range.clone())
+            .unwrap_or_default()
+            .to_vec(),
         name: entry.name.clone(),
         shape: entry.shape.clone(),
     };
