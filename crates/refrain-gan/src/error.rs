@@ -53,8 +53,8 @@ pub enum Error {
     },
     /// The losses are no longer numbers.
     #[error(
-        "training diverged at step {step}: the {network}'s loss is {loss}; \
-         lower `{network}_adam.rate`, or add a penalty on the discriminator"
+        "training diverged at step {step}: the {network}'s loss is {loss}, its gradient {gradient} \
+         long; lower `{network}_adam.rate`, or add a penalty on the discriminator"
     )]
     Diverged {
         /// The step, counted from 1.
@@ -63,6 +63,8 @@ pub enum Error {
         network: &'static str,
         /// The loss.
         loss: f32,
+        /// The length of the gradient for the weights.
+        gradient: f32,
     },
     /// A matrix whose eigenvalues could not be found, or that holds values that are not finite.
     #[error("{what}: {reason}")]

@@ -312,6 +312,41 @@ impl Images {
         })
     }
 
+    /// Data of any finite values, for a generator that ends in [`Output::Any`](crate::Output): points
+    /// in the plane are `[2, 1, 1]`.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], [`Error::Shape`] when the values are no whole number of images,
+    /// [`Error::Numeric`] for a value that is not finite.
+    pub fn values(shape: ImageShape, values: Vec<f32>) -> Result<Self> {
+        check_shape(shape, values.len())?;
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(Self::unclamped(shape, values, None, 0)),
+            Some(at) => Err(Error::Numeric {
+                what: "images",
+                reason: format!("value {at} is {}", values[at]),
+            }),
+        }
+    }
+
+    /// What a network without a last squeeze made: what is not finite becomes 0.
+    pub(crate) fn unclamped(
+        shape: ImageShape,
+        mut values: Vec<f32>,
+        labels: Option<Vec<u32>>,
+        classes: usize,
+    ) -> Self {
+        for value in &mut values {
+            *value = if value.is_finite() { *value } else { 0.0 };
+        }
+        Self {
+            shape,
+            pixels: values.into(),
+            labels: labels.map(Into::into),
+            classes,
+        }
+    }
+
     /// `count` images that each hold three of these in their colour channels, drawn at random: the
     /// classic test of mode collapse (Metz et al. 2017, <https://arxiv.org/abs/1611.02163>), since ten
     /// digits give 1,000 modes of like frequency. With labels below `classes`, the label of a stack is
@@ -386,6 +421,19 @@ impl Images {
             pixels: pixels.into(),
             labels: labels.map(Into::into),
             classes,
+        }
+    }
+
+    /// Refuses values outside 0..1.
+    pub(crate) fn expect_brightness(&self) -> Result<()> {
+        match self.pixels.iter().position(|v| !(0.0..=1.0).contains(v)) {
+            None => Ok(()),
+            Some(at) => Err(Error::Pixel {
+                image: at / self.shape.len(),
+                position: at % self.shape.len(),
+                value: self.pixels[at],
+                max: 1.0,
+            }),
         }
     }
 
