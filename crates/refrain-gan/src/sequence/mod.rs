@@ -339,13 +339,13 @@ impl Game<'_> {
             .map(|(t, &r)| vec![r; t.len() - 1])
             .collect();
         if self.config.rollouts > 0 {
-            let ends: Result<Vec<_>> = (0..written.len())
-                .into_par_iter()
-                .map(|i| {
-                    self.rollouts(
-                        &written[i],
-                        stream(seed, Purpose::Sequence, i as u64).random(),
-                    )
+            let (generator, frame, count) = (&self.generator, &self.frame, self.config.rollouts);
+            let ends: Result<Vec<_>> = written
+                .par_iter()
+                .enumerate()
+                .map(|(i, text)| {
+                    let seed = stream(seed, Purpose::Sequence, i as u64).random();
+                    rollouts(generator, frame, count, text, seed)
                 })
                 .collect();
             for (rewards, ends) in rewards.iter_mut().zip(ends?) {
@@ -367,28 +367,35 @@ impl Game<'_> {
         }
         Ok((rewards, mean))
     }
+}
 
-    /// For each token after the first and before the last, ends that the generator writes after it.
-    fn rollouts(&self, text: &[u32], seed: u64) -> Result<Vec<Vec<u32>>> {
-        let mut prompt = Prompt::read(&self.generator, &text[..1])?;
-        let mut ends = Vec::new();
-        for t in 1..text.len() - 1 {
-            prompt.push(&text[t..=t])?;
-            for rollout in 0..self.config.rollouts {
-                let index = (t * self.config.rollouts + rollout) as u64;
-                let sampler = Sampler {
-                    stop: vec![self.frame.end],
-                    max_tokens: self.frame.longest - t,
-                    seed: stream(seed, Purpose::Sequence, index).random(),
-                    ..Sampler::default()
-                };
-                let mut end = text[..=t].to_vec();
-                end.extend(sampler.continue_prompt(&prompt)?.finish()?.tokens);
-                ends.push(end);
-            }
+/// For each token of a text after the first and before the last, `count` ends that the generator writes
+/// after it, with the text so far.
+fn rollouts(
+    generator: &RnnLm,
+    frame: &TextFrame,
+    count: usize,
+    text: &[u32],
+    seed: u64,
+) -> Result<Vec<Vec<u32>>> {
+    let mut prompt = Prompt::read(generator, &text[..1])?;
+    let mut ends = Vec::new();
+    for t in 1..text.len() - 1 {
+        prompt.push(&text[t..=t])?;
+        for rollout in 0..count {
+            let index = (t * count + rollout) as u64;
+            let sampler = Sampler {
+                stop: vec![frame.end],
+                max_tokens: frame.longest - t,
+                seed: stream(seed, Purpose::Sequence, index).random(),
+                ..Sampler::default()
+            };
+            let mut end = text[..=t].to_vec();
+            end.extend(sampler.continue_prompt(&prompt)?.finish()?.tokens);
+            ends.push(end);
         }
-        Ok(ends)
     }
+    Ok(ends)
 }
 
 #[cfg(test)]

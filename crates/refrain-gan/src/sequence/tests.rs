@@ -123,7 +123,7 @@ fn rollouts_begin_as_their_text_and_advantages_cancel() {
         real: texts(&corpus(), &FRAME).unwrap(),
     };
     let text = [0, 3, 4, 5, 1];
-    let ends = game.rollouts(&text, 5).unwrap();
+    let ends = rollouts(&start, &FRAME, 3, &text, 5).unwrap();
     assert_eq!(ends.len(), 3 * 3); // after the tokens 3, 4 and 5
     for (i, end) in ends.iter().enumerate() {
         let t = 1 + i / 3;
