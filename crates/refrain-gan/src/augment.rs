@@ -155,14 +155,14 @@ fn translate(x: Tensor<4>, share: f32, chance: f32, rng: &mut Stream) -> Tensor<
     let device = x.device();
     let moves: Vec<bool> = (0..batch).map(|_| rng.random::<f32>() < chance).collect();
     let mut shift = |side: usize| -> Tensor<3> {
-        let most = (side as f32 * share + 0.5) as isize;
+        let most = (side as f32 * share + 0.5) as i64;
         let mut matrices = vec![0f32; batch * side * side];
         for (matrix, &moves) in matrices.chunks_exact_mut(side * side).zip(&moves) {
             let by = rng.random_range(-most..=most);
             let by = if moves { by } else { 0 };
             for to in 0..side {
-                let from = to as isize - by;
-                if (0..side as isize).contains(&from) {
+                let from = to as i64 - by;
+                if (0..side as i64).contains(&from) {
                     matrix[from as usize * side + to] = 1.0;
                 }
             }

@@ -243,9 +243,10 @@ mod tests {
     #[test]
     fn feature_matching_is_the_squared_gap_of_means() {
         let device = refrain_core::device("cpu").unwrap();
-        let of = |values: Vec<f32>| Judged {
-            features: crate::params::tensor(values, &device).reshape([2, 2, 1, 1]),
-            ..Judged::of_logits(logits([0.0; 3]))
+        let of = |values: Vec<f32>| {
+            let mut judged = Judged::of_logits(logits([0.0; 3]));
+            judged.features = crate::params::tensor(values, &device).reshape([2, 2, 1, 1]);
+            judged
         };
         let (real, fake) = (of(vec![1.0, 2.0, 3.0, 4.0]), of(vec![0.0, 0.0, 2.0, 0.0]));
         let loss = Loss::FeatureMatching.generator(&fake, Some(&real));

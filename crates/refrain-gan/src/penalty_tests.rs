@@ -203,7 +203,7 @@ fn a_part_of_a_pass_has_the_slope_of_its_own_pass() {
     let network = case.build(1, &device);
     let x = points([5, 1, 5, 6], &device);
     let flat = |slope: Tensor<2>| {
-        let len = slope.dims().iter().product();
+        let len = slope.dims().iter().product::<usize>();
         host(slope.inner().reshape([len])).unwrap()
     };
     let part = flat(network.slope(&network.judge(x.clone(), None), 2, 3));

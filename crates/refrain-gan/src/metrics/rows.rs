@@ -36,10 +36,6 @@ impl<'a> Rows<'a> {
         self.values.len() / self.dim
     }
 
-    pub(super) fn dim(&self) -> usize {
-        self.dim
-    }
-
     pub(super) fn iter(&self) -> std::slice::ChunksExact<'a, f32> {
         self.values.chunks_exact(self.dim)
     }
