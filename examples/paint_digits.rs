@@ -13,18 +13,16 @@
 mod support;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use refrain::Monitor;
-use refrain::data::bundled;
 use refrain::gan::metrics::{class_score, frechet_distance, kernel_distance, manifold};
 use refrain::gan::{
-    ConvDiscriminator, ConvGenerator, Gan, Grid, ImageClassifier, ImageClassifierModel, ImageShape,
-    Images, save_grid,
+    ConvDiscriminator, ConvGenerator, Gan, Grid, ImageClassifier, ImageClassifierModel, Images,
+    save_grid,
 };
-use serde::Deserialize;
 
 /// Paint digits
 #[derive(Parser)]
@@ -68,12 +66,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&options.out)?;
     let folder = support::data(options.quick, "mnist").filter(|_| options.mnist);
     let images = match &folder {
-        Some(folder) => mnist(&folder.join("src").join("digits"))?,
+        Some(folder) => support::mnist(folder)?,
         None => {
             if options.mnist {
                 println!("REFRAIN_DATA/mnist not used: the bundled digits");
             }
-            bundled_digits()?
+            support::digits()?
         }
     };
     let (train, held_out) = images.split(0.2, options.seed)?;
@@ -91,7 +89,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let mut trainer = gan.trainer(&train, &device)?;
     let columns = trainer.model().columns();
-    let scale = (64 / train.shape().height).max(1) as u32;
+    let scale = (64 / train.shape().height).max(1);
     let grid = Grid {
         columns,
         scale,
@@ -184,30 +182,4 @@ fn discriminator(images: &Images, quick: bool) -> ConvDiscriminator {
         channels,
         ..ConvDiscriminator::default()
     }
-}
-
-fn bundled_digits() -> Result<Images, Box<dyn Error>> {
-    let digits = bundled::digits()?;
-    let pixels = digits.images.iter().flatten().map(|&v| f32::from(v));
-    let pixels: Vec<f32> = pixels.collect();
-    let labels = digits.labels.iter().map(|&l| u32::from(l)).collect();
-    Ok(Images::scaled(ImageShape::square(1, 8), &pixels, 16.0)?.with_labels(labels, 10)?)
-}
-
-/// One file for each digit, its images one behind the other.
-fn mnist(folder: &Path) -> Result<Images, Box<dyn Error>> {
-    #[derive(Deserialize)]
-    struct File {
-        data: Vec<f32>,
-    }
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for digit in 0..10 {
-        let path = folder.join(format!("{digit}.json"));
-        let text = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let File { data } =
-            serde_json::from_slice(&text).map_err(|e| format!("{}: {e}", path.display()))?;
-        labels.extend(std::iter::repeat_n(digit, data.len() / 784));
-        pixels.extend(data);
-    }
-    Ok(Images::from_f32(ImageShape::square(1, 28), pixels)?.with_labels(labels, 10)?)
 }

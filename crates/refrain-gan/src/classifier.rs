@@ -513,10 +513,7 @@ mod tests {
     #[test]
     fn held_out_digits_are_read() {
         let (train, held_out) = digits().split(0.25, 3).unwrap();
-        let config = ImageClassifier {
-            epochs: 6,
-            ..ImageClassifier::default()
-        };
+        let config = ImageClassifier::default();
         let model = config.fit(&train, &cpu()).unwrap();
         let accuracy = model.accuracy(&held_out).unwrap();
         assert!(accuracy > 0.95, "{accuracy}");
