@@ -1,8 +1,8 @@
 //! A small classifier of images: it supplies the metrics with features, class probabilities and modes.
 //!
 //! (3×3 convolution with stride 2, rectifier) … → features, rectifier → classes; trained by the
-//! cross-entropy of labelled images, shifted a little at random. On the bundled 8×8 digits it learns in
-//! seconds and is right on about 98 of 100 held-out ones; on MNIST on 98 to 99.
+//! cross-entropy of labelled images. On the bundled 8×8 digits it learns in seconds and is right on
+//! 98 of 100 held-out ones.
 //!
 //! Features of a net trained on the very data judge it better than pixels do, and than those of a net
 //! trained on photographs; they are comparable only under one and the same saved net.
@@ -53,7 +53,8 @@ pub struct ImageClassifier {
     pub channels: Vec<usize>,
     /// How many features there are before the classes.
     pub features: usize,
-    /// Each image is moved by up to so many pixels in each direction whenever it is shown.
+    /// Each image is moved by up to so many pixels in each direction whenever it is shown: 1 or 2
+    /// suit 28×28 digits with an empty margin; on 8×8 ones, which fill their frame, it costs accuracy.
     pub shift: usize,
     /// Passes over the images.
     pub epochs: usize,
@@ -70,7 +71,7 @@ impl Default for ImageClassifier {
         Self {
             channels: vec![16, 32],
             features: 64,
-            shift: 1,
+            shift: 0,
             epochs: 20,
             batch: 64,
             rate: 3e-3,
@@ -513,7 +514,10 @@ mod tests {
     #[test]
     fn held_out_digits_are_read() {
         let (train, held_out) = digits().split(0.25, 3).unwrap();
-        let config = ImageClassifier::default();
+        let config = ImageClassifier {
+            epochs: 6,
+            ..ImageClassifier::default()
+        };
         let model = config.fit(&train, &cpu()).unwrap();
         let accuracy = model.accuracy(&held_out).unwrap();
         assert!(accuracy > 0.95, "{accuracy}");

@@ -208,7 +208,7 @@ fn straight_walks_and_attributes() {
     let ends = model.paint(&[a.clone(), b.clone()]).unwrap();
     let gap = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| (x - y).abs()).sum::<f32>();
     assert!(gap(walk.image(0), ends.image(0)) < 1e-3 && gap(walk.image(2), ends.image(1)) < 1e-3);
-    let direction = Latent::direction(&[b.clone(), b.clone()], &[a.clone()]).unwrap();
+    let direction = Latent::direction(&[b.clone(), b.clone()], std::slice::from_ref(&a)).unwrap();
     let moved = a.moved(&direction, 1.0).unwrap();
     assert!(gap(&moved.noise, &b.noise) < 1e-5 && gap(&moved.class, &b.class) < 1e-6);
     assert!(matches!(Latent::mean(&[]), Err(Error::Empty { .. })));

@@ -242,7 +242,7 @@ pub(crate) enum Kept {
     /// The shape of the input: enough where the layer is linear.
     Shape([usize; 4]),
     /// A tensor like the input: itself, or the factor it was multiplied by.
-    Like(Tensor<4>),
+    Like(Box<Tensor<4>>),
     /// What the two ways of a residual layer kept.
     Ways(Vec<Kept>, Vec<Kept>),
 }
@@ -253,7 +253,7 @@ impl Kept {
         let all = |way: &[Self]| way.iter().map(|kept| kept.rows(start, count)).collect();
         match self {
             Self::Shape([_, c, h, w]) => Self::Shape([count, *c, *h, *w]),
-            Self::Like(x) => Self::Like(x.clone().narrow(0, start, count)),
+            Self::Like(x) => Self::Like(Box::new(x.as_ref().clone().narrow(0, start, count))),
             Self::Ways(body, skip) => Self::Ways(all(body), all(skip)),
         }
     }
@@ -274,9 +274,9 @@ impl Layer {
             Self::Pool(_) => (Pool::forward(x), shape),
             Self::Activate(Activate { function }) => {
                 let (y, kept) = function.forward_kept(x);
-                (y, Kept::Like(kept))
+                (y, Kept::Like(Box::new(kept)))
             }
-            Self::PixelNorm(norm) => (x.clone() * norm.factor(&x), Kept::Like(x)),
+            Self::PixelNorm(norm) => (x.clone() * norm.factor(&x), Kept::Like(Box::new(x))),
             Self::BatchSpread(_) => (BatchSpread::forward(x), shape),
             Self::Residual(Residual { body, skip }) => {
                 let (by_body, body) = body.forward_kept(x.clone());
@@ -294,9 +294,9 @@ impl Layer {
             (Self::Resize(resize), Kept::Shape(shape)) => resize.input_gradient(*shape, g),
             (Self::Pool(_), Kept::Shape(shape)) => Pool::input_gradient(*shape, g),
             (Self::Activate(Activate { function }), Kept::Like(x)) => {
-                function.input_gradient(x.clone(), g)
+                function.input_gradient(x.as_ref().clone(), g)
             }
-            (Self::PixelNorm(norm), Kept::Like(x)) => norm.input_gradient(x.clone(), g),
+            (Self::PixelNorm(norm), Kept::Like(x)) => norm.input_gradient(x.as_ref().clone(), g),
             (Self::Residual(layer), Kept::Ways(body, skip)) => {
                 let by_body = layer.body.input_gradient(body, g.clone());
                 by_body + layer.skip.input_gradient(skip, g)

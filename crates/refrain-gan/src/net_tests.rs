@@ -133,14 +133,14 @@ fn the_input_gradient_of_each_layer_is_that_of_finite_differences_and_of_autodif
     }
 }
 
-/// `½ mean ‖∇ₓ Σ seed ⊙ net(x)‖²` and, on the tape, its gradient for the weights.
+/// `½ ‖∇ₓ Σ seed ⊙ net(x)‖²` and, on the tape, its gradient for the weights.
 fn penalty(net: &Net, x: &[f32], seed: &[f32], taped: bool) -> Tensor<1> {
     let x = tensor(x.to_vec(), &cpu()).reshape(SHAPE);
     let x = if taped { x.autodiff() } else { x };
     let (y, kept) = net.forward_kept(x);
     let g = tensor(seed.to_vec(), &cpu()).reshape(y.dims());
     let g = if taped { g.autodiff() } else { g };
-    net.input_gradient(&kept, g).square().mean() * 0.5
+    net.input_gradient(&kept, g).square().sum() * 0.5
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn the_derivative_of_the_penalty_for_each_weight_is_that_of_finite_differences()
         let after = [
             Plan::conv([channels, 3], 1, 1.0, false),
             Plan::Activate(Activation::Silu),
-            Plan::PixelNorm,
+            Plan::conv([3, 2], 3, 1.0, false),
         ];
         let plans: Vec<Plan> = before.into_iter().chain([plan]).chain(after).collect();
         let mut net = build(&plans, &mut rng, &device);
@@ -168,7 +168,10 @@ fn the_derivative_of_the_penalty_for_each_weight_is_that_of_finite_differences()
             .forward(tensor(x.clone(), &device).reshape(SHAPE))
             .dims();
         let seed = noise(shape, &mut rng);
-        let gradients = penalty(&net, &x, &seed, true).backward();
+        let value = penalty(&net, &x, &seed, true);
+        let gradients = value.backward();
+        // Six digits of the penalty are sure in single precision.
+        let rounding = 1e-3 + 1e-6 * host(value.inner()).unwrap()[0] / 2e-3;
         let found = all_gradients(&net, &gradients);
         let plain = net.clone().valid();
         let mut checked = 0;
@@ -187,15 +190,17 @@ fn the_derivative_of_the_penalty_for_each_weight_is_that_of_finite_differences()
                     });
                     f64::from(host(penalty(&moved, &x, &seed, false)).unwrap()[0])
                 };
-                let difference = ((moved(4e-3) - moved(-4e-3)) / 8e-3) as f32;
+                // Central differences of two steps, extrapolated to none.
+                let central = |h: f32| (moved(h) - moved(-h)) / f64::from(2.0 * h);
+                let difference = ((4.0 * central(2e-3) - central(4e-3)) / 3.0) as f32;
                 let gap = (found[i] - difference).abs();
                 assert!(
-                    gap < 1e-3 + 0.03 * difference.abs(),
+                    gap < rounding + 0.03 * difference.abs(),
                     "{name}, {} {i}: {} {difference}",
                     weight.name,
                     found[i]
                 );
-                checked += usize::from(difference.abs() > 1e-2);
+                checked += usize::from(difference.abs() > 10.0 * rounding);
             }
         }
         assert!(checked > 2, "{name}: no derivative to speak of");

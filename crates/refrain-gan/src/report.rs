@@ -141,7 +141,8 @@ fn alarms(loss: Loss, before: &[EpochReport], now: &EpochReport) -> Vec<Alarm> {
         let variety = now.variety;
         alarms.push(Alarm::VarietyFalls { variety, best });
     }
-    let lengths: [(&str, fn(&EpochReport) -> f32); 2] = [
+    type Length = fn(&EpochReport) -> f32;
+    let lengths: [(&str, Length); 2] = [
         ("discriminator", |e| e.discriminator_gradient),
         ("generator", |e| e.generator_gradient),
     ];
