@@ -41,7 +41,7 @@ const WIDEST: usize = 1 << 14;
 /// let pixels = (0..64).flat_map(|i| if i % 2 == 0 { [0.9, 0.8, 0.1, 0.2] } else { [0.2, 0.1, 0.8, 0.9] });
 /// let images = Images::from_f32(ImageShape::square(1, 2), pixels.collect())?
 ///     .with_labels((0..64).map(|i| i % 2).collect(), 2)?;
-/// let config = ImageClassifier { channels: vec![8], features: 8, shift: 0, ..ImageClassifier::default() };
+/// let config = ImageClassifier { channels: vec![8], features: 8, batch: 8, ..ImageClassifier::default() };
 /// let model = config.fit(&images, &refrain_core::device("cpu")?)?;
 /// assert_eq!(model.accuracy(&images)?, 1.0);
 /// assert_eq!(model.features(&images)?.len(), 64 * 8);

@@ -46,7 +46,7 @@ pub struct Manifold {
 /// ```
 /// use refrain_gan::metrics::manifold;
 /// let real = [0.0, 1.0, 2.0, 3.0];
-/// let some = manifold(&[0.1, 0.2, 0.3], &real, 1, 1)?; // good, but not everywhere
+/// let some = manifold(&[0.2, 0.3, 0.4], &real, 1, 1)?; // good, but not everywhere
 /// assert_eq!((some.precision, some.recall, some.coverage), (1.0, 0.0, 0.5));
 /// # Ok::<(), refrain_gan::Error>(())
 /// ```
