@@ -138,7 +138,11 @@ fn played(note: &RollNote) -> PlayedNote {
         start: note.start as f64 * EIGHTH,
         duration: note.length as f64 * EIGHTH * 0.94,
         pitch: note.key,
-        velocity: if note.start % 4 == 0 { 0.9 } else { 0.7 },
+        velocity: if note.start.is_multiple_of(4) {
+            0.9
+        } else {
+            0.7
+        },
         element: None,
     }
 }
