@@ -91,8 +91,13 @@ impl AdamState {
         }
     }
 
-    /// `module` one step down `gradients`; weights without a gradient stay.
-    pub(crate) fn step<M: Module>(&mut self, module: M, mut gradients: GradientsParams) -> M {
+    /// `module` one step down `gradients`, and the square of their length, `[1]`, if there are any; weights without a
+    /// gradient stay.
+    pub(crate) fn step<M: Module>(
+        &mut self,
+        module: M,
+        mut gradients: GradientsParams,
+    ) -> (M, Option<Tensor<1>>) {
         struct Flatten<'a> {
             gradients: &'a mut GradientsParams,
             flat: Vec<Option<Tensor<1>>>,
@@ -126,14 +131,19 @@ impl AdamState {
         let correct_2 = (1.0 - f64::from(beta_2).powi(time)).sqrt();
         let scale = f64::from(rate) * correct_2 / correct_1;
         let epsilon = f64::from(epsilon) * correct_2;
-        map_weights(module, |i, weight| {
+        let mut squares = Vec::new();
+        let module = map_weights(module, |i, weight| {
             let (Some(gradient), Some([m, v])) = (flat[i].take(), self.moments.get_mut(i)) else {
                 return weight;
             };
-            *m = m.clone() * beta_1 + gradient.clone() * (1.0 - beta_1);
-            *v = v.clone() * beta_2 + gradient.square() * (1.0 - beta_2);
+            let square = gradient.clone().square();
+            squares.push(square.clone().sum());
+            *m = m.clone() * beta_1 + gradient * (1.0 - beta_1);
+            *v = v.clone() * beta_2 + square * (1.0 - beta_2);
             weight - m.clone() * scale / (v.clone().sqrt() + epsilon)
-        })
+        });
+        let length = squares.into_iter().reduce(|sum, square| sum + square);
+        (module, length)
     }
 
     /// Adds the state to a file, as `prefix.steps`, `prefix.0.mean`, `prefix.0.square` …
@@ -168,8 +178,9 @@ mod tests {
     use burn::optim::AdamConfig;
 
     use super::*;
-    use crate::ImageShape;
-    use crate::net::{Dense, Layer, Net};
+    use crate::Activation;
+    use crate::net::Net;
+    use crate::plan::{Plan, build};
     use crate::random::{Purpose, normal, stream};
 
     fn flat(module: &Net) -> Vec<f32> {
@@ -182,17 +193,13 @@ mod tests {
     #[test]
     fn walks_the_same_way_as_burn() {
         let device = refrain_core::device("cpu").unwrap().autodiff();
-        let to = |n| ImageShape {
-            channels: n,
-            height: 1,
-            width: 1,
-        };
         let mut rng = stream(1, Purpose::Generator, 0);
-        let mut ours = Net::new(vec![
-            Layer::Dense(Dense::new(3, to(4), 1.0, &mut rng, &device)),
-            Layer::leaky_relu(0.2),
-            Layer::Dense(Dense::new(4, to(2), 1.0, &mut rng, &device)),
-        ]);
+        let plans = [
+            Plan::dense(3, 4, 1.0, false),
+            Plan::Activate(Activation::default()),
+            Plan::dense(4, 2, 1.0, false),
+        ];
+        let mut ours = build(&plans, &mut rng, &device);
         let mut theirs = ours.clone();
         let config = Adam {
             rate: 0.03,
@@ -208,7 +215,9 @@ mod tests {
             let x = tensor(normal(&mut rng, 15), &device).reshape([5, 3, 1, 1]);
             let loss = |net: &Net| net.forward(x.clone()).square().mean().backward();
             let gradients = GradientsParams::from_grads(loss(&ours), &ours);
-            ours = adam.step(ours, gradients);
+            let length;
+            (ours, length) = adam.step(ours, gradients);
+            assert!(host(length.unwrap()).unwrap()[0] > 0.0);
             let gradients = GradientsParams::from_grads(loss(&theirs), &theirs);
             theirs = reference.step(0.03, theirs, gradients);
             for (a, b) in flat(&ours).iter().zip(flat(&theirs)) {

@@ -1,7 +1,8 @@
 //! A game in progress as a file, from which it goes on as if it had never stopped.
 //!
-//! The file holds both networks, the averaged generator, both optimizers' moments, the step and the
-//! epoch's sums, bit by bit. Random numbers need no state: each step draws from a stream numbered by
+//! The file holds both networks (with the vectors of spectral normalisation), the averaged generator,
+//! both optimizers' moments, the chance of adaptive augmentation, the step and the epoch's sums, bit
+//! by bit. Random numbers need no state: each step draws from a stream numbered by
 //! the step. The images are not in the file; a fingerprint of them is, and others are refused.
 
 use std::path::Path;
@@ -12,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::report::{Tally, history};
 use crate::{EpochReport, Error, Gan, ImageShape, Images, Result, Trainer, params};
 
-const KIND: &str = "gan.conv.checkpoint";
-const VERSION: u32 = 1;
+const KIND: &str = "gan.checkpoint";
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
@@ -67,7 +68,8 @@ impl Trainer {
         let tally = self.tally.to_bits();
         file = file
             .u64("step", &[1], vec![self.step])?
-            .u64("tally", &[tally.len()], tally)?;
+            .u64("tally", &[tally.len()], tally)?
+            .f32("chance", &[1], vec![self.chance])?;
         let numbers: Vec<f32> = self.history.iter().flat_map(EpochReport::numbers).collect();
         Ok(file.f32("history", &[numbers.len()], numbers)?)
     }
@@ -118,7 +120,7 @@ impl Trainer {
         params::check_size(
             file,
             "discriminator",
-            gan.discriminator.weights(shape, classes),
+            gan.discriminator.weights(&gan.task(shape, classes)),
         )?;
 
         let mut trainer = Self::new(gan, images, device)?;
@@ -134,8 +136,14 @@ impl Trainer {
                 .discriminator_adam
                 .read(file, "discriminator_adam", &plain)?;
         trainer.step = file.u64("step")?.expect_shape("step", &[1])?.data[0];
-        trainer.tally = Tally::from_bits(&file.u64("tally")?.expect_shape("tally", &[6])?.data);
-        trainer.history = history(&file.f32("history")?.data, file.origin())?;
+        trainer.tally = Tally::from_bits(
+            &file
+                .u64("tally")?
+                .expect_shape("tally", &[Tally::BITS])?
+                .data,
+        );
+        trainer.chance = file.f32("chance")?.expect_shape("chance", &[1])?.data[0];
+        trainer.history = history(&trainer.config, &file.f32("history")?.data, file.origin())?;
         Ok(trainer)
     }
 }

@@ -33,7 +33,7 @@ mod tests {
 
     use super::*;
     use crate::params::{host, tensor};
-    use crate::{ConvGenerator, ImageShape};
+    use crate::{GeneratorConfig, ImageShape, MlpGenerator};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
@@ -43,8 +43,11 @@ mod tests {
             limit in 0f32..0.99,
         ) {
             let device = refrain_core::device("cpu").unwrap();
-            let config =
-                ConvGenerator { noise: 1, base_channels: 1, channels: vec![], ..Default::default() };
+            let config = GeneratorConfig::from(MlpGenerator {
+                noise: 1,
+                hidden: vec![],
+                ..Default::default()
+            });
             let module = config.build(ImageShape::square(1, 2), 0, 1, &device);
             let set = |v: f32| map_weights(module.clone(), |_, old| {
                 tensor(vec![v; old.dims()[0]], &device)

@@ -53,8 +53,8 @@ pub enum Error {
     },
     /// The losses are no longer numbers.
     #[error(
-        "training diverged at step {step}: the {network}'s loss is {loss}; \
-         lower `{network}_adam.rate`, or add a penalty on the discriminator"
+        "training diverged at step {step}: the {network}'s loss is {loss}, its gradient {gradient} \
+         long; lower `{network}_adam.rate`, or add a penalty on the discriminator"
     )]
     Diverged {
         /// The step, counted from 1.
@@ -63,6 +63,8 @@ pub enum Error {
         network: &'static str,
         /// The loss.
         loss: f32,
+        /// The length of the gradient for the weights.
+        gradient: f32,
     },
     /// A matrix whose eigenvalues could not be found, or that holds values that are not finite.
     #[error("{what}: {reason}")]
@@ -80,7 +82,7 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
-    /// A picture could not be made or written.
+    /// A picture could not be made, read or written.
     #[error("{file}: {reason}")]
     Picture {
         /// The file, or `memory`.
@@ -94,6 +96,10 @@ pub enum Error {
     /// Cancelled, a file that cannot be read, or one that is no model.
     #[error(transparent)]
     Core(#[from] refrain_core::Error),
+    /// A sequence model could not be trained or asked.
+    #[cfg(feature = "sequence")]
+    #[error(transparent)]
+    Sequence(#[from] refrain_sequence::Error),
 }
 
 /// Shorthand for results of this crate.

@@ -9,18 +9,20 @@
 //!
 //! **Deterministic**: the same seed, images and configuration give the same bits on the CPU device.
 //!
-//! **Cost** per step: a discriminator pass with gradient over 2 to 3 batches, a generator pass without
-//! gradient, and one of each with the gradient for the generator.
+//! **Cost** per step: a discriminator pass with gradient over two batches and its penalty, a generator
+//! pass without gradient, and one of each with the gradient for the generator.
 
 use serde::{Deserialize, Serialize};
 
 use refrain_core::{Device, Monitor};
 
+use crate::players::Task;
 use crate::{
-    Adam, ConvDiscriminator, ConvGenerator, Error, GanModel, Images, Loss, Penalty, Result, Trainer,
+    Adam, Augment, Conditional, ConvDiscriminator, ConvGenerator, DiscriminatorConfig, Error,
+    GanModel, GeneratorConfig, ImageShape, Images, Loss, Output, Penalty, Result, Trainer,
 };
 
-/// A generative adversarial network of convolutions, before training.
+/// A generative adversarial network, before training.
 ///
 /// ```
 /// use refrain_gan::{Gan, ImageShape, Images};
@@ -35,13 +37,20 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gan {
     /// The network that paints.
-    pub generator: ConvGenerator,
+    pub generator: GeneratorConfig,
     /// The network that judges.
-    pub discriminator: ConvDiscriminator,
+    pub discriminator: DiscriminatorConfig,
     /// The rules of the game.
     pub loss: Loss,
     /// What keeps the discriminator's slope in hand.
     pub penalty: Penalty,
+    /// The penalty is computed in every so many steps, and counts for as many (lazy regularisation,
+    /// Karras et al. 2020); 1 for all of them.
+    pub penalty_every: u64,
+    /// Changes that real and painted images alike see before they are judged.
+    pub augment: Option<Augment>,
+    /// Images judged together (packing); needs [`Conditional::None`], or images without labels.
+    pub pac: usize,
     /// How the generator learns.
     pub generator_adam: Adam,
     /// How the discriminator learns.
@@ -50,8 +59,8 @@ pub struct Gan {
     pub discriminator_steps: usize,
     /// The longest memory of the averaged generator, which paints the samples; 0 turns averaging off.
     pub average: f32,
-    /// Whether to paint by class, where the images have labels.
-    pub conditional: bool,
+    /// What class labels are for, where the images have some.
+    pub conditional: Conditional,
     /// Images per step; the last, incomplete batch of an epoch is left out.
     pub batch: usize,
     /// Passes over the images.
@@ -63,15 +72,18 @@ pub struct Gan {
 impl Default for Gan {
     fn default() -> Self {
         Self {
-            generator: ConvGenerator::default(),
-            discriminator: ConvDiscriminator::default(),
+            generator: ConvGenerator::default().into(),
+            discriminator: ConvDiscriminator::default().into(),
             loss: Loss::default(),
             penalty: Penalty::default(),
+            penalty_every: 1,
+            augment: None,
+            pac: 1,
             generator_adam: Adam::default(),
             discriminator_adam: Adam::default(),
             discriminator_steps: 1,
             average: 0.995,
-            conditional: true,
+            conditional: Conditional::default(),
             batch: 64,
             epochs: 50,
             seed: 1,
@@ -121,6 +133,8 @@ impl Gan {
         self.discriminator_adam.check("discriminator_adam")?;
         let counts = [
             ("discriminator_steps", self.discriminator_steps),
+            ("penalty_every", self.penalty_every as usize),
+            ("pac", self.pac),
             ("batch", self.batch),
             ("epochs", self.epochs),
         ];
@@ -128,6 +142,34 @@ impl Gan {
             if count == 0 {
                 return Err(Error::config(field, "must be at least 1"));
             }
+        }
+        if self.pac > self.batch {
+            let reason = format!(
+                "{} images do not fit into a batch of {}",
+                self.pac, self.batch
+            );
+            return Err(Error::config("pac", reason));
+        }
+        if let Some(augment) = &self.augment {
+            augment.check()?;
+            if self.generator.output() == Output::Any {
+                return Err(Error::config(
+                    "augment",
+                    "is for images of brightness 0 to 1",
+                ));
+            }
+        }
+        if let Conditional::Auxiliary { weight } = self.conditional
+            && !(weight.is_finite() && weight > 0.0)
+        {
+            let reason = format!("{weight} is not a positive number");
+            return Err(Error::config("conditional.weight", reason));
+        }
+        if matches!(self.penalty, Penalty::WeightClip { .. }) && self.discriminator.spectral() {
+            return Err(Error::config(
+                "penalty",
+                "clipped weights and spectral normalisation exclude each other",
+            ));
         }
         if !(0.0..1.0).contains(&self.average) {
             return Err(Error::config(
@@ -140,10 +182,20 @@ impl Gan {
 
     /// How many classes are painted: 0 where classes play no part.
     pub(crate) fn classes(&self, images: &Images) -> usize {
-        if self.conditional {
-            images.classes()
-        } else {
-            0
+        match self.conditional {
+            Conditional::None => 0,
+            _ => images.classes(),
+        }
+    }
+
+    /// What the discriminator is built for.
+    pub(crate) fn task(&self, image: ImageShape, classes: usize) -> Task {
+        Task {
+            image,
+            classes,
+            conditional: self.conditional,
+            pac: self.pac,
+            output: self.generator.output(),
         }
     }
 }
@@ -151,23 +203,62 @@ impl Gan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{MlpDiscriminator, MlpGenerator, ResidualDiscriminator};
 
     #[test]
     fn each_unusable_setting_is_named() {
         type Spoil = fn(&mut Gan);
-        let cases: [(&str, Spoil); 7] = [
+        let cases: [(&str, Spoil); 15] = [
             ("batch", |g| g.batch = 0),
             ("epochs", |g| g.epochs = 0),
             ("discriminator_steps", |g| g.discriminator_steps = 0),
+            ("penalty_every", |g| g.penalty_every = 0),
+            ("pac", |g| g.pac = 0),
+            ("pac", |g| g.pac = 65),
             ("average", |g| g.average = 1.0),
-            ("penalty.radius", |g| {
-                g.penalty = Penalty::Slope {
-                    weight: 1.0,
-                    radius: 0.0,
+            ("penalty.gamma", |g| g.penalty = Penalty::R1 { gamma: -1.0 }),
+            ("augment.cutout", |g| {
+                let cutout = f32::NAN;
+                g.augment = Some(Augment {
+                    cutout,
+                    ..Augment::default()
+                });
+            }),
+            ("augment", |g| {
+                let output = Output::Any;
+                g.generator = MlpGenerator {
+                    output,
+                    ..Default::default()
                 }
+                .into();
+                g.augment = Some(Augment::default());
+            }),
+            ("conditional.weight", |g| {
+                g.conditional = Conditional::Auxiliary { weight: 0.0 }
+            }),
+            ("penalty", |g| {
+                g.penalty = Penalty::WeightClip { limit: 0.01 };
+                g.discriminator = MlpDiscriminator {
+                    spectral: true,
+                    ..Default::default()
+                }
+                .into();
             }),
             ("generator_adam.rate", |g| g.generator_adam.rate = 0.0),
-            ("generator.noise", |g| g.generator.noise = 0),
+            ("generator.noise", |g| {
+                g.generator = ConvGenerator {
+                    noise: 0,
+                    ..Default::default()
+                }
+                .into();
+            }),
+            ("discriminator.channels", |g| {
+                g.discriminator = ResidualDiscriminator {
+                    channels: vec![],
+                    ..Default::default()
+                }
+                .into();
+            }),
         ];
         for (field, spoil) in cases {
             let mut gan = Gan::default();

@@ -7,10 +7,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rand::RngExt;
 use rand::seq::SliceRandom;
 use refrain_core::rng;
 use serde::{Deserialize, Serialize};
 
+use crate::random::{Purpose, stream};
 use crate::{Error, Result};
 
 /// The size of one image.
@@ -310,6 +312,96 @@ impl Images {
         })
     }
 
+    /// Data of any finite values, for a generator that ends in [`Output::Any`](crate::Output): points
+    /// in the plane are `[2, 1, 1]`.
+    ///
+    /// # Errors
+    /// [`Error::Empty`], [`Error::Shape`] when the values are no whole number of images,
+    /// [`Error::Numeric`] for a value that is not finite.
+    pub fn values(shape: ImageShape, values: Vec<f32>) -> Result<Self> {
+        check_shape(shape, values.len())?;
+        match values.iter().position(|v| !v.is_finite()) {
+            None => Ok(Self::unclamped(shape, values, None, 0)),
+            Some(at) => Err(Error::Numeric {
+                what: "images",
+                reason: format!("value {at} is {}", values[at]),
+            }),
+        }
+    }
+
+    /// What a network without a last squeeze made: what is not finite becomes 0.
+    pub(crate) fn unclamped(
+        shape: ImageShape,
+        mut values: Vec<f32>,
+        labels: Option<Vec<u32>>,
+        classes: usize,
+    ) -> Self {
+        for value in &mut values {
+            *value = if value.is_finite() { *value } else { 0.0 };
+        }
+        Self {
+            shape,
+            pixels: values.into(),
+            labels: labels.map(Into::into),
+            classes,
+        }
+    }
+
+    /// `count` images that each hold three of these in their colour channels, drawn at random: the
+    /// classic test of mode collapse (Metz et al. 2017, <https://arxiv.org/abs/1611.02163>), since ten
+    /// digits give 1,000 modes of like frequency. With labels below `classes`, the label of a stack is
+    /// the number that the three write, `(a · classes + b) · classes + c`.
+    ///
+    /// # Errors
+    /// [`Error::Empty`] without images, [`Error::Shape`] for images of more than one channel,
+    /// [`Error::Class`] for more classes than 1,024.
+    ///
+    /// ```
+    /// # use refrain_gan::{ImageShape, Images};
+    /// let two = Images::from_f32(ImageShape::square(1, 1), vec![0.2, 0.7])?.with_labels(vec![0, 1], 2)?;
+    /// let stacked = two.stacked(50, 1)?;
+    /// assert_eq!((stacked.shape().channels, stacked.classes()), (3, 8));
+    /// let bits = stacked.image(0).iter().fold(0, |n, &v| 2 * n + u32::from(v > 0.5));
+    /// assert_eq!(stacked.labels().map(|l| l[0]), Some(bits));
+    /// # Ok::<(), refrain_gan::Error>(())
+    /// ```
+    pub fn stacked(&self, count: usize, seed: u64) -> Result<Self> {
+        if self.is_empty() {
+            return Err(Error::Empty {
+                what: "images to stack",
+            });
+        }
+        if self.shape.channels != 1 {
+            return Err(Error::shape("images to stack", "one channel", self.shape));
+        }
+        if self.classes > 1 << 10 {
+            let text = format!(
+                "{} classes are too many to stack; 1024 are not",
+                self.classes
+            );
+            return Err(Error::Class(text));
+        }
+        let mut rng = stream(seed, Purpose::Data, 1);
+        let mut pixels = Vec::new();
+        let mut labels = self.labels().map(|_| Vec::with_capacity(count));
+        for _ in 0..count {
+            let picks: [usize; 3] = std::array::from_fn(|_| rng.random_range(0..self.len()));
+            picks
+                .iter()
+                .for_each(|&i| pixels.extend_from_slice(self.image(i)));
+            if let (Some(out), Some(own)) = (&mut labels, self.labels()) {
+                let number = |n: u32, &i: &usize| n * self.classes as u32 + own[i];
+                out.push(picks.iter().fold(0, number));
+            }
+        }
+        let shape = ImageShape {
+            channels: 3,
+            ..self.shape
+        };
+        let classes = self.classes.pow(3);
+        Ok(Self::painted(shape, pixels, labels, classes))
+    }
+
     /// Images that a network painted: values are clamped, what is not finite becomes 0.
     pub(crate) fn painted(
         shape: ImageShape,
@@ -329,6 +421,19 @@ impl Images {
             pixels: pixels.into(),
             labels: labels.map(Into::into),
             classes,
+        }
+    }
+
+    /// Refuses values outside 0..1.
+    pub(crate) fn expect_brightness(&self) -> Result<()> {
+        match self.pixels.iter().position(|v| !(0.0..=1.0).contains(v)) {
+            None => Ok(()),
+            Some(at) => Err(Error::Pixel {
+                image: at / self.shape.len(),
+                position: at % self.shape.len(),
+                value: self.pixels[at],
+                max: 1.0,
+            }),
         }
     }
 
@@ -377,109 +482,5 @@ fn check_shape(shape: ImageShape, values: usize) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn grey(size: usize, pixels: Vec<f32>) -> Result<Images> {
-        Images::from_f32(ImageShape::square(1, size), pixels)
-    }
-
-    #[test]
-    fn bad_values_name_their_place() {
-        let error = grey(2, vec![0.0, 0.1, 0.2, 0.3, 0.0, f32::NAN, 0.0, 0.0]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "image 1, value 1: NaN is not between 0 and 1"
-        );
-        for bad in [-0.1, 1.5, f32::INFINITY] {
-            assert!(matches!(grey(1, vec![bad]), Err(Error::Pixel { .. })));
-        }
-    }
-
-    #[test]
-    fn bad_shapes_are_refused() {
-        assert!(matches!(grey(2, vec![]), Err(Error::Empty { .. })));
-        assert!(matches!(grey(2, vec![0.0; 5]), Err(Error::Shape { .. })));
-        assert!(matches!(grey(0, vec![0.0; 4]), Err(Error::Shape { .. })));
-        let huge = ImageShape::square(3, usize::MAX / 2);
-        assert!(matches!(
-            Images::from_f32(huge, vec![0.0; 3]),
-            Err(Error::Shape { .. })
-        ));
-        let one = grey(1, vec![0.5]).unwrap();
-        assert!(matches!(
-            one.clone().with_labels(vec![0, 1], 2),
-            Err(Error::Shape { .. })
-        ));
-        let error = one.with_labels(vec![2], 2).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "image 0: label 2 is not below the number of classes, 2"
-        );
-    }
-
-    #[test]
-    fn bytes_are_turned_channel_first() {
-        let shape = ImageShape {
-            channels: 3,
-            height: 1,
-            width: 2,
-        };
-        let images = Images::from_u8(shape, &[255, 0, 51, 0, 255, 102]).unwrap();
-        assert_eq!(images.image(0), [1.0, 0.0, 0.0, 1.0, 0.2, 0.4]);
-    }
-
-    #[test]
-    fn split_shares_nothing_and_loses_nothing() {
-        let values: Vec<f32> = (0..50).map(|i| i as f32 / 50.0).collect();
-        let images = grey(1, values.clone()).unwrap();
-        let (train, held_out) = images.split(0.3, 4).unwrap();
-        assert_eq!(held_out.len(), 15);
-        let mut all: Vec<f32> = train
-            .pixels()
-            .iter()
-            .chain(held_out.pixels())
-            .copied()
-            .collect();
-        all.sort_by(f32::total_cmp);
-        assert_eq!(all, values);
-        assert_eq!(images.split(0.3, 4).unwrap().0, train);
-        assert_ne!(images.split(0.3, 5).unwrap().0, train);
-        assert!(images.split(0.0, 1).is_err() && images.split(1.0, 1).is_err());
-        assert!(images.split(f64::NAN, 1).is_err());
-    }
-
-    #[test]
-    fn resize_keeps_flat_images_and_its_own_size() {
-        let flat = grey(3, vec![0.25; 9]).unwrap();
-        assert!(
-            flat.resized(7, 5)
-                .unwrap()
-                .pixels()
-                .iter()
-                .all(|v| (v - 0.25).abs() < 1e-6)
-        );
-        let ramp = grey(2, vec![0.0, 1.0, 0.0, 1.0]).unwrap();
-        assert_eq!(ramp.resized(2, 2).unwrap(), ramp);
-        assert_eq!(ramp.resized(1, 4).unwrap().image(0), [0.0, 0.25, 0.75, 1.0]);
-        assert!(ramp.resized(0, 4).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn select_keeps_labels_with_their_images(
-            labels in prop::collection::vec(0u32..5, 1..20),
-            picks in prop::collection::vec(0usize..25, 0..30),
-        ) {
-            let pixels = labels.iter().map(|&l| l as f32 / 4.0).collect();
-            let images = grey(1, pixels).unwrap().with_labels(labels.clone(), 5).unwrap();
-            let some = images.select(&picks);
-            prop_assert_eq!(some.len(), picks.iter().filter(|&&i| i < labels.len()).count());
-            for (i, &label) in some.labels().unwrap().iter().enumerate() {
-                prop_assert_eq!(some.image(i)[0], label as f32 / 4.0);
-            }
-        }
-    }
-}
+#[path = "images_tests.rs"]
+mod tests;

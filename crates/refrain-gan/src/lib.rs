@@ -29,8 +29,8 @@
 //!
 //! let device = refrain_core::device("cpu")?;
 //! let gan = Gan {
-//!     generator: ConvGenerator { base_channels: 8, channels: vec![8], ..Default::default() },
-//!     discriminator: ConvDiscriminator { channels: vec![8], ..Default::default() },
+//!     generator: ConvGenerator { base_channels: 8, channels: vec![8], ..Default::default() }.into(),
+//!     discriminator: ConvDiscriminator { channels: vec![8], ..Default::default() }.into(),
 //!     epochs: 1,
 //!     ..Gan::default()
 //! };
@@ -61,41 +61,77 @@
 //!
 //! | you have | set |
 //! |---|---|
-//! | labels | nothing: classes are used where there are some; `conditional: false` leaves them out |
-//! | larger images | more `channels` in both networks; each hidden convolution allows one more doubling |
-//! | few images | a larger `penalty.weight` |
-//! | a discriminator that always wins | a larger `penalty.weight`, a lower `discriminator_adam.rate` |
+//! | labels | nothing: classes are used where there are some; [`Conditional::None`] leaves them out |
+//! | points or other vectors | [`MlpGenerator`] with [`Output::Any`], [`Images::values`] |
+//! | larger images | more `channels` in both networks; from 32 × 32 on, [`ResidualGenerator`] and [`ResidualDiscriminator`] |
+//! | few images | [`Augment`]; a larger `gamma` of the [`Penalty`] |
+//! | images that are all alike | packs: `pac: 2` and more, without classes |
+//! | a discriminator that always wins | a larger `gamma`, a lower `discriminator_adam.rate` |
+//! | to compare with a paper | its [`Loss`] and [`Penalty`]: WGAN-GP, SNGAN (hinge and `spectral`), LSGAN … |
 //! | a GPU | the feature `wgpu` or `cuda`, and `refrain_core::device("wgpu")` |
 //!
 //! The same seed gives the same images on the CPU, bit for bit, also across a checkpoint
 //! ([`Trainer::save`], [`Trainer::resume`]).
 
+mod activation;
 mod adam;
+mod animation;
+mod augment;
 mod checkpoint;
+mod classifier;
 mod conv;
+mod curves;
 mod ema;
 mod error;
+mod folder;
 mod gan;
 mod images;
+mod latent;
 mod loss;
 pub mod metrics;
+mod mixture;
+mod mlp;
 mod model;
 mod net;
 mod params;
 mod penalty;
+mod piano_roll;
+mod plan;
+mod players;
 mod random;
 mod report;
+mod residual;
+#[cfg(feature = "sequence")]
+mod sequence;
 mod sheet;
+mod spectral;
+mod step;
 mod trainer;
 
+pub use activation::Activation;
 pub use adam::Adam;
-pub use conv::{ConvDiscriminator, ConvGenerator, Norm};
+pub use animation::{animation_gif, save_animation};
+pub use augment::{Augment, Chance};
+pub use classifier::{ImageClassifier, ImageClassifierModel};
+pub use conv::{ConvDiscriminator, ConvGenerator, Norm, Upsample};
 pub use error::{Error, Result};
+pub use folder::{Fit, FolderImages, ImageFolder};
 pub use gan::Gan;
 pub use images::{ImageShape, Images};
+pub use latent::{Inversion, Inverted};
 pub use loss::{Loss, cross_entropy};
+pub use mixture::Mixture;
+pub use mlp::{MlpDiscriminator, MlpGenerator, Output};
 pub use model::{GanModel, Latent};
 pub use penalty::Penalty;
+pub use piano_roll::{PianoRoll, RollNote};
+pub use players::{Conditional, DiscriminatorConfig, GeneratorConfig};
 pub use report::{Alarm, EpochReport, StepReport};
+pub use residual::{ResidualDiscriminator, ResidualGenerator};
+#[cfg(feature = "sequence")]
+pub use sequence::{
+    RoundReport, SequenceDiscriminator, SequenceGan, Sweep, SweepPoint, TextFrame,
+    TrainedSequenceGan, reverse_perplexity, sweep,
+};
 pub use sheet::{Grid, grid_png, save_grid};
 pub use trainer::Trainer;

@@ -1,62 +1,130 @@
 //! What each player is told to want.
 //!
-//! The discriminator `D` gives an image a logit; `σ(D(x))` is its belief that `x` is real.
-//! The non-saturating game (Goodfellow et al. 2014, <https://arxiv.org/abs/1406.2661>):
+//! The discriminator `D` gives an image a logit. With `softplus(a) = ln(1 + eᵃ)` and `[a]₊ = max(a, 0)`,
+//! each player minimises a mean over the batch:
 //!
-//! ```text
-//! discriminator  minimise  mean softplus(−D(real)) + mean softplus(D(fake))
-//! generator      minimise  mean softplus(−D(fake))            softplus(a) = ln(1 + eᵃ)
-//! ```
+//! | game | discriminator | generator | from |
+//! |---|---|---|---|
+//! | non-saturating | softplus(−D(real)) + softplus(D(fake)) | softplus(−D(fake)) | Goodfellow et al. 2014, arXiv 1406.2661 |
+//! | minimax | the same | −softplus(D(fake)) | the same |
+//! | least squares | ½ (D(real) − 1)² + ½ D(fake)² | ½ (D(fake) − 1)² | Mao et al. 2017, arXiv 1611.04076 |
+//! | hinge | \[1 − D(real)\]₊ + \[1 + D(fake)\]₊ | −D(fake) | Lim and Ye 2017, arXiv 1705.02894 |
+//! | Wasserstein | D(fake) − D(real) | −D(fake) | Arjovsky et al. 2017, arXiv 1701.07875 |
+//! | relativistic | softplus(D(fake) − D(real)) | softplus(D(real) − D(fake)) | Jolicoeur-Martineau 2019, arXiv 1807.00734 |
+//! | feature matching | as non-saturating | ‖mean features of real − of fake‖² | Salimans et al. 2016, arXiv 1606.03498 |
 //!
-//! In place of the certain answer 1 for real images a softer `real_target` may be asked (one-sided
-//! label smoothing, Salimans et al. 2016), which keeps the discriminator from growing sure of itself.
+//! The relativistic game in pairs has no place where the generator may put all its images: each fake
+//! is compared with a real image, so leaving a mode out costs. With the penalties R1 and R2 it is R3GAN
+//! (Huang et al. 2024, <https://arxiv.org/abs/2501.05441>), the default.
 
 use burn::tensor::Tensor;
-use burn::tensor::activation::log_sigmoid;
+use burn::tensor::activation::{log_sigmoid, log_softmax, relu};
 use serde::{Deserialize, Serialize};
 
+use crate::players::Judged;
 use crate::{Error, Result};
 
 /// The game the two networks play.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Loss {
-    /// Binary cross-entropy on logits; the generator minimises `−ln σ(D(fake))`.
+    /// Binary cross-entropy; the generator minimises `−ln σ(D(fake))`.
     NonSaturating {
-        /// What the discriminator should answer for real images: 1, or a little less.
+        /// What the discriminator should answer for real images: 1, or a little less (one-sided
+        /// label smoothing, Salimans et al. 2016), which keeps it from growing sure of itself.
         real_target: f32,
     },
-}
-
-impl Default for Loss {
-    fn default() -> Self {
-        Self::NonSaturating { real_target: 1.0 }
-    }
+    /// Binary cross-entropy; the generator minimises `ln(1 − σ(D(fake)))`, which gives it next to no
+    /// gradient while it is bad: for comparison.
+    Minimax,
+    /// Squared distance to 1 for real images and to 0 for fakes.
+    LeastSquares,
+    /// Margins of 1 on either side; usual with spectral normalisation.
+    Hinge,
+    /// The discriminator is a critic: needs [`Penalty::GradientPenalty`](crate::Penalty) or
+    /// [`Penalty::WeightClip`](crate::Penalty), and some discriminator steps each.
+    Wasserstein,
+    /// Each fake is compared with a real image.
+    #[default]
+    Relativistic,
+    /// The generator matches the mean of the discriminator's last features.
+    FeatureMatching,
 }
 
 impl Loss {
     pub(crate) fn check(&self) -> Result<()> {
-        let Self::NonSaturating { real_target } = self;
-        match *real_target > 0.0 && *real_target <= 1.0 {
-            true => Ok(()),
-            false => Err(Error::config(
-                "loss.real_target",
-                format!("{real_target} is not above 0 and at most 1"),
-            )),
+        match *self {
+            Self::NonSaturating { real_target } if !(real_target > 0.0 && real_target <= 1.0) => {
+                Err(Error::config(
+                    "loss.real_target",
+                    format!("{real_target} is not above 0 and at most 1"),
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
     /// The discriminator's loss `[1]` from its logits `[batch]` on real images and on fakes.
-    pub fn discriminator(&self, real: Tensor<1>, fake: Tensor<1>) -> Tensor<1> {
-        let Self::NonSaturating { real_target } = self;
-        cross_entropy(real, *real_target) + cross_entropy(fake, 0.0)
+    pub(crate) fn discriminator(&self, real: Tensor<1>, fake: Tensor<1>) -> Tensor<1> {
+        match *self {
+            Self::NonSaturating { real_target } => {
+                cross_entropy(real, real_target) + cross_entropy(fake, 0.0)
+            }
+            Self::Minimax | Self::FeatureMatching => {
+                cross_entropy(real, 1.0) + cross_entropy(fake, 0.0)
+            }
+            Self::LeastSquares => ((real - 1.0).square().mean() + fake.square().mean()) * 0.5,
+            Self::Hinge => relu(-real + 1.0).mean() + relu(fake + 1.0).mean(),
+            Self::Wasserstein => fake.mean() - real.mean(),
+            Self::Relativistic => cross_entropy(real - fake, 1.0),
+        }
     }
 
-    /// The generator's loss `[1]` from the discriminator's logits `[batch]` on fakes.
-    pub fn generator(&self, fake: Tensor<1>) -> Tensor<1> {
-        let Self::NonSaturating { .. } = self;
-        cross_entropy(fake, 1.0)
+    /// The generator's loss `[1]` from what the discriminator says of its images, and of real ones
+    /// where [`Loss::compares`].
+    pub(crate) fn generator(&self, fake: &Judged, real: Option<&Judged>) -> Tensor<1> {
+        let logits = fake.logits.clone();
+        match (self, real) {
+            (Self::Minimax, _) => -cross_entropy(logits, 0.0),
+            (Self::LeastSquares, _) => (logits - 1.0).square().mean() * 0.5,
+            (Self::Hinge | Self::Wasserstein, _) => -logits.mean(),
+            (Self::Relativistic, Some(real)) => cross_entropy(logits - real.logits.clone(), 1.0),
+            (Self::FeatureMatching, Some(real)) => {
+                let gap = real.features.clone().mean_dim(0) - fake.features.clone().mean_dim(0);
+                gap.square().sum()
+            }
+            (Self::NonSaturating { .. } | Self::Relativistic | Self::FeatureMatching, _) => {
+                cross_entropy(logits, 1.0)
+            }
+        }
     }
+
+    /// Whether the generator's loss looks at real images, too.
+    pub(crate) fn compares(&self) -> bool {
+        matches!(self, Self::Relativistic | Self::FeatureMatching)
+    }
+
+    /// Shares of real images and of fakes that the discriminator judged rightly. A game that only
+    /// compares has one share: of pairs, in which the real image has the higher logit.
+    pub(crate) fn accuracy(&self, real: &[f32], fake: &[f32]) -> [f32; 2] {
+        let share = |right: usize, of: usize| right as f32 / of.max(1) as f32;
+        let bound = match self {
+            Self::Wasserstein | Self::Relativistic => {
+                let right = real.iter().zip(fake).filter(|(r, f)| r > f).count();
+                return [share(right, real.len()); 2];
+            }
+            Self::LeastSquares => 0.5,
+            _ => 0.0,
+        };
+        let real_right = real.iter().filter(|l| **l > bound).count();
+        let fake_right = fake.iter().filter(|l| **l < bound).count();
+        [share(real_right, real.len()), share(fake_right, fake.len())]
+    }
+}
+
+/// The mean of `−ln softmax(logits)` at the classes named by `one_hot`; both `[batch, classes]`.
+pub(crate) fn class_entropy(logits: Tensor<2>, one_hot: Tensor<2>) -> Tensor<1> {
+    -(log_softmax(logits, 1) * one_hot).sum_dim(1).mean()
 }
 
 /// The mean binary cross-entropy `−t ln σ(l) − (1 − t) ln(1 − σ(l))` of logits `[batch]` against one
@@ -136,24 +204,74 @@ mod tests {
         }
     }
 
+    fn logits(values: [f32; 3]) -> Tensor<1> {
+        Tensor::from_floats(values, &refrain_core::device("cpu").unwrap())
+    }
+
     #[test]
     fn golden_values_of_pytorch() {
         // python -c "import torch, torch.nn.functional as F
-        // r=torch.tensor([2.,-1.,.5]); f=torch.tensor([-3.,0.,4.])
-        // print(F.binary_cross_entropy_with_logits(r,torch.full((3,),.9))
-        //  +F.binary_cross_entropy_with_logits(f,torch.zeros(3)),
-        //  F.binary_cross_entropy_with_logits(f,torch.ones(3)))"     (torch 2.15.0)
+        // r=torch.tensor([2.,-1.,.5]); f=torch.tensor([-3.,0.,4.]); b=F.binary_cross_entropy_with_logits
+        // o=torch.ones(3); z=torch.zeros(3)
+        // for d,g in [(b(r,.9*o)+b(f,z),b(f,o)), (b(r,o)+b(f,z),-b(f,z)),
+        //  (F.mse_loss(r,o)/2+F.mse_loss(f,z)/2,F.mse_loss(f,o)/2),
+        //  (F.relu(1-r).mean()+F.relu(1+f).mean(),-f.mean()), (f.mean()-r.mean(),-f.mean()),
+        //  (F.softplus(f-r).mean(),F.softplus(r-f).mean())]: print(d.item(),g.item())" (torch 2.15.0)
+        let (real, fake) = (logits([2.0, -1.0, 0.5]), logits([-3.0, 0.0, 4.0]));
+        let smooth = Loss::NonSaturating { real_target: 0.9 };
+        for (game, d, g) in [
+            (smooth, 2.274717, 1.253295),
+            (Loss::Minimax, 2.224717, -1.586628),
+            (Loss::LeastSquares, 5.041667, 4.333333),
+            (Loss::Hinge, 2.833333, -0.333333),
+            (Loss::Wasserstein, -0.166667, -0.333333),
+            (Loss::Relativistic, 1.616576, 1.783242),
+        ] {
+            let discriminator = game.discriminator(real.clone(), fake.clone());
+            let [fake, real] = [&fake, &real].map(|l| Judged::of_logits(l.clone()));
+            let generator = game.generator(&fake, Some(&real));
+            for (found, expected) in [(discriminator, d), (generator, g)] {
+                let found: f32 = found.try_into_scalar().unwrap();
+                assert!(
+                    (found - expected).abs() < 1e-5,
+                    "{game:?}: {found} {expected}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn feature_matching_is_the_squared_gap_of_means() {
         let device = refrain_core::device("cpu").unwrap();
-        let real = Tensor::<1>::from_floats([2.0, -1.0, 0.5], &device);
-        let fake = Tensor::<1>::from_floats([-3.0, 0.0, 4.0], &device);
-        let game = Loss::NonSaturating { real_target: 0.9 };
-        let d: f32 = game
-            .discriminator(real, fake.clone())
-            .try_into_scalar()
-            .unwrap();
-        let g: f32 = game.generator(fake).try_into_scalar().unwrap();
-        assert!((d - 2.274_717).abs() < 1e-5, "{d}");
-        assert!((g - 1.253_295).abs() < 1e-5, "{g}");
+        let of = |values: Vec<f32>| {
+            let mut judged = Judged::of_logits(logits([0.0; 3]));
+            judged.features = crate::params::tensor(values, &device).reshape([2, 2, 1, 1]);
+            judged
+        };
+        let (real, fake) = (of(vec![1.0, 2.0, 3.0, 4.0]), of(vec![0.0, 0.0, 2.0, 0.0]));
+        let loss = Loss::FeatureMatching.generator(&fake, Some(&real));
+        assert_eq!(loss.try_into_scalar::<f32>().unwrap(), 1.0 + 9.0);
+    }
+
+    #[test]
+    fn accuracy_counts_by_the_rule_of_the_game() {
+        let (real, fake) = ([2.0, -1.0, 0.4], [-3.0, 0.2, 0.3]);
+        let of = |loss: Loss| {
+            loss.accuracy(&real, &fake)
+                .map(|share| (3.0 * share).round())
+        };
+        assert_eq!(of(Loss::Hinge), [2.0, 1.0]);
+        assert_eq!(of(Loss::LeastSquares), [1.0, 3.0]);
+        assert_eq!(of(Loss::Relativistic), [2.0, 2.0]);
+    }
+
+    #[test]
+    fn class_entropy_is_minus_the_log_of_the_softmax() {
+        let device = refrain_core::device("cpu").unwrap();
+        let of = |values: Vec<f32>| crate::params::tensor(values, &device).reshape([2, 2]);
+        let loss = class_entropy(of(vec![1.0, 0.0, 0.0, 3.0]), of(vec![1.0, 0.0, 1.0, 0.0]));
+        let expected = ((1.0 + (-1f32).exp()).ln() + (1.0 + 3f32.exp()).ln()) / 2.0;
+        assert!((loss.try_into_scalar::<f32>().unwrap() - expected).abs() < 1e-6);
     }
 
     #[test]

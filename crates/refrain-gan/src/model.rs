@@ -5,15 +5,15 @@ use rand::RngExt;
 use refrain_core::{Device, ModelFile, ModelWriter};
 use serde::{Deserialize, Serialize};
 
-use crate::conv::Generator;
 use crate::params::{self, host, tensor};
+use crate::players::Generator;
 use crate::random::{Purpose, normal, stream};
 use crate::report::history;
-use crate::{EpochReport, Error, Gan, ImageShape, Images, Result};
+use crate::{EpochReport, Error, Gan, ImageShape, Images, Output, Result};
 
 /// What the file of a trained model calls itself.
-const KIND: &str = "gan.conv";
-const VERSION: u32 = 1;
+const KIND: &str = "gan";
+const VERSION: u32 = 2;
 
 /// Images painted at once: bounds the memory a large request takes.
 const CHUNK: usize = 256;
@@ -88,11 +88,12 @@ pub(crate) struct Painter {
     pub(crate) noise: usize,
     pub(crate) shape: ImageShape,
     pub(crate) classes: usize,
+    pub(crate) output: Output,
     pub(crate) device: Device,
 }
 
 impl Painter {
-    fn latents(&self, labels: &[u32], seed: u64, purpose: Purpose) -> Vec<Latent> {
+    pub(crate) fn latents(&self, labels: &[u32], seed: u64, purpose: Purpose) -> Vec<Latent> {
         // Image i has a stream of its own: the first ten of a hundred are the ten of ten.
         let latent = |(i, &label): (usize, &u32)| Latent {
             noise: normal(&mut stream(seed, purpose, i as u64), self.noise),
@@ -120,7 +121,14 @@ impl Painter {
     fn labelled(&self, labels: Vec<u32>, seed: u64, purpose: Purpose) -> Result<Images> {
         let pixels = self.pixels(&self.latents(&labels, seed, purpose))?;
         let labels = (self.classes > 0).then_some(labels);
-        Ok(Images::painted(self.shape, pixels, labels, self.classes))
+        Ok(self.images(pixels, labels, self.classes))
+    }
+
+    fn images(&self, pixels: Vec<f32>, labels: Option<Vec<u32>>, classes: usize) -> Images {
+        match self.output {
+            Output::Brightness => Images::painted(self.shape, pixels, labels, classes),
+            Output::Any => Images::unclamped(self.shape, pixels, labels, classes),
+        }
     }
 
     pub(crate) fn sheet(&self, rows: usize, seed: u64, purpose: Purpose) -> Result<Images> {
@@ -140,7 +148,7 @@ impl Painter {
 #[derive(Debug, Clone)]
 pub struct GanModel {
     config: Gan,
-    painter: Painter,
+    pub(crate) painter: Painter,
     history: Vec<EpochReport>,
 }
 
@@ -180,6 +188,11 @@ impl GanModel {
         &self.history
     }
 
+    /// Losses, accuracy and variety over the epochs as an SVG picture.
+    pub fn curves(&self) -> String {
+        crate::curves::draw(&self.history)
+    }
+
     /// `count` new images; with classes, each of a class drawn at random and labelled with it. The
     /// same seed gives the same images, and a longer request begins with the shorter one's (to
     /// rounding).
@@ -187,17 +200,19 @@ impl GanModel {
     /// # Errors
     /// [`Error::Device`].
     pub fn sample(&self, count: usize, seed: u64) -> Result<Images> {
+        self.painter
+            .labelled(self.draw_labels(count, seed), seed, Purpose::Sample)
+    }
+
+    /// A class at random for each of `count` images; 0 where there are no classes.
+    pub(crate) fn draw_labels(&self, count: usize, seed: u64) -> Vec<u32> {
         let classes = self.painter.classes as u32;
         let mut rng = stream(seed, Purpose::Sample, u64::MAX);
-        let class = |_| {
-            if classes > 0 {
-                rng.random_range(0..classes)
-            } else {
-                0
-            }
+        let class = |_| match classes {
+            0 => 0,
+            _ => rng.random_range(0..classes),
         };
-        self.painter
-            .labelled((0..count).map(class).collect(), seed, Purpose::Sample)
+        (0..count).map(class).collect()
     }
 
     /// One new image for each label.
@@ -270,7 +285,7 @@ impl GanModel {
             }
         }
         let pixels = self.painter.pixels(latents)?;
-        Ok(Images::painted(self.painter.shape, pixels, None, 0))
+        Ok(self.painter.images(pixels, None, 0))
     }
 
     /// `count` images on the way from one point to another, both ends included.
@@ -285,7 +300,10 @@ impl GanModel {
         self.paint(&walk)
     }
 
-    /// Writes the generator to a `*.refrain` file of kind `gan.conv`.
+    /// Writes the generator to a `*.refrain` file of kind `gan`, which is a safetensors file. Its tensors
+    /// are `history`, and per layer `generator.net.layers.<i>.weight` and `.bias`: matrices `[in, out]`,
+    /// convolutions `[out, in, height, width]`, transposed ones `[in, out, height, width]`; a residual
+    /// block's stand under `.body.layers.<j>` and `.skip.layers.<j>`.
     ///
     /// # Errors
     /// [`refrain_core::Error::Io`]; [`Error::Device`].
@@ -343,8 +361,8 @@ impl GanModel {
         let device = device.clone().inner();
         let generator = gan.generator.build(shape, classes, 0, &device);
         let generator = params::read(file, "generator", generator, &device)?;
-        let history = history(&file.f32("history")?.data, file.origin())?;
-        let noise = gan.generator.noise;
+        let history = history(&gan, &file.f32("history")?.data, file.origin())?;
+        let (noise, output) = (gan.generator.noise(), gan.generator.output());
         Ok(Self {
             config: gan,
             painter: Painter {
@@ -352,13 +370,14 @@ impl GanModel {
                 noise,
                 shape,
                 classes,
+                output,
                 device,
             },
             history,
         })
     }
 
-    fn check_class(&self, class: u32) -> Result<()> {
+    pub(crate) fn check_class(&self, class: u32) -> Result<()> {
         match (class as usize) < self.painter.classes {
             true => Ok(()),
             false if self.painter.classes == 0 => Err(Error::Class(

@@ -20,12 +20,14 @@ pub(crate) struct Weight {
 /// All weights of `module`, in an order that depends on its structure alone.
 pub(crate) fn weights(module: &impl Module) -> Vec<Weight> {
     struct Collect {
-        path: Vec<String>,
+        path: Vec<Option<String>>,
         found: Vec<Weight>,
     }
     impl ModuleVisitor for Collect {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_string());
+        fn enter_module(&mut self, name: &str, of: &str) {
+            // The kind of a layer is no part of its name.
+            let variant = of.starts_with("Enum:");
+            self.path.push((!variant).then(|| name.to_string()));
         }
         fn exit_module(&mut self, _: &str, _: &str) {
             self.path.pop();
@@ -34,8 +36,9 @@ pub(crate) fn weights(module: &impl Module) -> Vec<Weight> {
             let tensor = param.val().inner();
             let shape = tensor.dims().to_vec();
             let values = tensor.reshape([shape.iter().product::<usize>()]);
+            let path: Vec<&str> = self.path.iter().flatten().map(String::as_str).collect();
             self.found.push(Weight {
-                name: self.path.join("."),
+                name: path.join("."),
                 shape,
                 values,
             });

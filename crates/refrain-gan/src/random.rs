@@ -21,8 +21,16 @@ pub(crate) enum Purpose {
     Sheet = 4,
     /// Samples asked of a trained model.
     Sample = 5,
-    /// Images for comparison in the metrics.
+    /// Images for comparison, and subsets, in the metrics.
     Metric = 6,
+    /// Toy data and stacked digits.
+    Data = 20,
+    /// The classifier's first weights, and the batches it learns from.
+    Classifier = 21,
+    /// Where an inversion starts.
+    Inversion = 22,
+    /// The sequence game's texts.
+    Sequence = 23,
 }
 
 /// Stream number `index` of `seed` for one purpose.

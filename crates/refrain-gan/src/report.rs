@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::{Error, Images, Result};
+use crate::{Error, Gan, Images, Loss, Result};
 
 /// The numbers of one training step.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct StepReport {
     /// Steps done, this one included.
@@ -18,8 +18,16 @@ pub struct StepReport {
     pub penalty: f32,
     /// Share of real images the discriminator took for real.
     pub real_accuracy: f32,
-    /// Share of painted images the discriminator took for painted.
+    /// Share of painted images the discriminator took for painted. A game that compares
+    /// ([`Loss::Relativistic`](crate::Loss), [`Loss::Wasserstein`](crate::Loss)) has one share for
+    /// both: of pairs, in which the real image has the higher logit.
     pub fake_accuracy: f32,
+    /// The length of the gradient for the discriminator's weights.
+    pub discriminator_gradient: f32,
+    /// The length of the gradient for the generator's weights.
+    pub generator_gradient: f32,
+    /// The chance of each augmentation.
+    pub chance: f32,
 }
 
 impl fmt::Display for StepReport {
@@ -40,9 +48,10 @@ impl fmt::Display for StepReport {
 pub struct EpochReport {
     /// The epoch, counted from 1.
     pub epoch: usize,
-    /// The discriminator's loss, without its penalty; 2 ln 2 = 1.386 when it can only guess.
+    /// The discriminator's loss, without its penalty. When it can only guess: ln 2 = 0.693 in the
+    /// relativistic game, 1.386 in the non-saturating one.
     pub discriminator_loss: f32,
-    /// The generator's loss; ln 2 = 0.693 when the discriminator can only guess.
+    /// The generator's loss; ln 2 = 0.693 when the discriminator can only guess in these games.
     pub generator_loss: f32,
     /// The penalty on the discriminator's slope.
     pub penalty: f32,
@@ -53,13 +62,19 @@ pub struct EpochReport {
     /// How much the painted images differ among themselves (within a class, if there are classes),
     /// as a share of how much the real ones do: total variance over total variance.
     pub variety: f32,
+    /// The length of the gradient for the discriminator's weights.
+    pub discriminator_gradient: f32,
+    /// The length of the gradient for the generator's weights.
+    pub generator_gradient: f32,
+    /// The chance of each augmentation.
+    pub chance: f32,
     /// What looks wrong.
     pub alarms: Vec<Alarm>,
 }
 
 impl EpochReport {
     /// Columns of the saved history.
-    pub(crate) const NUMBERS: usize = 6;
+    pub(crate) const NUMBERS: usize = 9;
 
     pub(crate) fn numbers(&self) -> [f32; Self::NUMBERS] {
         [
@@ -68,41 +83,85 @@ impl EpochReport {
             self.penalty,
             self.real_accuracy,
             self.fake_accuracy,
+            self.discriminator_gradient,
+            self.generator_gradient,
+            self.chance,
             self.variety,
         ]
     }
 
-    pub(crate) fn new(epoch: usize, numbers: [f32; Self::NUMBERS]) -> Self {
+    /// The report of the epoch after `before`, with its alarms.
+    pub(crate) fn new(loss: Loss, before: &[Self], numbers: [f32; Self::NUMBERS]) -> Self {
         let [
             discriminator_loss,
             generator_loss,
             penalty,
             real_accuracy,
             fake_accuracy,
+            discriminator_gradient,
+            generator_gradient,
+            chance,
             variety,
         ] = numbers;
-        let mut alarms = Vec::new();
-        // A good game, too, starts with a sure discriminator and images that are all alike.
-        if epoch > 10 {
-            if real_accuracy.min(fake_accuracy) > 0.98 {
-                let accuracy = (real_accuracy + fake_accuracy) / 2.0;
-                alarms.push(Alarm::DiscriminatorWins { accuracy });
-            }
-            if variety < 0.25 {
-                alarms.push(Alarm::Collapse { variety });
-            }
-        }
-        Self {
-            epoch,
+        let mut report = Self {
+            epoch: before.len() + 1,
             discriminator_loss,
             generator_loss,
             penalty,
             real_accuracy,
             fake_accuracy,
             variety,
-            alarms,
+            discriminator_gradient,
+            generator_gradient,
+            chance,
+            alarms: Vec::new(),
+        };
+        report.alarms = alarms(loss, before, &report);
+        report
+    }
+}
+
+/// What looks wrong in an epoch.
+fn alarms(loss: Loss, before: &[EpochReport], now: &EpochReport) -> Vec<Alarm> {
+    // A good game, too, starts with a sure discriminator and images that are all alike.
+    if before.len() < 10 {
+        return Vec::new();
+    }
+    let mut alarms = Vec::new();
+    // A critic is meant to win.
+    if loss != Loss::Wasserstein && now.real_accuracy.min(now.fake_accuracy) > 0.98 {
+        let accuracy = (now.real_accuracy + now.fake_accuracy) / 2.0;
+        alarms.push(Alarm::DiscriminatorWins { accuracy });
+    }
+    let best = before.iter().map(|e| e.variety).fold(0.0, f32::max);
+    if now.variety < 0.25 {
+        let variety = now.variety;
+        alarms.push(Alarm::Collapse { variety });
+    } else if now.variety < 0.6 * best.min(1.0) {
+        let variety = now.variety;
+        alarms.push(Alarm::VarietyFalls { variety, best });
+    }
+    type Length = fn(&EpochReport) -> f32;
+    let lengths: [(&str, Length); 2] = [
+        ("discriminator", |e| e.discriminator_gradient),
+        ("generator", |e| e.generator_gradient),
+    ];
+    for (network, length) in lengths {
+        let mut usual: Vec<f32> = before.iter().map(length).collect();
+        usual.sort_by(f32::total_cmp);
+        let usual = usual[usual.len() / 2];
+        let length = length(now);
+        if length > 30.0 * usual && usual > 0.0 {
+            alarms.push(Alarm::GradientExplodes {
+                network,
+                length,
+                usual,
+            });
+        } else if length < 1e-6 {
+            alarms.push(Alarm::GradientVanishes { network, length });
         }
     }
+    alarms
 }
 
 impl fmt::Display for EpochReport {
@@ -137,6 +196,29 @@ pub enum Alarm {
         /// Their variance, as a share of the real images'.
         variety: f32,
     },
+    /// The painted images differ far less than they did before.
+    VarietyFalls {
+        /// Their variance, as a share of the real images'.
+        variety: f32,
+        /// The largest of an earlier epoch.
+        best: f32,
+    },
+    /// A network's gradient is far longer than it was.
+    GradientExplodes {
+        /// `generator` or `discriminator`.
+        network: &'static str,
+        /// Its length.
+        length: f32,
+        /// The median length of the epochs before.
+        usual: f32,
+    },
+    /// A network's gradient is next to nothing: it does not learn.
+    GradientVanishes {
+        /// `generator` or `discriminator`.
+        network: &'static str,
+        /// Its length.
+        length: f32,
+    },
 }
 
 impl fmt::Display for Alarm {
@@ -144,15 +226,37 @@ impl fmt::Display for Alarm {
         match self {
             Self::DiscriminatorWins { accuracy } => write!(
                 f,
-                "the discriminator is right {:.1} % of the time: raise `penalty.weight` or lower \
-                 `discriminator_adam.rate`",
+                "the discriminator is right {:.1} % of the time: strengthen the `penalty`, lower \
+                 `discriminator_adam.rate`, or `augment` a small set",
                 100.0 * accuracy
             ),
             Self::Collapse { variety } => write!(
                 f,
                 "the painted images vary {:.0} % as much as the real ones, which looks like a \
-                 collapse: raise `penalty.weight`, lower both rates, or enlarge the batch",
+                 collapse: strengthen the `penalty`, judge packs (`pac`), lower both rates, or \
+                 enlarge the batch",
                 100.0 * variety
+            ),
+            Self::VarietyFalls { variety, best } => write!(
+                f,
+                "the painted images vary {:.0} % as much as the real ones, after {:.0} %: a \
+                 collapse may be coming; lower both rates or strengthen the `penalty`",
+                100.0 * variety,
+                100.0 * best
+            ),
+            Self::GradientExplodes {
+                network,
+                length,
+                usual,
+            } => write!(
+                f,
+                "the {network}'s gradient is {length:.2e} long after {usual:.2e}: lower \
+                 `{network}_adam.rate` or strengthen the `penalty`"
+            ),
+            Self::GradientVanishes { network, length } => write!(
+                f,
+                "the {network}'s gradient is {length:.0e} long, so it does not learn: another \
+                 `loss` (minimax starves the generator), or a weaker discriminator"
             ),
         }
     }
@@ -162,7 +266,7 @@ impl fmt::Display for Alarm {
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Tally {
     steps: u64,
-    sums: [f64; 5],
+    sums: [f64; 8],
 }
 
 impl Tally {
@@ -173,6 +277,9 @@ impl Tally {
             report.penalty,
             report.real_accuracy,
             report.fake_accuracy,
+            report.discriminator_gradient,
+            report.generator_gradient,
+            report.chance,
         ];
         self.steps += 1;
         for (sum, value) in self.sums.iter_mut().zip(values) {
@@ -180,9 +287,15 @@ impl Tally {
         }
     }
 
-    pub(crate) fn epoch(&self, epoch: usize, variety: f32) -> EpochReport {
-        let [a, b, c, d, e] = self.sums.map(|sum| (sum / self.steps.max(1) as f64) as f32);
-        EpochReport::new(epoch, [a, b, c, d, e, variety])
+    /// Numbers of its bits.
+    pub(crate) const BITS: usize = 9;
+
+    pub(crate) fn epoch(&self, loss: Loss, before: &[EpochReport], variety: f32) -> EpochReport {
+        let mut numbers = [variety; EpochReport::NUMBERS];
+        for (number, sum) in numbers.iter_mut().zip(self.sums) {
+            *number = (sum / self.steps.max(1) as f64) as f32;
+        }
+        EpochReport::new(loss, before, numbers)
     }
 
     /// As bits, because a resumed run should not differ by the rounding of a decimal text.
@@ -205,7 +318,7 @@ impl Tally {
 }
 
 /// A saved history back from its numbers.
-pub(crate) fn history(numbers: &[f32], file: &str) -> Result<Vec<EpochReport>> {
+pub(crate) fn history(gan: &Gan, numbers: &[f32], file: &str) -> Result<Vec<EpochReport>> {
     let (rows, rest) = numbers.as_chunks::<{ EpochReport::NUMBERS }>();
     if !rest.is_empty() {
         let reason = format!(
@@ -217,11 +330,11 @@ pub(crate) fn history(numbers: &[f32], file: &str) -> Result<Vec<EpochReport>> {
             reason,
         });
     }
-    Ok(rows
-        .iter()
-        .enumerate()
-        .map(|(i, &row)| EpochReport::new(i + 1, row))
-        .collect())
+    let mut history = Vec::with_capacity(rows.len());
+    for &row in rows {
+        history.push(EpochReport::new(gan.loss, &history, row));
+    }
+    Ok(history)
 }
 
 /// The total variance of images around the mean of their class (around the mean of all, without
@@ -274,22 +387,45 @@ mod tests {
         assert!((spread(&labelled) - 0.04 / 2.0).abs() < 1e-6);
     }
 
+    /// Losses, penalty, accuracies, gradients, chance and variety.
+    fn epochs(rows: &[[f32; 9]]) -> Vec<EpochReport> {
+        let numbers: Vec<f32> = rows.concat();
+        history(&Gan::default(), &numbers, "x").unwrap()
+    }
+
     #[test]
     fn alarms_speak_after_the_first_epochs() {
-        let bad = [0.01, 9.0, 0.0, 0.99, 1.0, 0.01];
-        assert!(EpochReport::new(10, bad).alarms.is_empty());
-        let report = EpochReport::new(11, bad);
-        assert_eq!(report.alarms.len(), 2);
-        let text = report.to_string();
+        let bad = [0.01, 9.0, 0.0, 0.99, 1.0, 1.0, 1.0, 0.0, 0.01];
+        let all = epochs(&[bad; 11]);
+        assert!(all[9].alarms.is_empty());
+        assert_eq!(all[10].alarms.len(), 2);
+        let text = all[10].to_string();
         assert!(
             text.contains("99.5 %") && text.contains("collapse"),
             "{text}"
         );
+
+        let good = [0.6, 0.8, 0.1, 0.6, 0.6, 1.0, 1.0, 0.0, 0.9];
+        let with = |at: usize, value: f32| {
+            let mut rows = [good; 12];
+            rows[11][at] = value;
+            epochs(&rows)[11].alarms.clone()
+        };
+        assert!(with(0, 0.6).is_empty());
+        assert!(matches!(with(8, 0.4)[..], [Alarm::VarietyFalls { .. }]));
+        assert!(with(5, 29.0).is_empty());
+        let explodes = with(5, 31.0);
         assert!(
-            EpochReport::new(30, [1.3, 0.8, 0.0, 0.6, 0.6, 0.9])
-                .alarms
-                .is_empty()
+            explodes[0].to_string().contains("discriminator_adam.rate"),
+            "{explodes:?}"
         );
+        assert!(matches!(
+            with(6, 0.0)[..],
+            [Alarm::GradientVanishes {
+                network: "generator",
+                ..
+            }]
+        ));
     }
 
     #[test]
@@ -303,12 +439,17 @@ mod tests {
                 penalty: 0.3,
                 real_accuracy: 0.5,
                 fake_accuracy: 0.7,
+                discriminator_gradient: 2.0,
+                generator_gradient: 3.0,
+                chance: 0.25,
             });
         }
+        assert_eq!(tally.to_bits().len(), Tally::BITS);
         assert_eq!(Tally::from_bits(&tally.to_bits()), tally);
-        let report = tally.epoch(1, 0.5);
+        let report = tally.epoch(Loss::default(), &[], 0.5);
         assert!((report.discriminator_loss - 0.2).abs() < 1e-6);
-        assert_eq!(history(&report.numbers(), "x").unwrap(), [report]);
-        assert!(history(&[1.0; 7], "x").is_err());
+        assert_eq!((report.chance, report.variety), (0.25, 0.5));
+        assert_eq!(epochs(&[report.numbers()]), [report]);
+        assert!(history(&Gan::default(), &[1.0; 7], "x").is_err());
     }
 }

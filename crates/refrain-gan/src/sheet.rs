@@ -32,7 +32,7 @@ impl Default for Grid {
 }
 
 /// The largest picture that is made, in bytes.
-const LARGEST: usize = 1 << 28;
+pub(crate) const LARGEST: usize = 1 << 28;
 
 /// Brightness of the gap between images.
 const GAP: u8 = 128;
@@ -78,14 +78,14 @@ pub fn save_grid(images: &Images, grid: &Grid, path: impl AsRef<Path>) -> Result
     std::fs::write(&path, png).map_err(|e| refrain_core::Error::io(&path, e).into())
 }
 
-struct Picture {
-    channels: usize,
-    width: usize,
-    height: usize,
-    bytes: Vec<u8>, // [row, column, channel]
+pub(crate) struct Picture {
+    pub(crate) channels: usize,
+    pub(crate) width: usize,
+    pub(crate) height: usize,
+    pub(crate) bytes: Vec<u8>, // [row, column, channel]
 }
 
-fn draw(images: &Images, grid: &Grid) -> Result<Picture> {
+pub(crate) fn draw(images: &Images, grid: &Grid) -> Result<Picture> {
     let ImageShape {
         channels,
         height,
@@ -159,7 +159,7 @@ fn draw(images: &Images, grid: &Grid) -> Result<Picture> {
     })
 }
 
-fn refuse(reason: String) -> Error {
+pub(crate) fn refuse(reason: String) -> Error {
     Error::Picture {
         file: "sheet".to_string(),
         reason,

@@ -7,22 +7,15 @@
 //! the bits an unbroken one would have had.
 
 use burn::module::Module;
-use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
-use rand::RngExt;
 use rand::seq::SliceRandom;
-use refrain_core::rng::Stream;
 use refrain_core::{Device, Monitor, Stage};
 
 use crate::adam::AdamState;
-use crate::conv::{Discriminator, Generator};
-use crate::model::{Latent, Painter};
-use crate::params::{host, tensor};
-use crate::random::{Purpose, normal, stream};
+use crate::model::Painter;
+use crate::players::{Discriminator, Generator};
+use crate::random::{Purpose, stream};
 use crate::report::{Tally, spread};
-use crate::{
-    EpochReport, Error, Gan, GanModel, ImageShape, Images, Penalty, Result, StepReport, ema,
-};
+use crate::{EpochReport, Error, Gan, GanModel, Images, Output, Result, StepReport, ema};
 
 /// A game in progress.
 ///
@@ -53,6 +46,7 @@ pub struct Trainer {
     pub(crate) step: u64,
     pub(crate) tally: Tally,
     pub(crate) history: Vec<EpochReport>,
+    pub(crate) chance: f32,   // of each augmentation
     order: (u64, Vec<usize>), // which pass over the images this is the order of
     spread: f32,
 }
@@ -69,9 +63,32 @@ impl Trainer {
         let taped = device.clone().autodiff();
         let (shape, classes) = (images.shape(), config.classes(images));
         let generator = config.generator.build(shape, classes, config.seed, &taped);
-        let discriminator = config
-            .discriminator
-            .build(shape, classes, config.seed, &taped);
+        let task = config.task(shape, classes);
+        let discriminator = config.discriminator.build(&task, config.seed, &taped);
+        if discriminator.mixes_batch() && config.penalty.needs_slope() {
+            return Err(Error::config(
+                "penalty",
+                "a discriminator with `batch_spread` judges an image by the others of its batch, so \
+                 it has no input gradient for one image: use `Penalty::None` or `WeightClip`",
+            ));
+        }
+        if config.pac > 1 && classes > 0 {
+            return Err(Error::config(
+                "pac",
+                "packs are judged without classes: set `conditional: Conditional::None`",
+            ));
+        }
+        if config.pac > images.len() {
+            let reason = format!(
+                "{} images are fewer than a pack of {}",
+                images.len(),
+                config.pac
+            );
+            return Err(Error::config("pac", reason));
+        }
+        if config.generator.output() == Output::Brightness {
+            images.expect_brightness()?;
+        }
         let images = if classes == 0 {
             images.clone().without_labels()
         } else {
@@ -82,6 +99,7 @@ impl Trainer {
             generator_adam: AdamState::new(config.generator_adam, &generator),
             discriminator_adam: AdamState::new(config.discriminator_adam, &discriminator),
             spread: spread(&images),
+            chance: config.augment.map_or(0.0, |augment| augment.first_chance()),
             config,
             images,
             device,
@@ -96,9 +114,10 @@ impl Trainer {
         Ok(trainer)
     }
 
-    /// Images per batch.
-    fn batch(&self) -> usize {
-        self.config.batch.min(self.images.len())
+    /// Images per batch: whole packs.
+    pub(crate) fn batch(&self) -> usize {
+        let most = self.config.batch.min(self.images.len());
+        most - most % self.config.pac
     }
 
     /// Steps in one epoch.
@@ -131,16 +150,13 @@ impl Trainer {
         let mut rng = stream(self.config.seed, Purpose::Step, self.step);
         let mut report = StepReport {
             step: self.step + 1,
-            discriminator_loss: 0.0,
-            generator_loss: 0.0,
-            penalty: 0.0,
-            real_accuracy: 0.0,
-            fake_accuracy: 0.0,
+            ..StepReport::default()
         };
+        let mut real = None;
         for turn in 0..self.config.discriminator_steps {
-            self.discriminator_step(turn, &mut rng, &mut report)?;
+            real = Some(self.discriminator_step(turn, &mut rng, &mut report)?);
         }
-        self.generator_step(&mut rng, &mut report)?;
+        self.generator_step(real, &mut rng, &mut report)?;
         let decay = ema::decay(self.config.average, self.step);
         self.average = ema::update(self.average.clone(), &self.generator, decay);
         self.step += 1;
@@ -148,8 +164,8 @@ impl Trainer {
         self.tally.add(&report);
         if self.step.is_multiple_of(self.steps_per_epoch()) {
             let variety = spread(&self.sheet(8)?) / self.spread.max(1e-12);
-            self.history
-                .push(self.tally.epoch(self.history.len() + 1, variety));
+            let epoch = self.tally.epoch(self.config.loss, &self.history, variety);
+            self.history.push(epoch);
             self.tally = Tally::default();
         }
         Ok(report)
@@ -214,9 +230,10 @@ impl Trainer {
     fn painter(&self) -> Painter {
         Painter {
             generator: self.average.clone(),
-            noise: self.config.generator.noise,
+            noise: self.config.generator.noise(),
             shape: self.images.shape(),
             classes: self.classes(),
+            output: self.config.generator.output(),
             device: self.device.clone(),
         }
     }
@@ -232,7 +249,7 @@ impl Trainer {
     }
 
     /// The images of batch number `number`, counted from the first step on.
-    fn real(&mut self, number: u64) -> Images {
+    pub(crate) fn real(&mut self, number: u64) -> Images {
         let per_pass = (self.images.len() / self.batch()) as u64;
         let (pass, at) = (number / per_pass, (number % per_pass) as usize);
         if self.order.0 != pass {
@@ -241,148 +258,19 @@ impl Trainer {
         self.images
             .select(&self.order.1[at * self.batch()..(at + 1) * self.batch()])
     }
-
-    /// Noise `[batch, noise, 1, 1]` and classes, as common as among the real images.
-    fn draw(&self, rng: &mut Stream) -> (Tensor<4>, Option<Tensor<4>>) {
-        let (batch, noise) = (self.batch(), self.config.generator.noise);
-        let values = normal(rng, batch * noise);
-        let labels: Option<Vec<u32>> = self.images.labels().map(|labels| {
-            (0..batch)
-                .map(|_| labels[rng.random_range(0..labels.len())])
-                .collect()
-        });
-        let noise = tensor(values, &self.device).reshape([batch, noise, 1, 1]);
-        (noise, labels.map(|labels| self.one_hot(&labels)))
-    }
-
-    fn one_hot(&self, labels: &[u32]) -> Tensor<4> {
-        let latents = labels.iter().map(|&l| Latent::one_hot(l, self.classes()));
-        let flat: Vec<f32> = latents.flatten().collect();
-        tensor(flat, &self.device).reshape([labels.len(), self.classes(), 1, 1])
-    }
-
-    fn discriminator_step(
-        &mut self,
-        turn: usize,
-        rng: &mut Stream,
-        report: &mut StepReport,
-    ) -> Result<()> {
-        let turns = self.config.discriminator_steps;
-        let real = self.real(self.step * turns as u64 + turn as u64);
-        let batch = real.len();
-        let ImageShape {
-            channels,
-            height,
-            width,
-        } = real.shape();
-        let real_class = real.labels().map(|labels| self.one_hot(labels));
-        let real =
-            tensor(real.pixels().to_vec(), &self.device).reshape([batch, channels, height, width]);
-        let (noise, fake_class) = self.draw(rng);
-        let fake = self.generator.valid().forward(noise, fake_class.clone());
-
-        // One pass over [real, fake] or [real, fake, real + radius · u].
-        let mut parts = vec![real.clone(), fake];
-        let mut classes: Vec<_> = [real_class.clone(), fake_class]
-            .into_iter()
-            .flatten()
-            .collect();
-        if let Penalty::Slope { radius, .. } = self.config.penalty {
-            let u = tensor(normal(rng, real.dims().iter().product()), &self.device);
-            parts.push(real.clone() + u.reshape(real.dims()) * radius);
-            classes.extend(real_class);
-        }
-        let class = (!classes.is_empty()).then(|| Tensor::cat(classes, 0).autodiff());
-        let logits = self
-            .discriminator
-            .forward(Tensor::cat(parts, 0).autodiff(), class);
-
-        let (on_real, on_fake) = (
-            logits.clone().narrow(0, 0, batch),
-            logits.clone().narrow(0, batch, batch),
-        );
-        let game = self.config.loss.discriminator(on_real.clone(), on_fake);
-        let (total, penalty) = match self.config.penalty {
-            Penalty::Slope { weight, radius } => {
-                let near = logits.clone().narrow(0, 2 * batch, batch);
-                let penalty = Penalty::slope(weight, radius, on_real, near);
-                (game.clone() + penalty.clone(), penalty)
-            }
-            Penalty::None => (game.clone(), game.zeros_like()),
-        };
-        let gradients = GradientsParams::from_grads(total.backward(), &self.discriminator);
-        self.discriminator = self
-            .discriminator_adam
-            .step(self.discriminator.clone(), gradients);
-
-        let told = host(Tensor::cat(
-            vec![game.inner(), penalty.inner(), logits.inner()],
-            0,
-        ))?;
-        let (game, penalty, logits) = (told[0], told[1], &told[2..]);
-        if !(game + penalty).is_finite() {
-            let network = "discriminator";
-            return Err(Error::Diverged {
-                step: report.step,
-                network,
-                loss: game + penalty,
-            });
-        }
-        let share = |right: usize| right as f32 / batch as f32 / turns as f32;
-        report.discriminator_loss += game / turns as f32;
-        report.penalty += penalty / turns as f32;
-        report.real_accuracy += share(logits[..batch].iter().filter(|&&l| l > 0.0).count());
-        report.fake_accuracy += share(
-            logits[batch..2 * batch]
-                .iter()
-                .filter(|&&l| l < 0.0)
-                .count(),
-        );
-        Ok(())
-    }
-
-    fn generator_step(&mut self, rng: &mut Stream, report: &mut StepReport) -> Result<()> {
-        let (noise, class) = self.draw(rng);
-        let class = class.map(Tensor::autodiff);
-        let fake = self.generator.forward(noise.autodiff(), class.clone());
-        let judge = self.discriminator.clone().no_grad();
-        let loss = self.config.loss.generator(judge.forward(fake, class));
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.generator);
-        self.generator = self.generator_adam.step(self.generator.clone(), gradients);
-        report.generator_loss = host(loss.inner())?[0];
-        match report.generator_loss.is_finite() {
-            true => Ok(()),
-            false => Err(Error::Diverged {
-                step: report.step,
-                network: "generator",
-                loss: report.generator_loss,
-            }),
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::params::weights;
-    use crate::{ConvDiscriminator, ConvGenerator};
+    use crate::params::{host, weights};
+    use crate::{ConvDiscriminator, ConvGenerator, ImageShape};
 
     fn bits(module: &impl Module) -> Vec<u32> {
         let values = weights(module)
             .into_iter()
             .flat_map(|w| host(w.values).unwrap());
         values.map(f32::to_bits).collect()
-    }
-
-    fn empty() -> StepReport {
-        StepReport {
-            step: 1,
-            discriminator_loss: 0.0,
-            generator_loss: 0.0,
-            penalty: 0.0,
-            real_accuracy: 0.0,
-            fake_accuracy: 0.0,
-        }
     }
 
     #[test]
@@ -397,11 +285,13 @@ mod tests {
                 noise: 3,
                 channels: vec![4],
                 ..Default::default()
-            },
+            }
+            .into(),
             discriminator: ConvDiscriminator {
                 channels: vec![4],
                 ..Default::default()
-            },
+            }
+            .into(),
             ..Gan::default()
         };
         let mut trainer = gan
@@ -411,8 +301,8 @@ mod tests {
         let (generator, discriminator) = (bits(&trainer.generator), bits(&trainer.discriminator));
         assert_eq!(bits(&trainer.average), generator);
 
-        trainer
-            .discriminator_step(0, &mut rng, &mut empty())
+        let real = trainer
+            .discriminator_step(0, &mut rng, &mut StepReport::default())
             .unwrap();
         assert_eq!(bits(&trainer.generator), generator);
         let learnt = bits(&trainer.discriminator);
@@ -421,7 +311,9 @@ mod tests {
             "a weight stood still"
         );
 
-        trainer.generator_step(&mut rng, &mut empty()).unwrap();
+        trainer
+            .generator_step(Some(real), &mut rng, &mut StepReport::default())
+            .unwrap();
         assert_eq!(bits(&trainer.discriminator), learnt);
         let moved = bits(&trainer.generator);
         assert!(
@@ -432,7 +324,7 @@ mod tests {
 
         // The discriminator can learn again after it was held fixed.
         trainer
-            .discriminator_step(0, &mut rng, &mut empty())
+            .discriminator_step(0, &mut rng, &mut StepReport::default())
             .unwrap();
         assert!(bits(&trainer.discriminator) != learnt);
     }

@@ -15,6 +15,7 @@
 
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 
+use super::rows::Rows;
 use crate::{Error, Images, Result};
 
 const WHAT: &str = "Fréchet distance";
@@ -59,19 +60,7 @@ pub fn frechet_images(a: &Images, b: &Images) -> Result<f64> {
 
 /// Mean and covariance of the rows.
 fn moments(rows: &[f32], dim: usize) -> Result<(DVector<f64>, DMatrix<f64>)> {
-    if dim == 0 || !rows.len().is_multiple_of(dim) || rows.len() / dim.max(1) < 2 {
-        let expected = format!("at least two rows of {dim} features");
-        return Err(Error::shape(
-            WHAT,
-            expected,
-            format_args!("{} values", rows.len()),
-        ));
-    }
-    if let Some(at) = rows.iter().position(|v| !v.is_finite()) {
-        let reason = format!("row {}, feature {} is {}", at / dim, at % dim, rows[at]);
-        return Err(Error::Numeric { what: WHAT, reason });
-    }
-    let n = rows.len() / dim;
+    let n = Rows::new(WHAT, rows, dim, 2)?.len();
     let mut matrix = DMatrix::from_iterator(dim, n, rows.iter().map(|&v| f64::from(v)));
     let mean = matrix.column_mean();
     for mut column in matrix.column_iter_mut() {
@@ -100,12 +89,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// `n` rows of `d` numbers in 0..1 without a pattern, the same in any language.
-    fn made(n: usize, d: usize, salt: i64) -> Vec<f32> {
-        let value = |k: i64| ((k * k * 7919 + k * 104_729 + salt) % 10_007) as f32 / 10_007.0;
-        (0..(n * d) as i64).map(value).collect()
-    }
+    use crate::metrics::golden::FRECHET;
+    use crate::metrics::rows::tests::made;
 
     #[test]
     fn golden_values_of_scipy() {
@@ -122,6 +107,20 @@ mod tests {
             let got = frechet_distance(&a, &b, d).unwrap();
             assert!(
                 (got - expected).abs() < 1e-6 * expected,
+                "{n} {d}: {got} {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn golden_values_of_torch_fidelity() {
+        // Among them fewer rows than columns: covariances without full rank.
+        for (n, d, expected) in FRECHET {
+            let b: Vec<f32> = made(n + 5, d, 5000).iter().map(|v| v * 0.5).collect();
+            let got = frechet_distance(&made(n, d, 1), &b, d).unwrap();
+            // The square root of a rounding error of an eigenvalue that should be 0.
+            assert!(
+                (got - expected).abs() < 1e-5 * expected,
                 "{n} {d}: {got} {expected}"
             );
         }

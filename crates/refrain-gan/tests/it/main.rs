@@ -19,11 +19,13 @@ fn tiny() -> Gan {
             base_channels: 4,
             channels: vec![4],
             ..Default::default()
-        },
+        }
+        .into(),
         discriminator: ConvDiscriminator {
             channels: vec![4, 6],
             ..Default::default()
-        },
+        }
+        .into(),
         batch: 5,
         epochs: 3,
         ..Gan::default()
@@ -64,11 +66,36 @@ fn resume_gives_the_bits_of_an_unbroken_run() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("game.refrain");
     let images = halves(23); // 4 steps an epoch: the cut falls into the second one
-    for discriminator_steps in [1, 2] {
-        let gan = Gan {
-            discriminator_steps,
+    let spectral = ConvDiscriminator {
+        channels: vec![4, 6],
+        spectral: true,
+        ..Default::default()
+    };
+    let adaptive = Augment {
+        chance: Chance::Adaptive {
+            target: 0.0,
+            ramp: 50,
+        },
+        ..Augment::default()
+    };
+    for gan in [
+        tiny(),
+        Gan {
+            discriminator_steps: 2,
+            penalty_every: 2,
             ..tiny()
-        };
+        },
+        Gan {
+            discriminator: spectral.into(),
+            augment: Some(adaptive),
+            ..tiny()
+        },
+        Gan {
+            pac: 2,
+            conditional: Conditional::None,
+            ..tiny()
+        },
+    ] {
         let mut unbroken = gan.trainer(&images, &cpu()).unwrap();
         let mut before = gan.trainer(&images, &cpu()).unwrap();
         for _ in 0..5 {
@@ -107,7 +134,7 @@ fn resume_refuses_other_images_and_other_files() {
         GanModel::load(&path, &cpu())
             .unwrap_err()
             .to_string()
-            .contains("gan.conv")
+            .contains("gan.checkpoint")
     );
     trainer.model().save(&path).unwrap();
     assert!(Trainer::resume(&path, &images, &cpu()).is_err());
@@ -246,83 +273,236 @@ fn every_kind_of_image_trains() {
     tiny().trainer(&single, &cpu()).unwrap().step().unwrap();
 }
 
-/// Points on a ring of eight clusters, as 1×1 images of two channels.
-fn ring(count: usize) -> Images {
+/// The eight modes of the classic ring, and points around them.
+fn ring(count: usize) -> ([[f32; 2]; 8], Images) {
     let mut rng = rng::stream(3, 0);
-    let mut pixels = Vec::new();
+    let modes = std::array::from_fn(|i| {
+        let angle = i as f32 * std::f32::consts::FRAC_PI_4;
+        [angle.cos(), angle.sin()]
+    });
+    let mut points = Vec::new();
     for _ in 0..count {
-        let angle = f32::from(rng.random_range(0..8u8)) * std::f32::consts::FRAC_PI_4;
-        let jitter = |rng: &mut rng::Stream| rng.random_range(-0.02..0.02f32);
-        pixels.push(0.5 + 0.35 * angle.cos() + jitter(&mut rng));
-        pixels.push(0.5 + 0.35 * angle.sin() + jitter(&mut rng));
+        let mode = modes[rng.random_range(0..8)];
+        points.extend(mode.map(|v| v + rng.random_range(-0.03..0.03f32)));
     }
-    Images::from_f32(
-        ImageShape {
-            channels: 2,
-            height: 1,
-            width: 1,
-        },
-        pixels,
-    )
-    .unwrap()
+    let shape = ImageShape {
+        channels: 2,
+        height: 1,
+        width: 1,
+    };
+    (modes, Images::values(shape, points).unwrap())
 }
 
 #[test]
 fn training_moves_the_generator_onto_the_ring() {
-    let images = ring(512);
+    let (modes, points) = ring(512);
     let gan = Gan {
-        generator: ConvGenerator {
+        generator: MlpGenerator {
             noise: 2,
-            base_channels: 32,
-            channels: vec![32],
-            norm: Norm::None,
+            hidden: vec![32, 32],
+            output: Output::Any,
             ..Default::default()
-        },
-        discriminator: ConvDiscriminator {
-            channels: vec![32, 32],
+        }
+        .into(),
+        discriminator: MlpDiscriminator {
+            hidden: vec![32, 32],
             ..Default::default()
-        },
-        penalty: Penalty::Slope {
-            weight: 0.1,
-            radius: 0.05,
-        },
-        generator_adam: Adam {
-            rate: 2e-3,
-            ..Adam::default()
-        },
-        discriminator_adam: Adam {
-            rate: 2e-3,
-            ..Adam::default()
-        },
-        epochs: 60,
+        }
+        .into(),
+        epochs: 100,
         ..Gan::default()
     };
-    let before = gan
-        .trainer(&images, &cpu())
-        .unwrap()
-        .model()
-        .sample(512, 1)
-        .unwrap();
-    let after = gan.fit(&images, &cpu()).unwrap().sample(512, 1).unwrap();
-    let distance = |set: &Images| frechet_images(set, &images).unwrap();
-    assert!(
-        distance(&after) < 0.1 * distance(&before),
-        "{} {}",
-        distance(&before),
-        distance(&after)
-    );
-    // How many of the eight clusters have at least one sample in a hundred within 0.1.
-    let covered = (0..8).filter(|&c| {
-        let angle = c as f32 * std::f32::consts::FRAC_PI_4;
-        let centre = [0.5 + 0.35 * angle.cos(), 0.5 + 0.35 * angle.sin()];
-        let near = (0..after.len()).filter(|&i| {
-            let p = after.image(i);
-            (p[0] - centre[0]).hypot(p[1] - centre[1]) < 0.1
-        });
-        near.count() >= 5
+    let trainer = gan.trainer(&points, &cpu()).unwrap();
+    let before = trainer.model().sample(512, 1).unwrap();
+    let after = gan.fit(&points, &cpu()).unwrap().sample(512, 1).unwrap();
+    let distance = |set: &Images| frechet_images(set, &points).unwrap();
+    let (was, is) = (distance(&before), distance(&after));
+    assert!(is < 0.1 * was, "{was} {is}");
+    let near = |mode: &[f32; 2], p: &[f32]| (p[0] - mode[0]).hypot(p[1] - mode[1]) < 0.2;
+    let covered = modes.iter().filter(|mode| {
+        let count = (0..after.len())
+            .filter(|&i| near(mode, after.image(i)))
+            .count();
+        count >= 5
     });
     let covered = covered.count();
-    assert!(covered >= 6, "{covered} of 8 clusters");
+    assert!(covered >= 7, "{covered} of 8 modes");
+    // Points are not clamped to brightness.
+    assert!(after.pixels().iter().any(|&v| v < -0.5));
+}
+
+#[test]
+fn every_combination_of_network_loss_and_penalty_trains() {
+    let images = halves(12);
+    let residual = |spectral| ResidualDiscriminator {
+        channels: vec![4, 4],
+        spectral,
+        ..Default::default()
+    };
+    let mlp = MlpDiscriminator {
+        hidden: vec![6],
+        ..Default::default()
+    };
+    let networks: [(GeneratorConfig, DiscriminatorConfig); 3] = [
+        (
+            MlpGenerator {
+                hidden: vec![6],
+                ..Default::default()
+            }
+            .into(),
+            mlp.into(),
+        ),
+        (tiny().generator, tiny().discriminator),
+        (
+            ResidualGenerator {
+                channels: vec![4, 4],
+                ..Default::default()
+            }
+            .into(),
+            residual(false).into(),
+        ),
+    ];
+    let losses = [
+        Loss::NonSaturating { real_target: 0.9 },
+        Loss::Minimax,
+        Loss::LeastSquares,
+        Loss::Hinge,
+        Loss::Wasserstein,
+        Loss::Relativistic,
+        Loss::FeatureMatching,
+    ];
+    let penalties = [
+        Penalty::None,
+        Penalty::R1 { gamma: 0.1 },
+        Penalty::R1R2 { gamma: 0.1 },
+        Penalty::GradientPenalty {
+            weight: 10.0,
+            target: 1.0,
+        },
+        Penalty::WeightClip { limit: 0.05 },
+    ];
+    for (i, (generator, discriminator)) in networks.into_iter().enumerate() {
+        for (j, loss) in losses.into_iter().enumerate() {
+            let penalty = penalties[(i + j) % 5];
+            let conditional = match (i + j) % 3 {
+                0 => Conditional::None,
+                1 => Conditional::Projection,
+                _ => Conditional::Auxiliary { weight: 1.0 },
+            };
+            let gan = Gan {
+                generator: generator.clone(),
+                discriminator: discriminator.clone(),
+                loss,
+                penalty,
+                conditional,
+                augment: (j % 2 == 0).then(Augment::default),
+                batch: 6,
+                ..Gan::default()
+            };
+            let mut trainer = gan.trainer(&images, &cpu()).unwrap();
+            for _ in 0..2 {
+                let report = trainer.step().unwrap();
+                assert!(report.discriminator_gradient > 0.0, "{gan:?}");
+                let slope = !matches!(penalty, Penalty::None | Penalty::WeightClip { .. });
+                assert_eq!(report.penalty > 0.0, slope, "{gan:?}");
+                // A minimax generator may start out starved, but not quite.
+                assert!(report.generator_gradient > 0.0, "{gan:?}");
+            }
+        }
+    }
+    let mut spectral = Gan {
+        discriminator: residual(true).into(),
+        loss: Loss::Hinge,
+        penalty: Penalty::None,
+        ..tiny()
+    };
+    spectral.trainer(&images, &cpu()).unwrap().step().unwrap();
+    spectral.penalty = Penalty::R1 { gamma: 1.0 };
+    spectral.trainer(&images, &cpu()).unwrap().step().unwrap();
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_training() {
+    let images = halves(12);
+    let refused = |gan: Gan| gan.trainer(&images, &cpu()).unwrap_err().to_string();
+    let mixing = ConvDiscriminator {
+        channels: vec![4],
+        batch_spread: true,
+        ..Default::default()
+    };
+    let mut gan = Gan {
+        discriminator: mixing.into(),
+        ..tiny()
+    };
+    let message = refused(gan.clone());
+    assert!(
+        message.starts_with("penalty: ") && message.contains("batch_spread"),
+        "{message}"
+    );
+    gan.penalty = Penalty::None;
+    gan.trainer(&images, &cpu()).unwrap().step().unwrap();
+    assert!(refused(Gan { pac: 2, ..tiny() }).contains("conditional"));
+    let packs = Gan {
+        pac: 16,
+        batch: 16,
+        conditional: Conditional::None,
+        ..tiny()
+    };
+    assert!(refused(packs).contains("12 images"));
+    let values = Images::values(ImageShape::square(1, 2), vec![0.0, 1.0, 2.0, 0.5]).unwrap();
+    let error = tiny().trainer(&values, &cpu()).unwrap_err();
+    assert!(matches!(error, Error::Pixel { position: 2, .. }), "{error}");
+    assert!(Images::values(ImageShape::square(1, 1), vec![f32::NAN]).is_err());
+}
+
+#[test]
+fn the_lazy_penalty_counts_for_the_steps_it_leaves_out() {
+    let images = halves(12);
+    let gan = Gan {
+        penalty_every: 3,
+        ..tiny()
+    };
+    let mut trainer = gan.trainer(&images, &cpu()).unwrap();
+    let penalties: Vec<bool> = (0..6)
+        .map(|_| trainer.step().unwrap().penalty > 0.0)
+        .collect();
+    assert_eq!(penalties, [true, false, false, true, false, false]);
+    // Its weight: with the same weights and batch, thrice the penalty's part of the gradient.
+    let length = |penalty_every| {
+        let gan = Gan {
+            penalty_every,
+            penalty: Penalty::R1 { gamma: 1e6 },
+            ..tiny()
+        };
+        gan.trainer(&images, &cpu())
+            .unwrap()
+            .step()
+            .unwrap()
+            .discriminator_gradient
+    };
+    let ratio = length(3) / length(1);
+    assert!((ratio - 3.0).abs() < 0.01, "{ratio}");
+}
+
+#[test]
+fn the_file_of_a_model_is_a_safetensors_file_with_the_documented_names() {
+    let model = Gan {
+        epochs: 1,
+        ..tiny()
+    }
+    .fit(&halves(11), &cpu())
+    .unwrap();
+    let file = refrain_core::ModelFile::from_bytes(model.to_bytes().unwrap()).unwrap();
+    let names: Vec<&str> = file.names().collect();
+    for name in [
+        "generator.net.layers.0.weight",
+        "generator.net.layers.0.bias",
+        "history",
+    ] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    let dense = file.f32("generator.net.layers.0.weight").unwrap();
+    assert_eq!(dense.data.len(), (4 + 2) * 4 * 4 * 4);
 }
 
 #[test]

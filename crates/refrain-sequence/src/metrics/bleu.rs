@@ -15,7 +15,7 @@ use super::{check_references, words};
 use crate::Result;
 
 /// The highest order of n-grams.
-const ORDER: usize = 4;
+pub(super) const ORDER: usize = 4;
 
 /// How BLEU is computed. The default is sacreBLEU's, signature
 /// `case:mixed|eff:no|tok:13a|smooth:exp`.
@@ -57,11 +57,11 @@ pub struct BleuScore {
 }
 
 #[derive(Default)]
-struct Counts {
-    matches: [usize; ORDER],
-    totals: [usize; ORDER],
-    length: usize,
-    reference_length: usize,
+pub(super) struct Counts {
+    pub(super) matches: [usize; ORDER],
+    pub(super) totals: [usize; ORDER],
+    pub(super) length: usize,
+    pub(super) reference_length: usize,
 }
 
 impl Bleu {
@@ -140,7 +140,7 @@ impl Bleu {
     }
 }
 
-fn ngrams<'t, 's>(tokens: &'t [&'s str], n: usize) -> HashMap<&'t [&'s str], usize> {
+pub(super) fn ngrams<'t, 's>(tokens: &'t [&'s str], n: usize) -> HashMap<&'t [&'s str], usize> {
     let mut counts = HashMap::new();
     for gram in tokens.windows(n) {
         *counts.entry(gram).or_default() += 1;
@@ -149,7 +149,7 @@ fn ngrams<'t, 's>(tokens: &'t [&'s str], n: usize) -> HashMap<&'t [&'s str], usi
 }
 
 impl Counts {
-    fn score(self, effective_order: bool) -> BleuScore {
+    pub(super) fn score(self, effective_order: bool) -> BleuScore {
         let (length, reference) = (self.length as f64, self.reference_length as f64);
         let brevity_penalty = match length {
             _ if length >= reference => 1.0,

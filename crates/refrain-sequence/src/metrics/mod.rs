@@ -5,6 +5,7 @@ mod chrf;
 mod classes;
 mod errors;
 mod rouge;
+mod self_bleu;
 mod spans;
 
 pub use bleu::{Bleu, BleuScore};

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use refrain_core::Device;
 use serde::{Deserialize, Serialize};
 
+use super::pytorch::{NamedTensor, flat_of, named};
 use super::{Cell, RecurrentConfig};
 use crate::batch::{Example, everything};
 use crate::engine::Engine;
@@ -260,6 +261,34 @@ impl RnnLm {
         data.check("data", self.vocabulary.len())?;
         let engine = self.trainable(self.compute())?;
         evaluate(engine.as_ref(), &self.scored(data), 32)
+    }
+
+    /// Its parameters by name, for a training loop of your own: `embedding.weight` and, where it is
+    /// not [tied](RnnConfig::tied), `head.weight`, both `[vocabulary, width]`; `head.bias`; and those of
+    /// the layers as [`Recurrent::to_pytorch`](crate::Recurrent::to_pytorch) names them, with `rnn.` in
+    /// front.
+    pub fn tensors(&self) -> Vec<NamedTensor> {
+        named(&self.entries, &self.weights)
+    }
+
+    /// The same model with other parameters, in any order.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] naming the tensor that is missing, unknown, there twice, of another shape
+    /// or not finite.
+    ///
+    /// ```
+    /// use refrain_sequence::{RnnConfig, RnnLm, Vocabulary};
+    /// let config = RnnConfig { layers: 1, width: 4, ..RnnConfig::default() };
+    /// let device = refrain_core::device("cpu")?;
+    /// let model = RnnLm::new(&config, Vocabulary::numbered(3)?, 0, &device)?;
+    /// let other = RnnLm::new(&config, Vocabulary::numbered(3)?, 1, &device)?;
+    /// let same = other.with_tensors(model.tensors())?;
+    /// assert_eq!(same.logits(&[1, 2])?, model.logits(&[1, 2])?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn with_tensors(&self, tensors: impl IntoIterator<Item = NamedTensor>) -> Result<Self> {
+        self.reweighted(flat_of(&self.entries, tensors)?)
     }
 
     /// The logits after every one of `tokens`, `[tokens, vocabulary]` row-major.

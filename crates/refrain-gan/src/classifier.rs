@@ -1,0 +1,659 @@
+//! A small classifier of images: it supplies the metrics with features, class probabilities and modes.
+//!
+//! (3×3 convolution with stride 2, rectifier) … → features, rectifier → classes; trained by the
+//! cross-entropy of labelled images. On the bundled 8×8 digits it learns in seconds and is right on
+//! 98 of 100 held-out ones.
+//!
+//! Features of a net trained on the very data judge it better than pixels do, and than those of a net
+//! trained on photographs; they are comparable only under one and the same saved net.
+//!
+//! **Deterministic**: the same seed, images and configuration give the same bits on the CPU device.
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::activation::{log_softmax, relu, softmax};
+use burn::tensor::{Device, Tensor};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use refrain_core::{ModelFile, ModelWriter, Monitor};
+use serde::{Deserialize, Serialize};
+
+use crate::params::{self, host, map_weights, tensor, weights};
+use crate::random::{Purpose, normal, stream};
+use crate::{Error, ImageShape, Images, Result};
+
+const KIND: &str = "gan.classifier";
+const VERSION: u32 = 1;
+
+/// Images classified at once.
+const CHUNK: usize = 256;
+
+/// The largest width of a layer that is accepted.
+const WIDEST: usize = 1 << 14;
+
+/// A classifier of images, before training.
+///
+/// ```
+/// use refrain_gan::{ImageClassifier, ImageShape, Images};
+/// // Bright above, or bright below.
+/// let pixels = (0..64).flat_map(|i| if i % 2 == 0 { [0.9, 0.8, 0.1, 0.2] } else { [0.2, 0.1, 0.8, 0.9] });
+/// let images = Images::from_f32(ImageShape::square(1, 2), pixels.collect())?
+///     .with_labels((0..64).map(|i| i % 2).collect(), 2)?;
+/// let config = ImageClassifier { channels: vec![8], features: 8, batch: 8, ..ImageClassifier::default() };
+/// let model = config.fit(&images, &refrain_core::device("cpu")?)?;
+/// assert_eq!(model.accuracy(&images)?, 1.0);
+/// assert_eq!(model.features(&images)?.len(), 64 * 8);
+/// # Ok::<(), refrain_gan::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ImageClassifier {
+    /// Channels after each convolution, each of which halves the sides (rounded up).
+    pub channels: Vec<usize>,
+    /// How many features there are before the classes.
+    pub features: usize,
+    /// Each image is moved by up to so many pixels in each direction whenever it is shown: 1 or 2
+    /// suit 28×28 digits with an empty margin; on 8×8 ones, which fill their frame, it costs accuracy.
+    pub shift: usize,
+    /// Passes over the images.
+    pub epochs: usize,
+    /// Images in a step.
+    pub batch: usize,
+    /// Adam's step size; it falls to a tenth along a line.
+    pub rate: f64,
+    /// Where all random numbers come from.
+    pub seed: u64,
+}
+
+impl Default for ImageClassifier {
+    fn default() -> Self {
+        Self {
+            channels: vec![16, 32],
+            features: 64,
+            shift: 0,
+            epochs: 20,
+            batch: 64,
+            rate: 3e-3,
+            seed: 1,
+        }
+    }
+}
+
+impl ImageClassifier {
+    /// Trains on labelled images.
+    ///
+    /// # Errors
+    /// [`Error::Class`] without labels, [`Error::Empty`], [`Error::Config`] for a setting that cannot
+    /// work, [`Error::Numeric`] when the loss is no longer a number.
+    pub fn fit(&self, images: &Images, device: &Device) -> Result<ImageClassifierModel> {
+        self.fit_with(images, device, &Monitor::silent())
+    }
+
+    /// Trains, telling `monitor` the loss.
+    ///
+    /// # Errors
+    /// As [`ImageClassifier::fit`], and [`refrain_core::Error::Cancelled`].
+    pub fn fit_with(
+        &self,
+        images: &Images,
+        device: &Device,
+        monitor: &Monitor,
+    ) -> Result<ImageClassifierModel> {
+        self.check()?;
+        let labels = images
+            .labels()
+            .ok_or_else(|| Error::Class("the classifier needs labelled images".to_string()))?;
+        if images.is_empty() {
+            return Err(Error::Empty {
+                what: "images to classify",
+            });
+        }
+        let plain = device.clone().inner();
+        let (shape, classes) = (images.shape(), images.classes());
+        let mut net = self.build(shape, classes, &plain.clone().autodiff());
+        let mut adam = AdamConfig::new().with_epsilon(1e-8).init();
+        let batch = self.batch.min(images.len());
+        let steps = (images.len() / batch * self.epochs) as u64;
+        let stage = monitor.start("image classifier", Some(steps));
+        let mut step = 0;
+        for epoch in 0..self.epochs {
+            let mut rng = stream(self.seed, Purpose::Classifier, 1 + epoch as u64);
+            let mut order: Vec<usize> = (0..images.len()).collect();
+            order.shuffle(&mut rng);
+            for some in order.chunks_exact(batch) {
+                let mut pixels = Vec::with_capacity(batch * shape.len());
+                for &i in some {
+                    let mut by = || {
+                        let reach = self.shift as i64;
+                        rng.random_range(-reach..=reach)
+                    };
+                    let (down, right) = (by(), by());
+                    shifted(images.image(i), shape, down, right, &mut pixels);
+                }
+                let truth: Vec<f32> = some
+                    .iter()
+                    .flat_map(|&i| {
+                        (0..classes).map(move |c| f32::from(u8::from(labels[i] as usize == c)))
+                    })
+                    .collect();
+                let (logits, _) = net.forward(input(pixels, batch, shape, &plain).autodiff());
+                let truth = tensor(truth, &plain).reshape([batch, classes]).autodiff();
+                let loss = -(log_softmax(logits, 1) * truth)
+                    .sum()
+                    .div_scalar(batch as f32);
+                let gradients = GradientsParams::from_grads(loss.backward(), &net);
+                let told = host(loss.inner())?.first().copied().unwrap_or(f32::NAN);
+                if !told.is_finite() {
+                    let reason = format!("the loss is {told} at step {}; lower `rate`", step + 1);
+                    return Err(Error::Numeric {
+                        what: "image classifier",
+                        reason,
+                    });
+                }
+                let rate = self.rate * (1.0 - 0.9 * step as f64 / steps as f64);
+                net = adam.step(rate, net, gradients);
+                step += 1;
+                stage.advance(1, format_args!("loss {told:.4}"))?;
+            }
+        }
+        let parts = Parts {
+            config: self.clone(),
+            shape,
+            classes,
+        };
+        Ok(ImageClassifierModel {
+            parts,
+            net: net.valid(),
+            device: plain,
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        for (field, value) in [
+            ("features", self.features),
+            ("epochs", self.epochs),
+            ("batch", self.batch),
+        ]
+        .into_iter()
+        .chain(self.channels.iter().map(|&c| ("channels", c)))
+        {
+            if value == 0 || value > WIDEST {
+                return Err(Error::config(
+                    field,
+                    format!("{value} is not between 1 and {WIDEST}"),
+                ));
+            }
+        }
+        if self.shift > 1 << 10 {
+            return Err(Error::config(
+                "shift",
+                format!("{} is more than 1024", self.shift),
+            ));
+        }
+        if !(self.rate.is_finite() && self.rate > 0.0) {
+            return Err(Error::config(
+                "rate",
+                format!("{} is not a positive number", self.rate),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The sizes of the net's parts for such images: channels and side lengths of the last map.
+    fn last_map(&self, shape: ImageShape) -> ImageShape {
+        let halve = |side: usize| self.channels.iter().fold(side, |s, _| s.div_ceil(2));
+        ImageShape {
+            channels: self.channels.last().copied().unwrap_or(shape.channels),
+            height: halve(shape.height),
+            width: halve(shape.width),
+        }
+    }
+
+    /// How many weights the net has; `None` when that is beyond counting.
+    fn weights(&self, shape: ImageShape, classes: usize) -> Option<usize> {
+        let mut from = shape.channels;
+        let mut sum = 0usize;
+        for &to in &self.channels {
+            sum = sum.checked_add(from.checked_mul(9)?.checked_add(1)?.checked_mul(to)?)?;
+            from = to;
+        }
+        let last = self.last_map(shape);
+        let flat = last
+            .channels
+            .checked_mul(last.height)?
+            .checked_mul(last.width)?;
+        let hidden = flat.checked_add(1)?.checked_mul(self.features)?;
+        sum.checked_add(hidden)?
+            .checked_add(self.features.checked_add(1)?.checked_mul(classes)?)
+    }
+
+    /// Weights drawn on the host (He et al. 2015): a seed means the same on every device.
+    fn build(&self, shape: ImageShape, classes: usize, device: &Device) -> ClassifierNet {
+        let mut from = shape.channels;
+        let mut convs = Vec::new();
+        for &to in &self.channels {
+            let conv = Conv2dConfig::new([from, to], [3, 3])
+                .with_stride([2, 2])
+                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
+            convs.push(conv.init(device));
+            from = to;
+        }
+        let net = ClassifierNet {
+            convs,
+            hidden: LinearConfig::new(self.last_map(shape).len(), self.features).init(device),
+            head: LinearConfig::new(self.features, classes).init(device),
+        };
+        let shapes: Vec<Vec<usize>> = weights(&net).into_iter().map(|w| w.shape).collect();
+        let mut rng = stream(self.seed, Purpose::Classifier, 0);
+        let plain = device.clone().inner();
+        map_weights(net, |i, old| {
+            let fan_in = match shapes.get(i).map(Vec::as_slice) {
+                Some([_, rest @ .., last]) if !rest.is_empty() => {
+                    rest.iter().product::<usize>() * last
+                }
+                Some([inputs, _]) => *inputs,
+                _ => return old.zeros_like(),
+            };
+            let scale = (2.0 / fan_in.max(1) as f32).sqrt();
+            let values = normal(&mut rng, old.dims()[0])
+                .into_iter()
+                .map(|v| v * scale);
+            tensor(values.collect(), &plain)
+        })
+    }
+}
+
+#[derive(Module, Debug)]
+struct ClassifierNet {
+    convs: Vec<Conv2d>,
+    hidden: Linear,
+    head: Linear,
+}
+
+impl ClassifierNet {
+    /// `[batch, channels, height, width]` → logits `[batch, classes]`, features `[batch, features]`.
+    fn forward(&self, images: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
+        let maps = self
+            .convs
+            .iter()
+            .fold(images * 2.0 - 1.0, |x, conv| relu(conv.forward(x)));
+        let features = relu(self.hidden.forward(maps.flatten(1, 3)));
+        (self.head.forward(features.clone()), features)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Parts {
+    config: ImageClassifier,
+    shape: ImageShape,
+    classes: usize,
+}
+
+/// A trained classifier of images.
+#[derive(Debug, Clone)]
+pub struct ImageClassifierModel {
+    parts: Parts,
+    net: ClassifierNet,
+    device: Device,
+}
+
+impl ImageClassifierModel {
+    /// The configuration it was trained with.
+    pub fn config(&self) -> &ImageClassifier {
+        &self.parts.config
+    }
+
+    /// The shape of the images it knows.
+    pub fn shape(&self) -> ImageShape {
+        self.parts.shape
+    }
+
+    /// How many classes it tells apart.
+    pub fn classes(&self) -> usize {
+        self.parts.classes
+    }
+
+    /// The features of each image, `[image, feature]`, none negative.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for images of another shape; [`Error::Device`].
+    pub fn features(&self, images: &Images) -> Result<Vec<f32>> {
+        self.run(images, |(_, features)| features)
+    }
+
+    /// The probability of each class for each image, `[image, class]`.
+    ///
+    /// # Errors
+    /// As [`ImageClassifierModel::features`].
+    pub fn probabilities(&self, images: &Images) -> Result<Vec<f32>> {
+        self.run(images, |(logits, _)| softmax(logits, 1))
+    }
+
+    /// The likeliest class of each image.
+    ///
+    /// # Errors
+    /// As [`ImageClassifierModel::features`].
+    pub fn classify(&self, images: &Images) -> Result<Vec<u32>> {
+        let rows = self.probabilities(images)?;
+        let best = |row: &[f32]| {
+            let all = row.iter().copied().enumerate();
+            all.fold((0, -1.0), |a, b| if b.1 > a.1 { b } else { a }).0 as u32
+        };
+        Ok(rows
+            .chunks_exact(self.parts.classes.max(1))
+            .map(best)
+            .collect())
+    }
+
+    /// The share of labelled images whose likeliest class is their label.
+    ///
+    /// # Errors
+    /// [`Error::Class`] without labels, [`Error::Empty`], and as [`ImageClassifierModel::features`].
+    pub fn accuracy(&self, images: &Images) -> Result<f64> {
+        let Some(labels) = images.labels() else {
+            return Err(Error::Class("accuracy needs labelled images".to_string()));
+        };
+        if images.is_empty() {
+            return Err(Error::Empty {
+                what: "images to classify",
+            });
+        }
+        let found = self.classify(images)?;
+        let right = found.iter().zip(labels).filter(|(a, b)| a == b).count();
+        Ok(right as f64 / images.len() as f64)
+    }
+
+    /// The mode of each stacked image (see [`Images::stacked`]): each channel is classified by itself,
+    /// and the classes are the digits of the mode's number, the first channel's first.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the classifier knows images of more than one channel, or the images have
+    /// other sides; [`Error::Device`].
+    pub fn modes(&self, images: &Images) -> Result<Vec<usize>> {
+        let known = self.parts.shape;
+        let shape = images.shape();
+        if known.channels != 1 {
+            let expected = "a classifier of images of one channel";
+            return Err(Error::shape("modes", expected, known));
+        }
+        let planes = ImageShape {
+            channels: 1,
+            ..shape
+        };
+        let planes = Images::painted(planes, images.pixels().to_vec(), None, 0);
+        let digits = self.classify(&planes)?;
+        let number = |digits: &[u32]| {
+            digits.iter().fold(0usize, |n, &d| {
+                n.saturating_mul(self.parts.classes)
+                    .saturating_add(d as usize)
+            })
+        };
+        Ok(digits.chunks_exact(shape.channels).map(number).collect())
+    }
+
+    fn run(
+        &self,
+        images: &Images,
+        part: impl Fn((Tensor<2>, Tensor<2>)) -> Tensor<2>,
+    ) -> Result<Vec<f32>> {
+        let shape = self.parts.shape;
+        images.expect_shape("images to classify", shape)?;
+        let mut all = Vec::new();
+        for some in images.pixels().chunks(CHUNK * shape.len()) {
+            let count = some.len() / shape.len();
+            let rows = part(
+                self.net
+                    .forward(input(some.to_vec(), count, shape, &self.device)),
+            );
+            all.extend(host(rows.flatten(0, 1))?);
+        }
+        Ok(all)
+    }
+
+    /// Writes the classifier to a `*.refrain` file of kind `gan.classifier`.
+    ///
+    /// # Errors
+    /// [`refrain_core::Error::Io`]; [`Error::Device`].
+    pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
+        Ok(self.writer()?.write(path)?)
+    }
+
+    /// The bytes [`ImageClassifierModel::save`] writes.
+    ///
+    /// # Errors
+    /// [`Error::Device`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        Ok(self.writer()?.to_bytes()?)
+    }
+
+    fn writer(&self) -> Result<ModelWriter<'static>> {
+        let file = ModelWriter::new(KIND, VERSION).config(&self.parts)?;
+        params::write(file, "net", &self.net)
+    }
+
+    /// Reads what [`ImageClassifierModel::save`] wrote.
+    ///
+    /// # Errors
+    /// [`refrain_core::Error`] for a file that cannot be read or holds something else,
+    /// [`Error::Saved`] when its parts do not fit together.
+    pub fn load(path: impl AsRef<std::path::Path>, device: &Device) -> Result<Self> {
+        Self::read(&ModelFile::open(path)?, device)
+    }
+
+    /// Reads a classifier from the bytes of its file.
+    ///
+    /// # Errors
+    /// As [`ImageClassifierModel::load`].
+    pub fn from_bytes(bytes: Vec<u8>, device: &Device) -> Result<Self> {
+        Self::read(&ModelFile::from_bytes(bytes)?, device)
+    }
+
+    fn read(file: &ModelFile, device: &Device) -> Result<Self> {
+        file.expect(KIND, VERSION)?;
+        let parts: Parts = file.config()?;
+        parts.config.check()?;
+        params::check_size(
+            file,
+            "net",
+            parts.config.weights(parts.shape, parts.classes),
+        )?;
+        let device = device.clone().inner();
+        let net = parts.config.build(parts.shape, parts.classes, &device);
+        let net = params::read(file, "net", net, &device)?;
+        Ok(Self { parts, net, device })
+    }
+}
+
+fn input(pixels: Vec<f32>, count: usize, shape: ImageShape, device: &Device) -> Tensor<4> {
+    let ImageShape {
+        channels,
+        height,
+        width,
+    } = shape;
+    tensor(pixels, device).reshape([count, channels, height, width])
+}
+
+/// Appends the image moved down and to the right; what comes in from outside is 0.
+fn shifted(image: &[f32], shape: ImageShape, down: i64, right: i64, out: &mut Vec<f32>) {
+    for plane in image.chunks_exact(shape.height * shape.width) {
+        for row in 0..shape.height as i64 {
+            for column in 0..shape.width as i64 {
+                let (from_row, from_column) = (row - down, column - right);
+                let inside = (0..shape.height as i64).contains(&from_row)
+                    && (0..shape.width as i64).contains(&from_column);
+                let at = from_row * shape.width as i64 + from_column;
+                let value = plane.get(at.max(0) as usize).filter(|_| inside);
+                out.push(value.copied().unwrap_or(0.0));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu() -> Device {
+        refrain_core::device("cpu").unwrap()
+    }
+
+    fn digits() -> Images {
+        let digits = refrain_data::bundled::digits().unwrap();
+        let pixels: Vec<f32> = digits
+            .images
+            .iter()
+            .flatten()
+            .map(|&v| f32::from(v))
+            .collect();
+        let labels = digits.labels.iter().map(|&l| u32::from(l)).collect();
+        let images = Images::scaled(ImageShape::square(1, 8), &pixels, 16.0).unwrap();
+        images.with_labels(labels, 10).unwrap()
+    }
+
+    #[test]
+    fn held_out_digits_are_read() {
+        let (train, held_out) = digits().split(0.25, 3).unwrap();
+        let config = ImageClassifier {
+            epochs: 6,
+            ..ImageClassifier::default()
+        };
+        let model = config.fit(&train, &cpu()).unwrap();
+        let accuracy = model.accuracy(&held_out).unwrap();
+        assert!(accuracy > 0.95, "{accuracy}");
+
+        // Through a file: the same bits.
+        let read = ImageClassifierModel::from_bytes(model.to_bytes().unwrap(), &cpu()).unwrap();
+        assert_eq!(
+            read.probabilities(&held_out).unwrap(),
+            model.probabilities(&held_out).unwrap()
+        );
+        assert_eq!(
+            (read.config(), read.shape(), read.classes()),
+            (model.config(), model.shape(), 10)
+        );
+
+        // Stacked digits: the modes are the labels, as often as three digits in a row are read right.
+        let stacked = held_out.stacked(200, 5).unwrap();
+        let modes = model.modes(&stacked).unwrap();
+        let labels = stacked.labels().unwrap();
+        let right = modes
+            .iter()
+            .zip(labels)
+            .filter(|(m, l)| **m == **l as usize)
+            .count();
+        assert!(right > 170, "{right} of 200");
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_bits() {
+        let images = digits().select(&(0..200).collect::<Vec<_>>());
+        let config = ImageClassifier {
+            channels: vec![4],
+            features: 8,
+            epochs: 1,
+            ..Default::default()
+        };
+        let run = |seed| {
+            let model = ImageClassifier {
+                seed,
+                ..config.clone()
+            }
+            .fit(&images, &cpu())
+            .unwrap();
+            model.features(&images).unwrap()
+        };
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    fn weights_are_counted_and_shapes_checked() {
+        for (channels, height, width) in [(1, 8, 8), (3, 5, 9), (2, 1, 1)] {
+            let shape = ImageShape {
+                channels,
+                height,
+                width,
+            };
+            for layers in [vec![], vec![3], vec![2, 4, 5]] {
+                let config = ImageClassifier {
+                    channels: layers,
+                    features: 3,
+                    ..Default::default()
+                };
+                let net = config.build(shape, 4, &cpu());
+                assert_eq!(config.weights(shape, 4), Some(net.num_params()));
+                let ones = Tensor::<4>::ones([2, channels, height, width], &cpu());
+                assert_eq!(net.forward(ones).0.dims(), [2, 4]);
+            }
+        }
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let images = digits().select(&[0, 1, 2, 3]);
+        let config = ImageClassifier {
+            channels: vec![2],
+            features: 2,
+            epochs: 1,
+            ..Default::default()
+        };
+        let plain = images.clone().without_labels();
+        assert!(matches!(config.fit(&plain, &cpu()), Err(Error::Class(_))));
+        assert!(matches!(
+            config.fit(&images.select(&[]), &cpu()),
+            Err(Error::Empty { .. })
+        ));
+        for bad in [
+            ImageClassifier {
+                rate: f64::NAN,
+                ..config.clone()
+            },
+            ImageClassifier {
+                features: 0,
+                ..config.clone()
+            },
+            ImageClassifier {
+                channels: vec![usize::MAX],
+                ..config.clone()
+            },
+            ImageClassifier {
+                shift: usize::MAX,
+                ..config.clone()
+            },
+        ] {
+            assert!(matches!(
+                bad.fit(&images, &cpu()),
+                Err(Error::Config { .. })
+            ));
+        }
+        let model = config.fit(&images, &cpu()).unwrap();
+        let small = images.resized(4, 4).unwrap();
+        assert!(matches!(model.features(&small), Err(Error::Shape { .. })));
+        assert!(matches!(model.modes(&small), Err(Error::Shape { .. })));
+        assert!(matches!(model.accuracy(&plain), Err(Error::Class(_))));
+        assert!(model.features(&images.select(&[])).unwrap().is_empty());
+        let mut bytes = model.to_bytes().unwrap();
+        bytes.truncate(bytes.len() - 9);
+        assert!(ImageClassifierModel::from_bytes(bytes, &cpu()).is_err());
+    }
+
+    #[test]
+    fn shifting_moves_pixels() {
+        let shape = ImageShape {
+            channels: 1,
+            height: 2,
+            width: 3,
+        };
+        let image = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let moved = |down, right| {
+            let mut out = Vec::new();
+            shifted(&image, shape, down, right, &mut out);
+            out
+        };
+        assert_eq!(moved(0, 0), image);
+        assert_eq!(moved(1, 0), [0.0, 0.0, 0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(moved(0, -1), [2.0, 3.0, 0.0, 5.0, 6.0, 0.0]);
+        assert_eq!(moved(9, 9), [0.0; 6]);
+    }
+}
