@@ -30,6 +30,7 @@ pub(crate) enum Purpose {
     /// Where an inversion starts.
     Inversion = 22,
     /// The sequence game's texts.
+    #[cfg(feature = "sequence")]
     Sequence = 23,
 }
 
