@@ -36,8 +36,12 @@ struct Options {
     #[arg(long, default_value_t = 1)]
     runs: u64,
     /// Training steps
-    #[arg(long, default_value_t = 8_000)]
+    #[arg(long, default_value_t = 20_000)]
     steps: usize,
+    /// How much the slope counts in the default: less the finer the structure, for a judge must be steep
+    /// to tell points a hundredth apart
+    #[arg(long, default_value_t = 1e-3)]
+    gamma: f32,
     /// Where to train: cpu, flex, ndarray, wgpu or cuda; REFRAIN_DEVICE sets it too
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
@@ -66,7 +70,7 @@ fn main() -> ExitCode {
 }
 
 /// The games, the default last.
-fn games(quick: bool) -> Vec<(&'static str, Gan)> {
+fn games(quick: bool, gamma: f32) -> Vec<(&'static str, Gan)> {
     let hidden = vec![if quick { 32 } else { 128 }; 3];
     let critic = MlpDiscriminator {
         hidden: hidden.clone(),
@@ -81,6 +85,8 @@ fn games(quick: bool) -> Vec<(&'static str, Gan)> {
         }
         .into(),
         discriminator: critic.clone().into(),
+        penalty: Penalty::R1R2 { gamma },
+        average: 0.999,
         batch: if quick { 64 } else { 128 },
         ..Gan::default()
     };
@@ -154,7 +160,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             format!("{data}, real"),
             mixture.sample(JUDGED, options.seed + 1),
         )];
-        for (name, game) in games(options.quick) {
+        for (name, game) in games(options.quick, options.gamma) {
             if !name.starts_with(&options.only) {
                 continue;
             }
