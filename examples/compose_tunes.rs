@@ -10,6 +10,8 @@
 //! of quarters; `czhuang/JSB-Chorales-dataset`), and tells the negative log-likelihood of a frame of 88
 //! keys on the test part. ABC and MIDI files go into `--out`.
 
+mod support;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -76,10 +78,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let device = match &options.device {
-        Some(name) => refrain::device(name)?,
-        None => refrain::device_from_env()?,
-    };
+    let device = support::device(&options.device)?;
     std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
     match options.chorales {
         true => chorales(options, &device),

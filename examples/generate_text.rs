@@ -9,6 +9,8 @@
 //! Characters are the tokens. A tenth of the text is held out; its loss is told in nats per character, as
 //! a perplexity and in bits per character. The text appears as it is written.
 
+mod support;
+
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
@@ -90,10 +92,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let device = match &options.device {
-        Some(name) => refrain::device(name)?,
-        None => refrain::device_from_env()?,
-    };
+    let device = support::device(&options.device)?;
     let (characters, corpus) = match options.poems {
         true => poems(options)?,
         false => text(options)?,

@@ -9,6 +9,8 @@
 //! a Markov chain, session-based neighbours and SASRec, a transformer. Then a session is typed in:
 //! `--session oneill-0100,oneill-0200`. Writes `leaderboard.svg` into `--out`.
 
+mod support;
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::PathBuf;
@@ -52,10 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let device = match &options.device {
-        Some(name) => refrain::device(name)?,
-        None => refrain::device_from_env()?,
-    };
+    let device = support::device(&options.device)?;
     let tunes = bundled::tunes()?;
     let titles: HashMap<&str, &str> = tunes
         .iter()

@@ -11,6 +11,8 @@
 //! of Hugging Face with its tokenizer, the learning curve as a picture, and the translations of the test
 //! part.
 
+mod support;
+
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -249,10 +251,7 @@ fn trained(
     data: &Data,
     tokenizer: &HuggingFaceTokenizer,
 ) -> Result<Trained<EncoderDecoder>, Box<dyn Error>> {
-    let device = match &options.device {
-        Some(name) => refrain::device(name)?,
-        None => refrain::device_from_env()?,
-    };
+    let device = support::device(&options.device)?;
     let config = EncoderDecoderConfig {
         vocabulary: tokenizer.len(),
         encoder_layers: if options.quick { 1 } else { options.layers },
