@@ -68,7 +68,7 @@ pub struct RecurrentConfig {
     pub bidirectional: bool,
     /// Whether the products have biases.
     pub bias: bool,
-    /// The share of values dropped between two layers, when [`Pass::dropout`] is given.
+    /// The share of values dropped between two layers, when [`Pass::dropout`](crate::Pass::dropout) is given.
     pub dropout: f32,
     /// Whether all steps of a sequence drop the same values (Gal and Ghahramani, 2016).
     pub variational: bool,
