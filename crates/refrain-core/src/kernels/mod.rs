@@ -7,6 +7,7 @@
 //!
 //! Slices of different lengths are not an error here: the shorter one counts, as with `zip`.
 
+mod convolution;
 mod int8;
 mod matmul;
 pub mod reference;
@@ -16,6 +17,7 @@ use std::sync::LazyLock;
 
 use pulp::{Arch, Simd, WithSimd};
 
+pub use convolution::Convolution;
 pub use int8::{quantize_i8, scores_i8};
 pub use matmul::matmul_transposed;
 pub use top_k::{Scored, TopK, top_k, top_k_products};

@@ -1,6 +1,6 @@
 //! The kernels written plainly: slow, readable, and what the fast ones are tested against.
 
-use super::Scored;
+use super::{Convolution, Scored};
 
 /// [`dot`](super::dot), one product after the other in double precision.
 pub fn dot_reference(a: &[f32], b: &[f32]) -> f32 {
@@ -49,4 +49,42 @@ pub fn scores_i8_reference(query: &[i8], rows: &[i8]) -> Vec<i32> {
     rows.chunks_exact(query.len().max(1))
         .map(|row| query.iter().zip(row).map(product).sum::<i64>() as i32)
         .collect()
+}
+
+/// Every product of a convolution of `images` images: `each(pixel, weight, value of the map)`, each
+/// the number of a value in its slice.
+pub fn convolution_reference(
+    convolution: &Convolution,
+    images: usize,
+    mut each: impl FnMut(usize, usize, usize),
+) {
+    let c = convolution;
+    let inside = |window: usize, t: usize, side: usize| {
+        let pixel = (window * c.stride + t).checked_sub(c.padding)?;
+        (pixel < side).then_some(pixel)
+    };
+    for n in 0..images {
+        for f in 0..c.filters {
+            for (i, (row, column)) in pairs(c.maps).enumerate() {
+                for channel in 0..c.channels {
+                    for (t, (a, b)) in pairs([c.kernel; 2]).enumerate() {
+                        let h = inside(row, a, c.image[0]);
+                        let w = inside(column, b, c.image[1]);
+                        if let (Some(h), Some(w)) = (h, w) {
+                            let pixel = (n * c.channels + channel) * c.image[0] + h;
+                            each(
+                                pixel * c.image[1] + w,
+                                (f * c.channels + channel) * c.kernel * c.kernel + t,
+                                (n * c.filters + f) * c.maps[0] * c.maps[1] + i,
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pairs([rows, columns]: [usize; 2]) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows).flat_map(move |row| (0..columns).map(move |column| (row, column)))
 }
