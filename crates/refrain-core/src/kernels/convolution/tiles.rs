@@ -150,8 +150,8 @@ impl WithSimd for Products<'_> {
                 let len = tile * self.filters.channels * self.filters.offsets.len();
                 let (own, rest) = weights.split_at(len);
                 match tile {
-                    HIGH => self.tile::<S, HIGH>(simd, own, first, position),
-                    _ => self.tile::<S, LOW>(simd, own, first, position),
+                    HIGH => self.high(simd, own, first, position),
+                    _ => self.low(simd, own, first, position),
                 }
                 (first, weights) = (first + tile, rest);
             }
@@ -159,48 +159,60 @@ impl WithSimd for Products<'_> {
     }
 }
 
-impl Products<'_> {
-    #[inline(always)]
-    fn tile<S: Simd, const ROWS: usize>(
-        &mut self,
-        simd: S,
-        weights: &[f32],
-        first: usize,
-        position: usize,
-    ) {
-        let filters = self.filters;
-        let width = WIDE * S::F32_LANES;
-        let mut sums = [[simd.splat_f32s(0.0); WIDE]; ROWS];
-        let mut weights = pulp::as_arrays::<ROWS, _>(weights).0.iter();
-        let mut channel = self.from + position;
-        for _ in 0..filters.channels {
-            for (&offset, weights) in filters.offsets.iter().zip(&mut weights) {
-                let at = channel.wrapping_add_signed(offset);
-                let (values, _) = S::as_simd_f32s(&self.source[at..at + width]);
-                let Some(values) = values.first_chunk::<WIDE>() else {
-                    return; // `width` values are WIDE registers
-                };
-                for (sums, &weight) in sums.iter_mut().zip(weights) {
-                    let weight = simd.splat_f32s(weight);
-                    for (sum, &value) in sums.iter_mut().zip(values) {
-                        *sum = simd.mul_add_e_f32s(weight, value, *sum);
-                    }
+/// A tile of one local variable a row: an array of so many would not stay in the registers.
+macro_rules! tile {
+    ($name:ident, $rows:expr, $($sum:ident $row:literal),+) => {
+        #[inline(always)]
+        fn $name<S: Simd>(&mut self, simd: S, weights: &[f32], first: usize, position: usize) {
+            let Filters { rows, channels, pitch, plane, ref offsets, .. } = *self.filters;
+            let width = WIDE * S::F32_LANES;
+            let zero = [simd.splat_f32s(0.0); WIDE];
+            $(let mut $sum = zero;)+
+            let mut weights = pulp::as_arrays::<{ $rows }, _>(weights).0.iter();
+            let mut channel = self.from + position;
+            for _ in 0..channels {
+                for (&offset, weights) in offsets.iter().zip(&mut weights) {
+                    let at = channel.wrapping_add_signed(offset);
+                    let (values, _) = S::as_simd_f32s(&self.source[at..at + width]);
+                    let Some(&values) = values.first_chunk::<WIDE>() else {
+                        return; // `width` values are WIDE registers
+                    };
+                    $($sum = multiply_add(simd, weights[$row], values, $sum);)+
                 }
+                channel += pitch;
             }
-            channel += filters.pitch;
+            // The surplus of the last tile is dropped.
+            for (row, sums) in (first..rows).zip([$($sum),+]) {
+                let at = self.to + row * plane + position;
+                let (out, _) = S::as_mut_simd_f32s(&mut self.out[at..at + width]);
+                out.copy_from_slice(&sums);
+            }
         }
-        // The last tile's surplus goes to the room after each row.
-        for (row, sums) in (first..filters.rows).zip(&sums) {
-            let at = self.to + row * filters.plane + position;
-            let (out, _) = S::as_mut_simd_f32s(&mut self.out[at..at + width]);
-            out.copy_from_slice(sums);
-        }
-    }
+    };
 }
 
-/// Rows of maps and columns of the window in one tile of the weights' gradient.
+impl Products<'_> {
+    tile!(high, HIGH, a 0, b 1, c 2, d 3, e 4, f 5, g 6, h 7);
+    tile!(low, LOW, a 0, b 1, c 2, d 3);
+}
+
+#[inline(always)]
+fn multiply_add<S: Simd>(
+    simd: S,
+    weight: f32,
+    values: [S::f32s; WIDE],
+    sums: [S::f32s; WIDE],
+) -> [S::f32s; WIDE] {
+    let weight = simd.splat_f32s(weight);
+    [
+        simd.mul_add_e_f32s(weight, values[0], sums[0]),
+        simd.mul_add_e_f32s(weight, values[1], sums[1]),
+        simd.mul_add_e_f32s(weight, values[2], sums[2]),
+    ]
+}
+
+/// Rows of maps in one tile of the weights' gradient.
 const MAPS: usize = 4;
-const COLUMNS: usize = 6;
 
 /// Adds `Σ over positions of map[f][p] · image[c][p + offset[t]]` to `sums[f][c][t]`.
 pub(super) fn weight_gradient(layout: &Layout, images: &[f32], maps: &[f32], sums: &mut [f32]) {
@@ -224,17 +236,6 @@ impl WithSimd for WeightGradient<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if S::REGISTER_COUNT < 32 {
-            self.run::<S, { COLUMNS / 2 }>(simd);
-        } else {
-            self.run::<S, COLUMNS>(simd);
-        }
-    }
-}
-
-impl WeightGradient<'_> {
-    #[inline(always)]
-    fn run<S: Simd, const WIDTH: usize>(self, simd: S) {
         let Self {
             layout,
             images,
@@ -243,52 +244,81 @@ impl WeightGradient<'_> {
         } = self;
         let pitch = layout.phases() * layout.plane;
         let length = layout.positions.next_multiple_of(S::F32_LANES);
-        let channels = (0..).step_by(pitch).take_while(|at| at + pitch <= images.len());
-        let places = |channel: usize| {
-            let at = move |&(phase, on): &(usize, usize)| channel + phase * layout.plane + on;
-            layout.places.iter().map(at)
+        let mut columns = Vec::new();
+        for channel in 0..images.len() / pitch {
+            for &(phase, on) in &layout.places {
+                columns.push(channel * pitch + phase * layout.plane + on);
+            }
+        }
+        let map = |number: usize| {
+            let number = number.min(maps.len() / layout.plane - 1);
+            S::as_simd_f32s(&maps[number * layout.plane + layout.lead..][..length]).0
         };
-        let columns: Vec<usize> = channels.flat_map(places).collect();
-        let maps: Vec<&[f32]> = maps
-            .chunks_exact(layout.plane)
-            .map(|map| &map[layout.lead..][..length])
-            .collect();
-        for (maps, sums) in maps.chunks(MAPS).zip(sums.chunks_mut(MAPS * columns.len())) {
-            let map: [_; MAPS] = std::array::from_fn(|m| maps[m.min(maps.len() - 1)]);
-            for (tile, starts) in columns.chunks(WIDTH).enumerate() {
-                let column: [_; WIDTH] = std::array::from_fn(|n| {
-                    &images[starts[n.min(starts.len() - 1)]..][..length]
-                });
-                let products = inner_products(simd, map, column);
-                let rows = sums.chunks_exact_mut(columns.len());
-                for (row, products) in rows.zip(products) {
-                    let row = &mut row[tile * WIDTH..][..starts.len()];
-                    row.iter_mut().zip(products).for_each(|(sum, x)| *sum += x);
+        let image = |start: usize| S::as_simd_f32s(&images[start..][..length]).0;
+        let tile = if S::REGISTER_COUNT < 32 { 3 } else { 6 };
+        for (first, sums) in sums.chunks_mut(MAPS * columns.len()).enumerate() {
+            let first = first * MAPS;
+            let maps = [map(first), map(first + 1), map(first + 2), map(first + 3)];
+            for (number, starts) in columns.chunks(tile).enumerate() {
+                let of = |n: usize| image(starts[n.min(starts.len() - 1)]);
+                let mut products = [[0.0; MAPS]; 6];
+                if tile == 3 {
+                    narrow(simd, maps, [of(0), of(1), of(2)], &mut products);
+                } else {
+                    let images = [of(0), of(1), of(2), of(3), of(4), of(5)];
+                    wide(simd, maps, images, &mut products);
+                }
+                for (m, row) in sums.chunks_exact_mut(columns.len()).enumerate() {
+                    let row = &mut row[number * tile..][..starts.len()];
+                    for (sum, products) in row.iter_mut().zip(&products) {
+                        *sum += products[m];
+                    }
                 }
             }
         }
     }
 }
 
-/// The inner product of each row of `a` with each of `b`.
-#[inline(always)]
-fn inner_products<S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    a: [&[f32]; M],
-    b: [&[f32]; N],
-) -> [[f32; N]; M] {
-    let a = a.map(|row| S::as_simd_f32s(row).0);
-    let b = b.map(|row| S::as_simd_f32s(row).0);
-    let length = a.iter().chain(&b).map(|row| row.len()).min().unwrap_or(0);
-    let (a, b) = (a.map(|row| &row[..length]), b.map(|row| &row[..length]));
-    let mut sums = [[simd.splat_f32s(0.0); N]; M];
-    for p in 0..length {
-        let b = b.map(|row| row[p]);
-        for (sums, a) in sums.iter_mut().zip(a) {
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum = simd.mul_add_e_f32s(a[p], b, *sum);
+/// The inner products of four rows of maps with some rows of images.
+macro_rules! inner_products {
+    ($name:ident, $columns:literal, $($sum:ident $column:literal),+) => {
+        #[inline(always)]
+        fn $name<S: Simd>(
+            simd: S,
+            maps: [&[S::f32s]; MAPS],
+            images: [&[S::f32s]; $columns],
+            products: &mut [[f32; MAPS]; 6],
+        ) {
+            let zero = [simd.splat_f32s(0.0); MAPS];
+            $(let mut $sum = zero;)+
+            let rows = maps[0].iter().zip(maps[1]).zip(maps[2]).zip(maps[3]);
+            for (p, (((&m0, &m1), &m2), &m3)) in rows.enumerate() {
+                let maps = [m0, m1, m2, m3];
+                $($sum = multiply_add_all(simd, maps, images[$column][p], $sum);)+
             }
+            $(
+                for (product, sum) in products[$column].iter_mut().zip($sum) {
+                    *product = simd.reduce_sum_f32s(sum);
+                }
+            )+
         }
-    }
-    sums.map(|row| row.map(|sum| simd.reduce_sum_f32s(sum)))
+    };
+}
+
+inner_products!(wide, 6, a 0, b 1, c 2, d 3, e 4, f 5);
+inner_products!(narrow, 3, a 0, b 1, c 2);
+
+#[inline(always)]
+fn multiply_add_all<S: Simd>(
+    simd: S,
+    maps: [S::f32s; MAPS],
+    image: S::f32s,
+    sums: [S::f32s; MAPS],
+) -> [S::f32s; MAPS] {
+    [
+        simd.mul_add_e_f32s(maps[0], image, sums[0]),
+        simd.mul_add_e_f32s(maps[1], image, sums[1]),
+        simd.mul_add_e_f32s(maps[2], image, sums[2]),
+        simd.mul_add_e_f32s(maps[3], image, sums[3]),
+    ]
 }
