@@ -255,15 +255,15 @@ impl WithSimd for WeightGradient<'_> {
             S::as_simd_f32s(&maps[number * layout.plane + layout.lead..][..length]).0
         };
         let image = |start: usize| S::as_simd_f32s(&images[start..][..length]).0;
-        let tile = if S::REGISTER_COUNT < 32 { 3 } else { 6 };
+        let tile = if S::REGISTER_COUNT < 32 { 2 } else { 6 };
         for (first, sums) in sums.chunks_mut(MAPS * columns.len()).enumerate() {
             let first = first * MAPS;
             let maps = [map(first), map(first + 1), map(first + 2), map(first + 3)];
             for (number, starts) in columns.chunks(tile).enumerate() {
                 let of = |n: usize| image(starts[n.min(starts.len() - 1)]);
                 let mut products = [[0.0; MAPS]; 6];
-                if tile == 3 {
-                    narrow(simd, maps, [of(0), of(1), of(2)], &mut products);
+                if tile == 2 {
+                    narrow(simd, maps, [of(0), of(1)], &mut products);
                 } else {
                     let images = [of(0), of(1), of(2), of(3), of(4), of(5)];
                     wide(simd, maps, images, &mut products);
@@ -306,7 +306,7 @@ macro_rules! inner_products {
 }
 
 inner_products!(wide, 6, a 0, b 1, c 2, d 3, e 4, f 5);
-inner_products!(narrow, 3, a 0, b 1, c 2);
+inner_products!(narrow, 2, a 0, b 1);
 
 #[inline(always)]
 fn multiply_add_all<S: Simd>(
