@@ -38,7 +38,7 @@ mod ids;
 pub mod kernels;
 mod mapped;
 pub mod model_file;
-#[cfg(feature = "flex")]
+#[cfg(feature = "device")]
 pub mod operation;
 mod progress;
 pub mod rng;

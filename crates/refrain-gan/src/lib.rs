@@ -80,6 +80,7 @@ mod augment;
 mod checkpoint;
 mod classifier;
 mod conv;
+mod convolution;
 mod curves;
 mod ema;
 mod error;

@@ -23,12 +23,11 @@
 //! ([`Net::mixes_batch`]).
 
 use crate::Activation;
+use crate::convolution::{Windows, convolution, transposed};
 use crate::spectral::Spectral;
 use burn::module::{Module, Param};
-use burn::tensor::module::{avg_pool2d, conv_transpose2d, conv2d, interpolate};
-use burn::tensor::ops::{
-    AvgPoolOptions, ConvOptions, ConvTransposeOptions, InterpolateMode, InterpolateOptions,
-};
+use burn::tensor::module::{avg_pool2d, interpolate};
+use burn::tensor::ops::{AvgPoolOptions, InterpolateMode, InterpolateOptions};
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorData};
 
 /// A matrix, and the shape its result takes.
@@ -77,21 +76,19 @@ pub(crate) struct Conv {
 impl Conv {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = normalised(&self.spectral, self.weight.val());
-        let padding = weight.dims()[2] / 2;
-        let options = ConvOptions::new([self.stride; 2], [padding; 2], [1; 2], 1);
-        conv2d(x, weight, Some(self.bias.val()), options)
+        convolution(x, weight, self.bias.val(), self.windows())
     }
 
     fn input_gradient(&self, [_, _, height, width]: [usize; 4], g: Tensor<4>) -> Tensor<4> {
         let weight = normalised(&self.spectral, self.weight.val());
-        let kernel = weight.dims()[2];
-        let [_, _, rows, columns] = g.dims();
-        // What of the input lies beyond the reach of the last window, because the stride skips it.
-        let beyond =
-            |side: usize, out: usize| side + 2 * (kernel / 2) - kernel - (out - 1) * self.stride;
-        let out = [beyond(height, rows), beyond(width, columns)];
-        let options = ConvTransposeOptions::new([self.stride; 2], [kernel / 2; 2], out, [1; 2], 1);
-        conv_transpose2d(g, weight, None, options)
+        transposed(g, weight, None, self.windows(), [height, width])
+    }
+
+    fn windows(&self) -> Windows {
+        Windows {
+            stride: self.stride,
+            padding: self.weight.dims()[2] / 2,
+        }
     }
 }
 
@@ -105,17 +102,21 @@ pub(crate) struct Transposed {
 }
 
 impl Transposed {
+    const WINDOWS: Windows = Windows {
+        stride: 2,
+        padding: 1,
+    };
+
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvTransposeOptions::new([2; 2], [1; 2], [0; 2], [1; 2], 1);
-        conv_transpose2d(x, self.weight.val(), Some(self.bias.val()), options)
-            .narrow(2, 0, self.height)
-            .narrow(3, 0, self.width)
+        let (weight, bias) = (self.weight.val(), Some(self.bias.val()));
+        transposed(x, weight, bias, Self::WINDOWS, [self.height, self.width])
     }
 
     fn input_gradient(&self, [_, _, height, width]: [usize; 4], g: Tensor<4>) -> Tensor<4> {
+        let weight = self.weight.val();
+        let none = Tensor::zeros([weight.dims()[0]], &g.device().inner());
         let g = grown(g, [2 * height, 2 * width]);
-        let options = ConvOptions::new([2; 2], [1; 2], [1; 2], 1);
-        conv2d(g, self.weight.val(), None, options)
+        convolution(g, weight, none, Self::WINDOWS)
     }
 }
 

@@ -81,7 +81,10 @@ impl Layout {
                 1 => buffer[at..at + row.len()].copy_from_slice(row),
                 stride => {
                     let pixels = row[from..].iter().step_by(stride);
-                    buffer[at..].iter_mut().zip(pixels).for_each(|(x, p)| *x = *p);
+                    buffer[at..]
+                        .iter_mut()
+                        .zip(pixels)
+                        .for_each(|(x, p)| *x = *p);
                 }
             }
         });
@@ -103,11 +106,7 @@ impl Layout {
 
     /// For each row of the first `count` images and each part that windows read of it: where it lies
     /// in the buffer, the first of its pixels, and the row (cut to what windows read).
-    fn image_rows(
-        &self,
-        count: usize,
-        mut each: impl FnMut(usize, usize, std::ops::Range<usize>),
-    ) {
+    fn image_rows(&self, count: usize, mut each: impl FnMut(usize, usize, std::ops::Range<usize>)) {
         let c = &self.convolution;
         let ([height, width], [rows, columns]) = (c.image, self.pitch);
         for image in 0..count {
@@ -154,13 +153,19 @@ impl Layout {
         for (row, values) in maps.chunks_exact_mut(columns).enumerate() {
             let bias = bias[row / rows % self.convolution.filters];
             let sums = &buffer[self.map_row(row)..][..columns];
-            values.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum + bias);
+            values
+                .iter_mut()
+                .zip(sums)
+                .for_each(|(y, sum)| *y = sum + bias);
         }
     }
 
     /// Where row number `row` of all maps of a group lies.
     fn map_row(&self, row: usize) -> usize {
-        let (map, row) = (row / self.convolution.maps[0], row % self.convolution.maps[0]);
+        let (map, row) = (
+            row / self.convolution.maps[0],
+            row % self.convolution.maps[0],
+        );
         let filters = self.convolution.filters;
         let (image, filter) = (map / filters, map % filters);
         filter * self.plane + self.lead + (image * self.pitch[0] + row) * self.pitch[1]

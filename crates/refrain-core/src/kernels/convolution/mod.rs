@@ -84,11 +84,12 @@ impl Convolution {
         let images = images.par_chunks(layout.group * self.image_len());
         let maps = out.par_chunks_mut(layout.group * self.map_len());
         let scratch = || (layout.image_buffer(), layout.map_buffer());
-        maps.zip(images).for_each_init(scratch, |(x, y), (out, images)| {
-            layout.read_images(images, x);
-            filters.products(x, 0, y, layout.lead);
-            layout.write_maps(y, bias, out);
-        });
+        maps.zip(images)
+            .for_each_init(scratch, |(x, y), (out, images)| {
+                layout.read_images(images, x);
+                filters.products(x, 0, y, layout.lead);
+                layout.write_maps(y, bias, out);
+            });
         out
     }
 
@@ -110,13 +111,15 @@ impl Convolution {
         let maps = maps.par_chunks(layout.group * self.map_len());
         let images = out.par_chunks_mut(layout.group * self.image_len());
         let scratch = || (layout.image_buffer(), layout.map_buffer());
-        images.zip(maps).for_each_init(scratch, |(x, y), (out, maps)| {
-            layout.read_maps(maps, y);
-            for (phase, filters) in filters.iter().enumerate() {
-                filters.products(y, layout.lead, x, phase * layout.plane);
-            }
-            layout.write_images(x, bias, out);
-        });
+        images
+            .zip(maps)
+            .for_each_init(scratch, |(x, y), (out, maps)| {
+                layout.read_maps(maps, y);
+                for (phase, filters) in filters.iter().enumerate() {
+                    filters.products(y, layout.lead, x, phase * layout.plane);
+                }
+                layout.write_images(x, bias, out);
+            });
         out
     }
 
@@ -147,7 +150,9 @@ impl Convolution {
             })
             .collect();
         let mut sums = sums.into_iter();
-        let mut total = sums.next().unwrap_or_else(|| vec![0.0; self.filters * window]);
+        let mut total = sums
+            .next()
+            .unwrap_or_else(|| vec![0.0; self.filters * window]);
         for part in sums {
             total.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
         }

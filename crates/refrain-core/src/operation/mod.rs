@@ -8,17 +8,52 @@
 //! It reads and writes the memory of burn's `flex` tensors where they lie; tensors of another
 //! device are left to the tensor program that the operation is a faster form of.
 
-use std::fmt::Debug;
-use std::marker::PhantomData;
-use std::sync::Arc;
+//! ```
+//! use burn::tensor::Tensor;
+//! use refrain_core::operation::{Operation, apply};
+//!
+//! #[derive(Debug)]
+//! struct Cube;
+//!
+//! impl Operation<1> for Cube {
+//!     type Kept = ();
+//!
+//!     fn forward(&self, [x]: [&[f32]; 1], _tracked: bool) -> (Vec<f32>, ()) {
+//!         (x.iter().map(|x| x * x * x).collect(), ())
+//!     }
+//!
+//!     fn backward(
+//!         &self,
+//!         _kept: &(),
+//!         [x]: [&[f32]; 1],
+//!         gradient: &[f32],
+//!         _wanted: [bool; 1],
+//!     ) -> [Option<Vec<f32>>; 1] {
+//!         let slope = x.iter().zip(gradient).map(|(x, g)| 3.0 * x * x * g);
+//!         [Some(slope.collect())]
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = refrain_core::device("cpu")?.autodiff();
+//! let x = Tensor::<1>::from_floats([1.0, 2.0], &device).require_grad();
+//! let cubes = match apply(Cube, [2], [x.clone().into()]) {
+//!     Some(cubes) => cubes,
+//!     None => x.clone() * x.clone() * x.clone(), // on another device
+//! };
+//! let gradients = cubes.sum().backward();
+//! let slope = x.grad(&gradients).ok_or("no gradient")?;
+//! assert_eq!(slope.try_into_vec_as::<f32>()?, [3.0, 12.0]);
+//! # Ok(())
+//! # }
+//! ```
 
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::flex::FlexTensor;
-use burn::backend::{Autodiff, Flex};
-use burn::tensor::{DType, Tensor, TensorData};
+#[cfg(feature = "flex")]
+mod flex;
+
+use std::fmt::Debug;
+
+use burn::tensor::Tensor;
 
 /// A differentiable function of `N` tensors, on their values, row by row.
 pub trait Operation<const N: usize>: Debug + Send + Sync + 'static {
@@ -41,7 +76,7 @@ pub trait Operation<const N: usize>: Debug + Send + Sync + 'static {
 
 /// A tensor of any rank.
 #[derive(Debug, Clone)]
-pub struct Operand(Tensor<1>);
+pub struct Operand(#[cfg_attr(not(feature = "flex"), allow(dead_code))] Tensor<1>);
 
 impl<const D: usize> From<Tensor<D>> for Operand {
     fn from(tensor: Tensor<D>) -> Self {
@@ -61,112 +96,16 @@ pub fn apply<const N: usize, const D: usize, O: Operation<N>>(
     shape: [usize; D],
     operands: [Operand; N],
 ) -> Option<Tensor<D>> {
-    let taped = operands.iter().any(|Operand(t)| t.is_autodiff());
-    if !taped {
-        let inputs = each(operands, |Operand(t)| {
-            contiguous(t.try_into_primitive::<Flex>().ok()?)
-        })?;
-        let (values, _) = operation.forward(slices(&inputs), false);
-        return Some(Tensor::from_primitive::<Flex>(tensor(
-            values,
-            shape.to_vec(),
-        )));
-    }
-    let operands = each(operands, |Operand(t)| {
-        t.autodiff().try_into_primitive::<Autodiff<Flex>>().ok()
-    })?;
-    let guards = operands.each_ref().map(|operand| operand.node());
-    let inputs = each(operands, |operand| contiguous(operand.into_primitive()))?;
-    let step = Step::<O, N>(PhantomData);
-    let prepared = step.prepare::<NoCheckpointing>(guards);
-    let result = match prepared.compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => {
-            let (values, kept) = operation.forward(slices(&inputs), true);
-            let state = Arc::new(Kept {
-                operation,
-                kept,
-                inputs,
-            });
-            prepared.finish(state, tensor(values, shape.to_vec()))
-        }
-        OpsKind::UnTracked(prepared) => {
-            let (values, _) = operation.forward(slices(&inputs), false);
-            prepared.finish(tensor(values, shape.to_vec()))
-        }
-    };
-    Some(Tensor::from_primitive::<Autodiff<Flex>>(result))
-}
-
-/// What the tape holds of one operation.
-#[derive(Debug)]
-struct Kept<O: Operation<N>, const N: usize> {
-    operation: O,
-    kept: O::Kept,
-    inputs: [FlexTensor; N],
-}
-
-#[derive(Debug)]
-struct Step<O, const N: usize>(PhantomData<O>);
-
-impl<O: Operation<N>, const N: usize> Backward<Flex, N> for Step<O, N> {
-    type State = Arc<Kept<O, N>>;
-
-    fn backward(
-        self,
-        ops: Ops<Self::State, N>,
-        gradients: &mut Gradients,
-        _checkpointer: &mut Checkpointer,
-    ) {
-        let gradient = gradients.consume::<Flex>(&ops.node);
-        let Some(gradient) = contiguous(gradient) else {
-            return; // the gradient of an `f32` result is `f32`
-        };
-        let wanted = ops.parents.each_ref().map(Option::is_some);
-        let Kept {
-            operation,
-            kept,
-            inputs,
-        } = &*ops.state;
-        let found = operation.backward(kept, slices(inputs), values(&gradient), wanted);
-        for ((parent, found), input) in ops.parents.into_iter().zip(found).zip(inputs) {
-            if let (Some(parent), Some(found)) = (parent, found) {
-                let shape = input.layout().shape().to_vec();
-                gradients.register::<Flex>(parent.id, tensor(found, shape));
-            }
-        }
+    #[cfg(feature = "flex")]
+    return flex::apply(operation, shape, operands);
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (operation, shape, operands);
+        None
     }
 }
 
-/// All of them, or nothing.
-fn each<A, B, const N: usize>(all: [A; N], f: impl Fn(A) -> Option<B>) -> Option<[B; N]> {
-    let all: Vec<B> = all.into_iter().map(f).collect::<Option<_>>()?;
-    all.try_into().ok()
-}
-
-/// The tensor with its values row by row; `None` for another type than `f32`.
-fn contiguous(tensor: FlexTensor) -> Option<FlexTensor> {
-    if tensor.dtype() != DType::F32 {
-        return None;
-    }
-    match tensor.as_slice::<f32>() {
-        Some(_) => Some(tensor),
-        None => Some(tensor.to_contiguous()),
-    }
-}
-
-fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().unwrap_or_default()
-}
-
-fn slices<const N: usize>(tensors: &[FlexTensor; N]) -> [&[f32]; N] {
-    tensors.each_ref().map(values)
-}
-
-fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
     use burn::tensor::{Device, Distribution};
