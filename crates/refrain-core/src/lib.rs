@@ -13,7 +13,7 @@
     doc = "| [`device()`] | a CPU or GPU by name, or from `REFRAIN_DEVICE` |"
 )]
 #![cfg_attr(
-    feature = "flex",
+    feature = "device",
     doc = "| [`operation`] | differentiable steps of one's own among burn's, on the CPU |"
 )]
 //!

@@ -33,6 +33,15 @@ pub(crate) fn convolution(
     if let Some(y) = apply(step, [batch, filters, maps[0], maps[1]], operands) {
         return y;
     }
+    convolution_program(x, weight, bias, windows)
+}
+
+fn convolution_program(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    Windows { stride, padding }: Windows,
+) -> Tensor<4> {
     let options = ConvOptions::new([stride; 2], [padding; 2], [1; 2], 1);
     conv2d(x, weight, Some(bias), options)
 }
@@ -46,8 +55,7 @@ pub(crate) fn transposed(
     windows: Windows,
     image: [usize; 2],
 ) -> Tensor<4> {
-    let ([batch, _, rows, columns], [_, channels, kernel, _]) = (g.dims(), weight.dims());
-    let Windows { stride, padding } = windows;
+    let ([batch, _, rows, columns], [_, channels, _, _]) = (g.dims(), weight.dims());
     let step = Step::new(&weight, windows, image, [rows, columns], true);
     let no_bias = || Tensor::zeros([channels], &g.device().inner());
     let operands = [
@@ -58,6 +66,17 @@ pub(crate) fn transposed(
     if let Some(y) = apply(step, [batch, channels, image[0], image[1]], operands) {
         return y;
     }
+    transposed_program(g, weight, bias, windows, image)
+}
+
+fn transposed_program(
+    g: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Option<Tensor<1>>,
+    Windows { stride, padding }: Windows,
+    image: [usize; 2],
+) -> Tensor<4> {
+    let ([_, _, rows, columns], [_, _, kernel, _]) = (g.dims(), weight.dims());
     // Rows and columns that windows do not reach, and those that the image does not have.
     let full = [rows, columns].map(|side| (side - 1) * stride + kernel - 2 * padding);
     let beyond = [0, 1].map(|i| image[i].saturating_sub(full[i]));
@@ -143,4 +162,81 @@ fn sums(gradient: &[f32], channels: usize, c: &Convolution, transposed: bool) ->
         sums[sum] += f64::from(plane.iter().sum::<f32>());
     }
     sums.into_iter().map(|sum| sum as f32).collect()
+}
+
+#[cfg(all(test, feature = "flex"))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::params::{host, tensor};
+    use crate::random::{Purpose, normal, stream};
+
+    fn flat<const D: usize>(x: Tensor<D>) -> Vec<f32> {
+        host(x.inner().reshape([-1])).unwrap()
+    }
+
+    /// The value of `of` for random operands of these shapes, and the gradient for each of them.
+    fn run(
+        shapes: [[usize; 4]; 2],
+        biases: usize,
+        seed: u64,
+        of: impl Fn(Tensor<4>, Tensor<4>, Tensor<1>) -> Tensor<4>,
+    ) -> Vec<Vec<f32>> {
+        let device = refrain_core::device("cpu").unwrap();
+        let mut rng = stream(seed, Purpose::Step, 0);
+        let mut draw = |len: usize| tensor(normal(&mut rng, len), &device);
+        let mut image = |shape: [usize; 4]| draw(shape.iter().product()).reshape(shape);
+        let [x, w] = shapes.map(|shape| image(shape).autodiff().require_grad());
+        let bias = draw(biases).autodiff().require_grad();
+        let y = of(x.clone(), w.clone(), bias.clone());
+        let seed = draw(y.dims().iter().product()).reshape(y.dims()).autodiff();
+        let gradients = (y.clone() * seed).sum().backward();
+        vec![
+            flat(y),
+            flat(x.grad(&gradients).unwrap()),
+            flat(w.grad(&gradients).unwrap()),
+            flat(bias.grad(&gradients).unwrap()),
+        ]
+    }
+
+    fn close(ours: &[Vec<f32>], program: &[Vec<f32>]) -> std::result::Result<(), TestCaseError> {
+        for (ours, program) in ours.iter().zip(program) {
+            prop_assert_eq!(ours.len(), program.len());
+            for (a, b) in ours.iter().zip(program) {
+                prop_assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{} {}", a, b);
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn values_and_gradients_are_those_of_the_tensor_programs(
+            (kernel, padding) in prop::sample::select(vec![(1usize, 0usize), (3, 1), (5, 2), (4, 1)]),
+            stride in 1usize..3,
+            (height, width) in (2usize..12, 2usize..12),
+            (channels, filters, batch) in (1usize..6, 1usize..6, 1usize..5),
+            seed in any::<u64>(),
+        ) {
+            let windows = Windows { stride, padding };
+            let weight = [filters, channels, kernel, kernel];
+            let shapes = [[batch, channels, height, width], weight];
+            let ours = run(shapes, filters, seed, |x, w, b| convolution(x, w, b, windows));
+            let program = run(shapes, filters, seed, |x, w, b| convolution_program(x, w, b, windows));
+            close(&ours, &program)?;
+
+            let maps = [height, width].map(|side| (side + 2 * padding - kernel) / stride + 1);
+            let shapes = [[batch, filters, maps[0], maps[1]], weight];
+            let image = [height, width];
+            let ours = run(shapes, channels, seed, |g, w, b| {
+                transposed(g, w, Some(b), windows, image)
+            });
+            let program = run(shapes, channels, seed, |g, w, b| {
+                transposed_program(g, w, Some(b), windows, image)
+            });
+            close(&ours, &program)?;
+        }
+    }
 }
