@@ -4,6 +4,8 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::{sigmoid, silu, tanh};
 use serde::{Deserialize, Serialize};
 
+use crate::fused::{rectified, rectified_gradient};
+
 /// A function of each number by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -38,34 +40,43 @@ impl Activation {
         }
     }
 
-    /// The result, and what [`Activation::input_gradient`] needs.
-    pub(crate) fn forward_kept(self, x: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+    pub(crate) fn forward(self, x: Tensor<4>) -> Tensor<4> {
         match self {
-            Self::LeakyRelu { slope } => {
-                // Off the tape: one constant serves forward, backward and the penalty's program.
-                let taped = x.is_autodiff();
-                let factor = x.clone().inner().sign() * ((1.0 - slope) / 2.0) + (1.0 + slope) / 2.0;
-                let factor = if taped { factor.autodiff() } else { factor };
-                (x * factor.clone(), factor)
-            }
-            Self::Silu => (silu(x.clone()), x),
-            Self::Tanh => (tanh(x.clone()), x),
-            Self::Sigmoid => (sigmoid(x.clone()), x),
+            Self::LeakyRelu { slope } => match rectified(&x, slope) {
+                Some(y) => y,
+                None => x.clone() * slopes(x, slope),
+            },
+            Self::Silu => silu(x),
+            Self::Tanh => tanh(x),
+            Self::Sigmoid => sigmoid(x),
         }
     }
 
-    pub(crate) fn input_gradient(self, kept: Tensor<4>, g: Tensor<4>) -> Tensor<4> {
+    /// The gradient for the input `x`, of the result's gradient `g`.
+    pub(crate) fn input_gradient(self, x: Tensor<4>, g: Tensor<4>) -> Tensor<4> {
         match self {
-            Self::LeakyRelu { .. } => g * kept,
+            Self::LeakyRelu { slope } => match rectified_gradient(&x, &g, slope) {
+                Some(gradient) => gradient,
+                None => g * slopes(x, slope),
+            },
             Self::Silu => {
-                let s = sigmoid(kept.clone());
-                g * (s.clone() * (kept * (-s + 1.0) + 1.0))
+                let s = sigmoid(x.clone());
+                g * (s.clone() * (x * (-s + 1.0) + 1.0))
             }
-            Self::Tanh => g * (-tanh(kept).square() + 1.0),
+            Self::Tanh => g * (-tanh(x).square() + 1.0),
             Self::Sigmoid => {
-                let s = sigmoid(kept);
+                let s = sigmoid(x);
                 g * (s.clone() * (-s + 1.0))
             }
         }
     }
+}
+
+/// 1 where `x` is not negative, the slope elsewhere; off the tape, as it is constant almost
+/// everywhere.
+fn slopes(x: Tensor<4>, slope: f64) -> Tensor<4> {
+    let taped = x.is_autodiff();
+    let x = x.inner();
+    let slopes = x.ones_like().mask_fill(x.lower_scalar(0.0), slope);
+    if taped { slopes.autodiff() } else { slopes }
 }

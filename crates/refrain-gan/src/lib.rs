@@ -85,6 +85,7 @@ mod curves;
 mod ema;
 mod error;
 mod folder;
+mod fused;
 mod gan;
 mod images;
 mod latent;

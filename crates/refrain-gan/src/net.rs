@@ -24,6 +24,7 @@
 
 use crate::Activation;
 use crate::convolution::{Windows, convolution, transposed};
+use crate::fused;
 use crate::spectral::Spectral;
 use burn::module::{Module, Param};
 use burn::tensor::module::{avg_pool2d, interpolate};
@@ -134,6 +135,9 @@ impl Resize {
 
     fn input_gradient(&self, shape: [usize; 4], g: Tensor<4>) -> Tensor<4> {
         let [batch, channels, height, width] = shape;
+        if let Some(gradient) = fused::resized_gradient(&g, [height, width]) {
+            return gradient;
+        }
         let device = g.device();
         let source = |from: usize, to: usize| -> Tensor<1, Int> {
             let of: Vec<i32> = (0..to).map(|i| (i * from / to) as i32).collect();
@@ -190,6 +194,13 @@ impl PixelNorm {
             .recip()
     }
 
+    fn forward(&self, x: &Tensor<4>) -> Tensor<4> {
+        match fused::pixel_norm(x, self.epsilon) {
+            Some(y) => y,
+            None => x.clone() * self.factor(x),
+        }
+    }
+
     fn input_gradient(&self, x: Tensor<4>, g: Tensor<4>) -> Tensor<4> {
         let factor = self.factor(&x);
         let along = (x.clone() * g.clone()).mean_dim(1) * factor.clone().powi_scalar(3);
@@ -242,8 +253,8 @@ pub(crate) enum Layer {
 pub(crate) enum Kept {
     /// The shape of the input: enough where the layer is linear.
     Shape([usize; 4]),
-    /// A tensor like the input: itself, or the factor it was multiplied by.
-    Like(Box<Tensor<4>>),
+    /// The input.
+    Input(Box<Tensor<4>>),
     /// What the two ways of a residual layer kept.
     Ways(Vec<Kept>, Vec<Kept>),
 }
@@ -254,7 +265,7 @@ impl Kept {
         let all = |way: &[Self]| way.iter().map(|kept| kept.rows(start, count)).collect();
         match self {
             Self::Shape([_, c, h, w]) => Self::Shape([count, *c, *h, *w]),
-            Self::Like(x) => Self::Like(Box::new(x.as_ref().clone().narrow(0, start, count))),
+            Self::Input(x) => Self::Input(Box::new(x.as_ref().clone().narrow(0, start, count))),
             Self::Ways(body, skip) => Self::Ways(all(body), all(skip)),
         }
     }
@@ -274,10 +285,9 @@ impl Layer {
             Self::Resize(resize) => (resize.forward(x), shape),
             Self::Pool(_) => (Pool::forward(x), shape),
             Self::Activate(Activate { function }) => {
-                let (y, kept) = function.forward_kept(x);
-                (y, Kept::Like(Box::new(kept)))
+                (function.forward(x.clone()), Kept::Input(Box::new(x)))
             }
-            Self::PixelNorm(norm) => (x.clone() * norm.factor(&x), Kept::Like(Box::new(x))),
+            Self::PixelNorm(norm) => (norm.forward(&x), Kept::Input(Box::new(x))),
             Self::BatchSpread(_) => (BatchSpread::forward(x), shape),
             Self::Residual(Residual { body, skip }) => {
                 let (by_body, body) = body.forward_kept(x.clone());
@@ -294,10 +304,10 @@ impl Layer {
             (Self::Transposed(conv), Kept::Shape(shape)) => conv.input_gradient(*shape, g),
             (Self::Resize(resize), Kept::Shape(shape)) => resize.input_gradient(*shape, g),
             (Self::Pool(_), Kept::Shape(shape)) => Pool::input_gradient(*shape, g),
-            (Self::Activate(Activate { function }), Kept::Like(x)) => {
+            (Self::Activate(Activate { function }), Kept::Input(x)) => {
                 function.input_gradient(x.as_ref().clone(), g)
             }
-            (Self::PixelNorm(norm), Kept::Like(x)) => norm.input_gradient(x.as_ref().clone(), g),
+            (Self::PixelNorm(norm), Kept::Input(x)) => norm.input_gradient(x.as_ref().clone(), g),
             (Self::Residual(layer), Kept::Ways(body, skip)) => {
                 let by_body = layer.body.input_gradient(body, g.clone());
                 by_body + layer.skip.input_gradient(skip, g)
@@ -383,6 +393,9 @@ fn normalised<const D: usize>(spectral: &Option<Spectral>, weight: Tensor<D>) ->
 }
 
 fn nearest(x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
+    if let Some(y) = fused::resized(&x, size) {
+        return y;
+    }
     let options = InterpolateOptions::new(InterpolateMode::Nearest).with_output_size(size);
     interpolate(x, options)
 }
