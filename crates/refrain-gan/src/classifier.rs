@@ -20,6 +20,7 @@ use rand::seq::SliceRandom;
 use refrain_core::{ModelFile, ModelWriter, Monitor};
 use serde::{Deserialize, Serialize};
 
+use crate::convolution::{Windows, convolution};
 use crate::params::{self, host, map_weights, tensor, weights};
 use crate::random::{Purpose, normal, stream};
 use crate::{Error, ImageShape, Images, Result};
@@ -234,7 +235,7 @@ impl ImageClassifier {
         let mut convs = Vec::new();
         for &to in &self.channels {
             let conv = Conv2dConfig::new([from, to], [3, 3])
-                .with_stride([2, 2])
+                .with_stride([HALVING.stride; 2])
                 .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
             convs.push(conv.init(device));
             from = to;
@@ -264,6 +265,12 @@ impl ImageClassifier {
     }
 }
 
+/// How every convolution goes over its maps.
+const HALVING: Windows = Windows {
+    stride: 2,
+    padding: 1,
+};
+
 #[derive(Module, Debug)]
 struct ClassifierNet {
     convs: Vec<Conv2d>,
@@ -274,10 +281,14 @@ struct ClassifierNet {
 impl ClassifierNet {
     /// `[batch, channels, height, width]` → logits `[batch, classes]`, features `[batch, features]`.
     fn forward(&self, images: Tensor<4>) -> (Tensor<2>, Tensor<2>) {
-        let maps = self
-            .convs
-            .iter()
-            .fold(images * 2.0 - 1.0, |x, conv| relu(conv.forward(x)));
+        let halve = |x: Tensor<4>, conv: &Conv2d| {
+            let bias = match &conv.bias {
+                Some(bias) => bias.val(),
+                None => Tensor::zeros([conv.weight.dims()[0]], &x.device().inner()),
+            };
+            relu(convolution(x, conv.weight.val(), bias, HALVING))
+        };
+        let maps = self.convs.iter().fold(images * 2.0 - 1.0, halve);
         let features = relu(self.hidden.forward(maps.flatten(1, 3)));
         (self.head.forward(features.clone()), features)
     }
