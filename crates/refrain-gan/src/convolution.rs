@@ -164,7 +164,7 @@ fn sums(gradient: &[f32], channels: usize, c: &Convolution, transposed: bool) ->
     sums.into_iter().map(|sum| sum as f32).collect()
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

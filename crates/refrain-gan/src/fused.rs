@@ -261,7 +261,7 @@ impl Operation<1> for Resized {
     }
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use burn::tensor::activation::leaky_relu;
     use burn::tensor::module::interpolate;
