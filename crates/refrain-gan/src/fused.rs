@@ -111,7 +111,8 @@ fn masked(values: &[f32], x: &[f32], slope: f32) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
     let inputs = values.par_chunks(PIECE).zip(x.par_chunks(PIECE));
     let pieces = out.par_chunks_mut(PIECE).zip(inputs);
-    pieces.for_each(|(out, (values, x))| {
+    // By value, or the loop would read the slope anew each time.
+    pieces.for_each(move |(out, (values, x))| {
         for (out, (value, x)) in out.iter_mut().zip(values.iter().zip(x)) {
             let factor = if *x < 0.0 { slope } else { 1.0 };
             *out = value * factor;
