@@ -103,14 +103,13 @@ impl Embeddings {
                 found: vectors.len(),
             });
         }
-        let broken = |vector: &[f32]| vector.iter().any(|value| !value.is_finite());
-        if let Some(at) = vectors.par_chunks(dim).position_first(broken) {
+        let inverse_norms: Vec<f32> = vectors.par_chunks(dim).map(inverse_norm).collect();
+        if let Some(at) = inverse_norms.iter().position(|inverse| inverse.is_nan()) {
             let word = vocabulary.word(at as u32).unwrap_or_default();
             return Err(Error::NotFinite {
                 word: word.to_string(),
             });
         }
-        let inverse_norms = vectors.par_chunks(dim).map(inverse_norm).collect();
         Ok(Self {
             vocabulary,
             dim,
@@ -535,7 +534,8 @@ fn named(words: &Vocabulary, top: TopK) -> Vec<Neighbour<'_>> {
         .collect()
 }
 
-/// `1/|v|`, and 0 where it is not a number of 32 bits: for vectors of zeros and of less than 10⁻³⁷.
+/// `1/|v|`, and 0 where it is not a number of 32 bits: for vectors of zeros and of less than 10⁻³⁷. Not a
+/// number where a value is not finite.
 pub(crate) fn inverse_norm(vector: &[f32]) -> f32 {
     let norm = kernels::norm(vector);
     if (1e-15..1e15).contains(&norm) {
@@ -544,6 +544,7 @@ pub(crate) fn inverse_norm(vector: &[f32]) -> f32 {
     // Squares may be too large or too small for 32 bits.
     let squares = vector.iter().map(|&v| f64::from(v) * f64::from(v));
     match squares.sum::<f64>().sqrt() {
+        norm if !norm.is_finite() => f32::NAN,
         norm if norm < 1e-37 => 0.0,
         norm => (1.0 / norm) as f32,
     }

@@ -13,13 +13,15 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 
-use refrain_core::Error as CoreError;
+use rayon::prelude::*;
+use refrain_core::{Error as CoreError, IdMap};
 
 use super::lines::{self, Lines};
-use super::{Gathered, bad, check_word};
-use crate::{Embeddings, Result};
+use super::{Gathered, bad, bytes, check_word};
+use crate::{Embeddings, Result, Vocabulary};
 
 /// Reads a file of text.
 ///
@@ -75,63 +77,103 @@ pub fn write_text(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()>
 /// # Errors
 /// [`Error::Vectors`](crate::Error::Vectors) naming the word by its number.
 pub fn read_binary(path: impl AsRef<Path>) -> Result<Embeddings> {
-    let (reader, origin) = lines::open(path.as_ref())?;
-    parse_binary(reader, &origin)
+    let (file, origin) = bytes::open(path.as_ref())?;
+    parse_binary(&file, &origin)
 }
 
-/// Reads the binary format; `origin` names it in errors.
+/// Reads the bytes of a binary file; `origin` names it in errors.
 ///
 /// # Errors
 /// As [`read_binary`].
-pub fn parse_binary(reader: impl BufRead, origin: &str) -> Result<Embeddings> {
-    let mut lines = Lines::new(reader, origin);
+pub fn parse_binary(bytes: &[u8], origin: &str) -> Result<Embeddings> {
+    let mut lines = Lines::new(bytes, origin);
     let (count, dim) = header(&mut lines)?;
-    let mut reader = lines.into_reader();
-    let mut found = Gathered::new();
-    let mut word = Vec::new();
-    let Some(size) = dim.checked_mul(4) else {
-        return Err(bad(origin, "line 1", format!("vectors of {dim} values")));
+    let records = Records::find(lines.into_reader(), count, dim, origin)?;
+    let (named, values) = rayon::join(|| records.names(), || records.values(&records.rows));
+    let (names, kept) = named?;
+    let values = match kept.len() == records.rows.len() {
+        true => values,
+        false => records.values(&kept),
     };
-    for at in 1..=count {
-        let bad = |reason: String| bad(origin, format_args!("word {at} of {count}"), reason);
-        let failed = |error: std::io::Error| bad(error.to_string());
-        word.clear();
-        reader.read_until(b' ', &mut word).map_err(failed)?;
-        if word.pop() != Some(b' ') {
-            return Err(bad("the file ends before the word does".to_string()));
-        }
-        let name = match &word[..] {
-            [b'\n', name @ ..] => name,
-            name => name,
+    let counts = vec![1; names.len()];
+    Embeddings::new(Vocabulary::from_ids(names, counts), dim, values)
+}
+
+/// Where the words and the vectors of a binary file stand.
+struct Records<'a> {
+    bytes: &'a [u8],
+    dim: usize,
+    words: Vec<Range<usize>>,
+    /// Where each vector begins; all of it is there.
+    rows: Vec<usize>,
+}
+
+impl<'a> Records<'a> {
+    /// Goes from word to word, past the vectors.
+    fn find(bytes: &'a [u8], count: usize, dim: usize, origin: &str) -> Result<Self> {
+        let Some(size) = dim.checked_mul(4) else {
+            return Err(bad(origin, "line 1", format!("vectors of {dim} values")));
         };
-        let start = found.values.len();
-        let mut left = size;
-        // What is there is read piece by piece, so that a wrong dimension costs no memory.
-        while left > 0 {
-            let buffer = reader.fill_buf().map_err(failed)?;
-            if buffer.len() < 4 && buffer.len() < left {
-                // A value across the edge of the buffer, or the end.
-                let mut value = [0; 4];
-                reader.read_exact(&mut value).map_err(|_| {
-                    bad(format!(
-                        "the file ends in its vector, {left} of {size} bytes before its end"
-                    ))
-                })?;
-                found.values.push(f32::from_le_bytes(value));
-                left -= 4;
-                continue;
+        // The header is not trusted with memory.
+        let most = count.min(bytes.len() / size);
+        let (mut words, mut rows) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let mut at = 0;
+        for number in 1..=count {
+            let bad = |reason| bad(origin, format_args!("word {number} of {count}"), reason);
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Some(length) = rest.iter().position(|&byte| byte == b' ') else {
+                return Err(bad("the file ends before the word does".to_string()));
+            };
+            let left = rest.len() - length - 1;
+            if left < size {
+                let missing = size - left;
+                return Err(bad(format!(
+                    "the file ends in its vector, {missing} of {size} bytes before its end"
+                )));
             }
-            let (values, _) = buffer[..buffer.len().min(left)].as_chunks::<4>();
-            found
-                .values
-                .extend(values.iter().map(|&value| f32::from_le_bytes(value)));
-            let read = values.len() * 4;
-            reader.consume(read);
-            left -= read;
+            let broken = usize::from(rest.first() == Some(&b'\n'));
+            words.push(at + broken..at + length);
+            rows.push(at + length + 1);
+            at += length + 1 + size;
         }
-        found.name(&String::from_utf8_lossy(name), start)?;
+        Ok(Self {
+            bytes,
+            dim,
+            words,
+            rows,
+        })
     }
-    found.finish(dim)
+
+    /// The words, and where their vectors begin; of equal ones the first is kept.
+    fn names(&self) -> Result<(IdMap, Vec<usize>)> {
+        let bytes = self.words.iter().map(Range::len).sum();
+        let mut names = IdMap::with_capacity(self.words.len(), bytes);
+        let mut kept = Vec::with_capacity(self.rows.len());
+        for (word, &row) in self.words.iter().zip(&self.rows) {
+            let word = self.bytes.get(word.clone()).unwrap_or_default();
+            if names.insert(&*String::from_utf8_lossy(word))? as usize == kept.len() {
+                kept.push(row);
+            }
+        }
+        Ok((names, kept))
+    }
+
+    /// The vectors that begin there, end to end.
+    fn values(&self, rows: &[usize]) -> Vec<f32> {
+        /// Rows that a thread copies together.
+        const BLOCK: usize = 256;
+        let mut values = vec![0.0; rows.len() * self.dim];
+        let blocks = values.par_chunks_mut(BLOCK * self.dim);
+        blocks.zip(rows.par_chunks(BLOCK)).for_each(|(to, rows)| {
+            for (to, &row) in to.chunks_exact_mut(self.dim).zip(rows) {
+                let (from, _) = self.bytes.get(row..).unwrap_or_default().as_chunks::<4>();
+                for (value, &bytes) in to.iter_mut().zip(from) {
+                    *value = f32::from_le_bytes(bytes);
+                }
+            }
+        });
+        values
+    }
 }
 
 /// Writes a binary file, with a line break after each vector as the program does.
@@ -242,13 +284,9 @@ mod tests {
         let gensim = b"2 2\na \0\0\x80?\0\0\0\xc0caf\xc3\xa9 \0\0\0?\0\0@@";
         let original = b"2 2\na \0\0\x80?\0\0\0\xc0\ncaf\xc3\xa9 \0\0\0?\0\0@@\n";
         for bytes in [&gensim[..], original] {
-            // Buffers of all sizes, so that values lie across their edges.
-            for size in 1..40 {
-                let reader = std::io::BufReader::with_capacity(size, bytes);
-                let words = parse_binary(reader, "memory").unwrap();
-                assert_eq!(words.vector("a"), Some(&[1.0, -2.0][..]));
-                assert_eq!(words.vector("caf\u{e9}"), Some(&[0.5, 3.0][..]));
-            }
+            let words = parse_binary(bytes, "memory").unwrap();
+            assert_eq!(words.vector("a"), Some(&[1.0, -2.0][..]));
+            assert_eq!(words.vector("caf\u{e9}"), Some(&[0.5, 3.0][..]));
             for end in 0..bytes.len() - 1 {
                 let cut = parse_binary(&bytes[..end], "memory");
                 assert!(cut.is_err(), "{end}");
@@ -256,8 +294,34 @@ mod tests {
         }
         let error = parse_binary(&gensim[..20], "memory").unwrap_err();
         assert!(error.to_string().contains("word 2 of 2"), "{error}");
+        let error = parse_binary(&gensim[..gensim.len() - 3], "memory").unwrap_err();
+        assert!(error.to_string().contains("3 of 8 bytes"), "{error}");
         let huge = b"9 4611686018427387905\na 1234";
         assert!(parse_binary(&huge[..], "memory").is_err());
+    }
+
+    #[test]
+    fn of_equal_words_the_first_is_kept() {
+        // More than one block of rows; the second word and the last are the first again, once as bytes that
+        // are not UTF-8.
+        let mut bytes = b"600 1\n".to_vec();
+        for number in 0..600u16 {
+            let word = match number {
+                0 | 1 => "caf\u{fffd}".as_bytes().to_vec(),
+                599 => b"caf\xe9".to_vec(),
+                _ => format!("w{number}").into_bytes(),
+            };
+            bytes.extend(word);
+            bytes.push(b' ');
+            bytes.extend(f32::from(number).to_le_bytes());
+        }
+        let words = parse_binary(&bytes, "memory").unwrap();
+        assert_eq!(words.len(), 598);
+        assert_eq!(words.vector("caf\u{fffd}"), Some(&[0.0][..]));
+        for number in 2..599u16 {
+            let vector = words.vector(&format!("w{number}"));
+            assert_eq!(vector, Some(&[f32::from(number)][..]));
+        }
     }
 
     #[test]
