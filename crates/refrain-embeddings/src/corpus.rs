@@ -117,14 +117,16 @@ impl<'a> Corpus<'a> {
     }
 
     /// Files of text, a sentence a line, read as a stream on every pass; names in `.gz` are
-    /// unpacked. Bytes that are not UTF-8 become `U+FFFD`.
+    /// unpacked. Of a folder all files are read, those of folders within it too, in the order of their
+    /// names and without those that begin with a dot. Bytes that are not UTF-8 become `U+FFFD`.
     pub fn from_files<P: AsRef<Path>>(
         paths: impl IntoIterator<Item = P>,
         tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
     ) -> Self {
         let parts: Vec<(PathBuf, Range<u64>)> = paths
             .into_iter()
-            .flat_map(|path| ranges(path.as_ref()))
+            .flat_map(|path| files(path.as_ref()))
+            .flat_map(|path| ranges(&path))
             .collect();
         Self::new(parts.len(), move |part, sink| {
             let (path, range) = &parts[part];
@@ -295,6 +297,28 @@ fn cut(text: &str, ends: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
         parts.push(start..at);
     }
     parts
+}
+
+/// The files of a folder and of those within it, by their names; those that begin with a dot are left out.
+/// A file is itself.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let Ok(folder) = path.read_dir() else {
+        return vec![path.to_path_buf()];
+    };
+    let mut entries: Vec<_> = folder
+        .filter_map(|entry| entry.ok())
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        .collect();
+    entries.sort_by_key(|entry| entry.file_name());
+    let inner = entries.into_iter().flat_map(|entry| {
+        // Links to folders may lead in a circle.
+        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        match link && entry.path().is_dir() {
+            true => Vec::new(),
+            false => files(&entry.path()),
+        }
+    });
+    inner.collect()
 }
 
 /// A file in parts. One that cannot tell its length, as a pipe, is read in one; so is one that is not

@@ -40,6 +40,19 @@ fn lines_paragraphs_and_files_agree() {
     let files = Corpus::from_files([&plain, &packed], tokenize::whitespace);
     assert_eq!(list(&files), [list(&lines), list(&lines)].join(" "));
 
+    // A folder is its files, in the order of their names.
+    let within = folder.path().join("a");
+    std::fs::create_dir(&within).unwrap();
+    std::fs::write(within.join("b.txt"), "five").unwrap();
+    std::fs::write(within.join(".hidden"), "six").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(folder.path(), within.join("circle")).unwrap();
+    let whole = Corpus::from_files([folder.path()], tokenize::whitespace);
+    assert_eq!(
+        list(&whole),
+        ["five /", &list(&lines), &list(&lines)].join(" ")
+    );
+
     std::fs::write(&plain, b"caf\xe9 noir").unwrap();
     assert_eq!(
         list(&Corpus::from_files([&plain], tokenize::words)),
