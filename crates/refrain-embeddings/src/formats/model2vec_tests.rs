@@ -76,6 +76,46 @@ fn all_forms_say_the_same() {
     }
 }
 
+/// Made by `tests/golden/make_model2vec.py` with Model2Vec itself, as are the vectors.
+#[test]
+fn vectors_are_those_of_model2vec() {
+    let vectors = include_bytes!("../../tests/golden/model2vec.safetensors");
+    let tokenizer = include_str!("../../tests/golden/model2vec.json");
+    let words = parse(vectors, tokenizer).unwrap();
+    let names: Vec<&str> = words.vocabulary().ids().iter().collect();
+    assert_eq!(names, ["[PAD]", "[UNK]", "the", "cat", "cats", "##s", "猫"]);
+    for (word, expected) in [
+        (
+            "the",
+            [
+                -0.32578930258750916,
+                0.2263389676809311,
+                0.11159364134073257,
+            ],
+        ),
+        (
+            "cat",
+            [-0.8054298162460327, 0.8716771602630615, 0.5468586087226868],
+        ),
+        (
+            "cats",
+            [-0.5369532108306885, 0.581118106842041, 0.3645724058151245],
+        ),
+        (
+            "猫",
+            [
+                -1.4729081392288208,
+                -0.3258199095726013,
+                -0.9642386436462402,
+            ],
+        ),
+    ] {
+        for (found, expected) in words.vector(word).unwrap().iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{word}");
+        }
+    }
+}
+
 #[test]
 fn round_trip_and_errors() {
     let folder = tempfile::tempdir().unwrap();
