@@ -26,7 +26,7 @@ impl Embeddings {
     /// The `k` words nearest to `word`, itself left out, nearest first.
     ///
     /// # Errors
-    /// [`Error::UnknownWord`].
+    /// [`Error::UnknownWord`](crate::Error::UnknownWord).
     pub fn neighbours(&self, word: &str, k: usize) -> Result<Vec<Neighbour<'_>>> {
         let found = self.find(word)?;
         self.nearest_where(&found.vector, k, |other, _| Some(other) != found.index)
@@ -35,7 +35,7 @@ impl Embeddings {
     /// The `k` words nearest to a vector.
     ///
     /// # Errors
-    /// [`Error::Shape`] when its length differs.
+    /// [`Error::Shape`](crate::Error::Shape) when its length differs.
     pub fn nearest(&self, vector: &[f32], k: usize) -> Result<Vec<Neighbour<'_>>> {
         self.nearest_where(vector, k, |_, _| true)
     }
@@ -54,7 +54,7 @@ impl Embeddings {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`] when its length differs.
+    /// [`Error::Shape`](crate::Error::Shape) when its length differs.
     pub fn nearest_where(
         &self,
         vector: &[f32],

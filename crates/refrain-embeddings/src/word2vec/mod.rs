@@ -216,8 +216,9 @@ impl Word2Vec {
     /// Trains on the CPU.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field, [`Error::EmptyVocabulary`], [`Error::Diverged`], and
-    /// whatever reading the corpus reports.
+    /// [`Error::Config`](crate::Error::Config) naming the field,
+    /// [`Error::EmptyVocabulary`](crate::Error::EmptyVocabulary),
+    /// [`Error::Diverged`](crate::Error::Diverged), and whatever reading the corpus reports.
     pub fn fit(&self, corpus: &Corpus<'_>) -> Result<Embeddings> {
         self.fit_with(corpus, &Monitor::silent())
     }
