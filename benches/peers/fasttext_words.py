@@ -11,6 +11,8 @@ import fasttext
 
 corpus, out, cbow, tree, dim, window, negatives, epochs, sample, min_count, rate, threads, seed, more = sys.argv[1:]
 
+# The binding hands the seed on, but takes it from its defaults alone.
+fasttext.FastText.unsupervised_default["seed"] = int(seed)
 cpu = resource.getrusage(resource.RUSAGE_SELF)
 began = time.time()
 model = fasttext.train_unsupervised(

@@ -9,9 +9,13 @@
 //! With `--file words.refrain`: the bytes, the recall and the time of a query of vectors made smaller, and
 //! of a graph (HNSW), on vectors that were trained.
 //!
+//! With `--own` only our own file is made and opened: `--words 3000000 --own` takes 3.6 GB in memory and as
+//! much on the disk.
+//!
 //! The vectors are random, a million words of 300 values by default: 1.2 GB in memory and twice on the
 //! disk, in a folder of the system's own. Files were just written, so they are read from the system's
-//! cache on both sides. gensim answers with the linear algebra of numpy, on as many threads as it takes.
+//! cache on both sides, which take turns. gensim answers with the linear algebra of numpy, on as many threads
+//! as it takes.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -26,7 +30,7 @@ use refrain::embeddings::{
     Approximate, Embeddings, Neighbour, Quantization, Vocabulary,
     formats::{finalfusion, word2vec},
 };
-use refrain_benches::median;
+use refrain_benches::{median, processor_seconds};
 use serde::Deserialize;
 
 #[cfg(feature = "mimalloc")]
@@ -46,6 +50,9 @@ struct Arguments {
     /// A `*.refrain` file of vectors, to make smaller and to ask approximately, instead of the large files.
     #[arg(long)]
     file: Option<PathBuf>,
+    /// Only our own file is made and opened.
+    #[arg(long)]
+    own: bool,
     /// Turns of reading, and queries of each turn.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -63,6 +70,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&folder)?;
     let result = match &arguments.file {
         Some(file) => smaller(file, arguments.rounds),
+        None if arguments.own => open_own(arguments, &folder),
         None => compare(arguments, &folder),
     };
     std::fs::remove_dir_all(&folder)?;
@@ -195,6 +203,32 @@ fn seconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
     (began.elapsed().as_secs_f64(), result)
 }
 
+/// Opening a file of any size and the first neighbours.
+fn open_own(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let own = folder.join("vectors.refrain");
+    let words = make(arguments.words, arguments.dim)?;
+    let word = words.vocabulary().word(arguments.words as u32 / 2);
+    let word = word.unwrap_or_default().to_string();
+    words.save(&own)?;
+    drop(words);
+    let mut asked = Asked::default();
+    for _ in 0..arguments.rounds {
+        asked.round(|| Embeddings::load(&own), &word, arguments.rounds)?;
+    }
+    println!(
+        "{} words of {} values, seconds",
+        arguments.words, arguments.dim
+    );
+    for (name, times) in [
+        ("opening our own", asked.opens),
+        ("opening it and first neighbours", asked.firsts),
+        ("a later query", asked.queries),
+    ] {
+        println!("{name:34} {:>9.4}", median(times));
+    }
+    Ok(())
+}
+
 fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     let (binary, own) = (folder.join("vectors.bin"), folder.join("vectors.refrain"));
     let words = make(arguments.words, arguments.dim)?;
@@ -227,30 +261,37 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     let machine = median(reads.collect());
     drop(words);
 
-    let mut loads = Vec::new();
+    let (mut loads, mut loads_cpu, mut reports) = (Vec::new(), Vec::new(), Vec::new());
     let (mut plain, mut indexed, mut mapped) = <(Asked, Asked, Asked)>::default();
     for _ in 0..arguments.rounds {
+        let cpu = processor_seconds();
         let (time, read) = seconds(|| word2vec::read_binary(&binary));
         loads.push(time);
+        loads_cpu.push(processor_seconds() - cpu);
         drop(read?);
         plain.round(|| Embeddings::load(&own), &word, arguments.rounds)?;
         indexed.round(|| Embeddings::load(&coded), &word, arguments.rounds)?;
         mapped.round(|| finalfusion::open(&fifu), &word, arguments.rounds)?;
+        if let Some(python) = &arguments.python {
+            reports.push(gensim(python, &binary, &word, arguments.rounds)?);
+        }
     }
     let query = median(plain.queries);
     println!(
         "{:34} {:>9} {:>9} {:>7}",
         "seconds", "ours", "gensim", "ratio"
     );
-    let theirs = match &arguments.python {
-        Some(python) => Some(gensim(python, &binary, &word, arguments.rounds)?),
-        None => None,
-    };
+    let theirs = Report::median(&reports);
     let rows = [
         (
             "reading word2vec's binary file",
             median(loads),
             theirs.as_ref().map(|t| t.load),
+        ),
+        (
+            "of processor time",
+            median(loads_cpu),
+            theirs.as_ref().map(|t| t.load_cpu),
         ),
         ("opening our own", median(plain.opens), None),
         (
@@ -330,8 +371,22 @@ impl Asked {
 #[derive(Deserialize)]
 struct Report {
     load: f64,
+    load_cpu: f64,
     first: f64,
     query: f64,
+}
+
+impl Report {
+    /// The median of each figure, if there are any.
+    fn median(all: &[Self]) -> Option<Self> {
+        let of = |field: fn(&Self) -> f64| median(all.iter().map(field).collect());
+        (!all.is_empty()).then(|| Self {
+            load: of(|r| r.load),
+            load_cpu: of(|r| r.load_cpu),
+            first: of(|r| r.first),
+            query: of(|r| r.query),
+        })
+    }
 }
 
 fn gensim(

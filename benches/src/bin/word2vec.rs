@@ -52,6 +52,9 @@ struct Arguments {
     /// Turns of each side, each with another seed.
     #[arg(long, default_value_t = 2)]
     rounds: u64,
+    /// The seed of the first turn.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     #[arg(long, default_value_t = 100)]
     dim: usize,
     #[arg(long, default_value_t = 5)]
@@ -82,6 +85,9 @@ struct Arguments {
     /// Keeps our vectors of the last turn in a `*.refrain` file.
     #[arg(long)]
     save: Option<PathBuf>,
+    /// Trains nothing and judges these vectors, in word2vec's form of text, as a rival's.
+    #[arg(long)]
+    judge: Vec<PathBuf>,
     /// Windows in a step of tensors.
     #[arg(long, default_value_t = Word2Vec::default().batch)]
     batch: usize,
@@ -186,6 +192,14 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
     write_tokens(data.as_deref(), &tokens)?;
     let judge = Judge::new(data.as_deref())?;
     let corpus = Corpus::from_files([&tokens], tokenize::whitespace);
+    if !arguments.judge.is_empty() {
+        let known = vocabulary(&tokens, arguments)?.len();
+        for file in &arguments.judge {
+            let quality = judge.judge_first(&word2vec::read_text(file)?, known);
+            println!("{}: {quality}", file.display());
+        }
+        return Ok(());
+    }
     println!(
         "{:18} {:>7} {:>10} {:>11} {:>11}  quality",
         "words a second:", "threads", "training", "and counts", "of cpu"
@@ -196,7 +210,7 @@ fn compare(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> {
         .flat_map(|kind| arguments.threads.iter().map(move |n| (kind, n)))
     {
         println!("{kind:?}");
-        for seed in 1..=arguments.rounds {
+        for seed in (arguments.seed..).take(arguments.rounds as usize) {
             let ours = train(
                 arguments,
                 &corpus,

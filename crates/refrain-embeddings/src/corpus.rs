@@ -117,14 +117,16 @@ impl<'a> Corpus<'a> {
     }
 
     /// Files of text, a sentence a line, read as a stream on every pass; names in `.gz` are
-    /// unpacked. Bytes that are not UTF-8 become `U+FFFD`.
+    /// unpacked. Of a folder all files are read, those of folders within it too, in the order of their
+    /// names and without those that begin with a dot. Bytes that are not UTF-8 become `U+FFFD`.
     pub fn from_files<P: AsRef<Path>>(
         paths: impl IntoIterator<Item = P>,
         tokenizer: impl Fn(&str, &mut dyn FnMut(&str)) + Send + Sync + 'a,
     ) -> Self {
         let parts: Vec<(PathBuf, Range<u64>)> = paths
             .into_iter()
-            .flat_map(|path| ranges(path.as_ref()))
+            .flat_map(|path| files(path.as_ref()))
+            .flat_map(|path| ranges(&path))
             .collect();
         Self::new(parts.len(), move |part, sink| {
             let (path, range) = &parts[part];
@@ -297,6 +299,28 @@ fn cut(text: &str, ends: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
     parts
 }
 
+/// The files of a folder and of those within it, by their names; those that begin with a dot are left out.
+/// A file is itself.
+fn files(path: &Path) -> Vec<PathBuf> {
+    let Ok(folder) = path.read_dir() else {
+        return vec![path.to_path_buf()];
+    };
+    let mut entries: Vec<_> = folder
+        .filter_map(|entry| entry.ok())
+        .filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+        .collect();
+    entries.sort_by_key(|entry| entry.file_name());
+    let inner = entries.into_iter().flat_map(|entry| {
+        // Links to folders may lead in a circle.
+        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        match link && entry.path().is_dir() {
+            true => Vec::new(),
+            false => files(&entry.path()),
+        }
+    });
+    inner.collect()
+}
+
 /// A file in parts. One that cannot tell its length, as a pipe, is read in one; so is one that is not
 /// there, which reports its error then.
 fn ranges(path: &Path) -> Vec<(PathBuf, Range<u64>)> {
@@ -341,84 +365,5 @@ fn open(path: &Path, start: u64) -> Result<Box<dyn BufRead>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-    use crate::tokenize;
-
-    struct List(Vec<String>);
-
-    impl Sink for List {
-        fn token(&mut self, token: &str) -> Result<()> {
-            self.0.push(token.to_string());
-            Ok(())
-        }
-        fn end(&mut self) -> Result<()> {
-            self.0.push("/".to_string());
-            Ok(())
-        }
-    }
-
-    fn list(corpus: &Corpus<'_>) -> String {
-        let mut sink = List(Vec::new());
-        corpus.visit(&mut sink).unwrap();
-        sink.0.join(" ")
-    }
-
-    #[test]
-    fn lines_paragraphs_and_files_agree() {
-        let text = "one two\nthree\n\nfour";
-        let lines = Corpus::from_text(text, tokenize::whitespace);
-        assert_eq!(list(&lines), "one two / three / / four /");
-        assert_eq!(list(&lines), list(&lines), "a corpus can be read again");
-        let paragraphs = Corpus::from_paragraphs(text, tokenize::whitespace);
-        assert_eq!(list(&paragraphs), "one two three / four /");
-
-        let folder = tempfile::tempdir().unwrap();
-        let (plain, packed) = (folder.path().join("a.txt"), folder.path().join("a.txt.gz"));
-        std::fs::write(&plain, text).unwrap();
-        let mut gz =
-            flate2::write::GzEncoder::new(File::create(&packed).unwrap(), Default::default());
-        gz.write_all(text.as_bytes()).unwrap();
-        gz.finish().unwrap();
-        let files = Corpus::from_files([&plain, &packed], tokenize::whitespace);
-        assert_eq!(list(&files), [list(&lines), list(&lines)].join(" "));
-
-        std::fs::write(&plain, b"caf\xe9 noir").unwrap();
-        assert_eq!(
-            list(&Corpus::from_files([&plain], tokenize::words)),
-            "caf noir /"
-        );
-        // No file tells the length of what others write into it.
-        #[cfg(target_os = "linux")]
-        {
-            let status = Corpus::from_files(["/proc/self/status"], tokenize::whitespace);
-            assert!(list(&status).contains("VmPeak"));
-        }
-        let error = Corpus::from_files(["/no/such.txt"], tokenize::words)
-            .visit(&mut List(Vec::new()))
-            .unwrap_err();
-        assert!(error.to_string().contains("/no/such.txt"), "{error}");
-    }
-
-    #[test]
-    fn sessions_are_cut_at_pauses() {
-        let mut log = Interactions::builder();
-        for (user, item, time) in [
-            ("ann", "c", 30),
-            ("ann", "a", 10),
-            ("ann", "b", 12),
-            ("bob", "a", 5),
-            ("ann", "d", 31),
-        ] {
-            log.push(user, item, 1.0, Some(time)).unwrap();
-        }
-        let log = log.build().unwrap();
-        let sessions = Corpus::from_interactions(&log, Some(10)).unwrap();
-        assert_eq!(list(&sessions), "a b / c d / a /");
-        let whole = Corpus::from_interactions(&log, None).unwrap();
-        assert_eq!(list(&whole), "a b c d / a /");
-        assert!(Corpus::from_interactions(&log, Some(-1)).is_err());
-    }
-}
+#[path = "corpus_tests.rs"]
+mod tests;

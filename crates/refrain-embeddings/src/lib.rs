@@ -92,7 +92,7 @@
 //! | you have or want | call |
 //! |---|---|
 //! | text with a sentence a line; books | [`Corpus::from_text`]; [`Corpus::from_paragraphs`] |
-//! | files too large for memory, packed or not | [`Corpus::from_files`] |
+//! | files too large for memory, packed or not; a folder of them | [`Corpus::from_files`] |
 //! | sentences from your own code | [`Corpus::from_sentences`] once, [`Corpus::from_fn`] as a stream |
 //! | listening sessions | [`Corpus::from_interactions`] |
 //! | progress, cancelling | [`Word2Vec::fit_with`] |

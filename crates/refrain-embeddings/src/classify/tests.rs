@@ -1,4 +1,5 @@
 use super::*;
+use crate::embeddings::subwords;
 use crate::tokenize;
 
 fn small() -> TextClassifier {

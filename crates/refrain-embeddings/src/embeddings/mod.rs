@@ -4,27 +4,28 @@
 //! over all vectors with a heap of the best, `vocabulary × dim` multiplications on all cores.
 
 mod analogy;
+mod arithmetic;
 mod batch;
 mod codes;
 mod file;
+mod search;
 pub(crate) mod subwords;
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use rayon::prelude::*;
-use refrain_core::kernels::{self, TopK};
+use refrain_core::kernels;
 
 pub use analogy::Analogy;
+pub use search::Neighbour;
 pub use subwords::{SubwordHashing, Subwords};
 
 use codes::Codes;
 pub(crate) use file::Values;
+pub(crate) use search::best;
+use search::{BLOCK, named};
 
 use crate::{Error, Result, Vocabulary};
-
-/// Rows searched together.
-const BLOCK: usize = 4096;
 
 /// Words (or items) with a vector each.
 ///
@@ -64,17 +65,6 @@ struct Found<'a> {
     inverse: f32,
 }
 
-/// A word near another.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Neighbour<'a> {
-    /// The word.
-    pub word: &'a str,
-    /// Its number in the vocabulary.
-    pub index: u32,
-    /// How near: the cosine, or the score of an analogy.
-    pub similarity: f32,
-}
-
 impl Clone for Embeddings {
     fn clone(&self) -> Self {
         Self {
@@ -103,14 +93,13 @@ impl Embeddings {
                 found: vectors.len(),
             });
         }
-        let broken = |vector: &[f32]| vector.iter().any(|value| !value.is_finite());
-        if let Some(at) = vectors.par_chunks(dim).position_first(broken) {
+        let inverse_norms: Vec<f32> = vectors.par_chunks(dim).map(inverse_norm).collect();
+        if let Some(at) = inverse_norms.iter().position(|inverse| inverse.is_nan()) {
             let word = vocabulary.word(at as u32).unwrap_or_default();
             return Err(Error::NotFinite {
                 word: word.to_string(),
             });
         }
-        let inverse_norms = vectors.par_chunks(dim).map(inverse_norm).collect();
         Ok(Self {
             vocabulary,
             dim,
@@ -322,139 +311,6 @@ impl Embeddings {
         Ok(kernels::dot(&a.vector, &b.vector) * a.inverse * b.inverse)
     }
 
-    /// The `k` words nearest to `word`, itself left out, nearest first.
-    ///
-    /// # Errors
-    /// [`Error::UnknownWord`].
-    pub fn neighbours(&self, word: &str, k: usize) -> Result<Vec<Neighbour<'_>>> {
-        let found = self.find(word)?;
-        self.nearest_where(&found.vector, k, |other, _| Some(other) != found.index)
-    }
-
-    /// The `k` words nearest to a vector.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when its length differs.
-    pub fn nearest(&self, vector: &[f32], k: usize) -> Result<Vec<Neighbour<'_>>> {
-        self.nearest_where(vector, k, |_, _| true)
-    }
-
-    /// The `k` words nearest to a vector among those that `keep` accepts, by number and word: a
-    /// prefix, a set, the frequent ones (numbers below a bound). It is asked only about words that
-    /// would otherwise be returned.
-    ///
-    /// ```
-    /// # use refrain_embeddings::Embeddings;
-    /// # let words = Embeddings::from_vectors([("cat", [1.0, 0.1]), ("dog", [0.9, 0.2]), ("car", [0.5, 0.5])])?;
-    /// let cat = words.vector("cat").unwrap_or_default();
-    /// let near = words.nearest_where(cat, 1, |_, word| word.starts_with("d"))?;
-    /// assert_eq!(near[0].word, "dog");
-    /// # Ok::<(), refrain_embeddings::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Shape`] when its length differs.
-    pub fn nearest_where(
-        &self,
-        vector: &[f32],
-        k: usize,
-        keep: impl Fn(u32, &str) -> bool + Sync,
-    ) -> Result<Vec<Neighbour<'_>>> {
-        self.check(vector)?;
-        let scale = inverse_norm(vector);
-        if let Some(codes) = self.codes.as_ref().filter(|_| scale.is_finite()) {
-            let keep = |index| keep(index, self.vocabulary.word(index).unwrap_or_default());
-            return Ok(named(
-                &self.vocabulary,
-                codes.best(self, vector, k.min(self.len()), &keep),
-            ));
-        }
-        let query = direction(vector, scale);
-        Ok(self.best_by(k, keep, |rows, inverse, out| {
-            kernels::scores(&query, rows, out);
-            for (score, inverse) in out.iter_mut().zip(inverse) {
-                *score *= inverse;
-            }
-        }))
-    }
-
-    /// The word that fits the others least: the one farthest from the mean of their directions.
-    ///
-    /// # Errors
-    /// [`Error::UnknownWord`], and [`Error::TooFewWords`] for less than two.
-    pub fn doesnt_match<'w>(&self, words: &[&'w str]) -> Result<&'w str> {
-        let mean = self.mean(words)?;
-        let mut worst: Option<(f32, &str)> = None;
-        for &word in words {
-            let found = self.find(word)?;
-            let score = kernels::dot(&mean, &found.vector) * found.inverse;
-            if worst.is_none_or(|(least, _)| score < least) {
-                worst = Some((score, word));
-            }
-        }
-        match worst {
-            Some((_, word)) if words.len() >= 2 => Ok(word),
-            _ => Err(Error::TooFewWords {
-                what: "doesn't match",
-                expected: 2,
-                found: words.len(),
-            }),
-        }
-    }
-
-    /// The mean direction of some words.
-    ///
-    /// # Errors
-    /// [`Error::UnknownWord`], and [`Error::TooFewWords`] for none.
-    pub fn mean(&self, words: &[&str]) -> Result<Vec<f32>> {
-        let weighted: Vec<(&str, f32)> = words.iter().map(|&w| (w, 1.0)).collect();
-        self.combine(&weighted)
-    }
-
-    /// Arithmetic: the weighted sum of the words' directions, of length 1.
-    ///
-    /// ```
-    /// # use refrain_embeddings::Embeddings;
-    /// # let words = Embeddings::from_vectors([("king", [1.0, 1.0]), ("man", [0.0, 1.0]), ("throne", [1.0, 0.0])])?;
-    /// let direction = words.combine(&[("king", 1.0), ("man", -0.7)])?;
-    /// assert_eq!(words.nearest(&direction, 1)?[0].word, "throne");
-    /// # Ok::<(), refrain_embeddings::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::UnknownWord`], and [`Error::TooFewWords`] for none.
-    pub fn combine(&self, words: &[(&str, f32)]) -> Result<Vec<f32>> {
-        if words.is_empty() {
-            return Err(Error::TooFewWords {
-                what: "combine",
-                expected: 1,
-                found: 0,
-            });
-        }
-        let mut sum = vec![0.0; self.dim];
-        for &(word, weight) in words {
-            let found = self.find(word)?;
-            kernels::axpy(weight * found.inverse, &found.vector, &mut sum);
-        }
-        kernels::normalize(&mut sum);
-        Ok(sum)
-    }
-
-    /// The `k` best words by the scores that `fill` computes from a run of rows and their inverse
-    /// lengths.
-    fn best_by(
-        &self,
-        k: usize,
-        keep: impl Fn(u32, &str) -> bool + Sync,
-        fill: impl Fn(&[f32], &[f32], &mut [f32]) + Sync,
-    ) -> Vec<Neighbour<'_>> {
-        let (vectors, inverse) = (self.vectors(), &self.inverse_norms[..]);
-        best(&self.vocabulary, k, keep, |rows, out| {
-            let values = &vectors[rows.start * self.dim..rows.end * self.dim];
-            fill(values, &inverse[rows], out);
-        })
-    }
-
     fn find(&self, word: &str) -> Result<Found<'_>> {
         let index = self.vocabulary.get(word);
         let vector = self.embed(word).ok_or_else(|| Error::UnknownWord {
@@ -490,52 +346,8 @@ impl Embeddings {
     }
 }
 
-/// The `k` best words by the scores that `fill` computes for a run of them.
-pub(crate) fn best(
-    words: &Vocabulary,
-    k: usize,
-    keep: impl Fn(u32, &str) -> bool + Sync,
-    fill: impl Fn(Range<usize>, &mut [f32]) + Sync,
-) -> Vec<Neighbour<'_>> {
-    let k = k.min(words.len());
-    if k == 0 {
-        return Vec::new();
-    }
-    let search = |block: usize| {
-        let first = block * BLOCK;
-        let rows = first..words.len().min(first + BLOCK);
-        let mut scores = vec![0.0; rows.len()];
-        fill(rows, &mut scores);
-        let mut top = TopK::new(k);
-        for (index, &score) in (first as u32..).zip(&scores) {
-            let good = score > top.threshold() || top.len() < k;
-            if good && keep(index, words.word(index).unwrap_or_default()) {
-                top.push(index, score);
-            }
-        }
-        top.into_sorted()
-    };
-    let blocks = (0..words.len().div_ceil(BLOCK)).into_par_iter();
-    let mut top = TopK::new(k);
-    for found in blocks.map(search).collect::<Vec<_>>().into_iter().flatten() {
-        top.push(found.index, found.score);
-    }
-    named(words, top)
-}
-
-/// What was found, by its words.
-fn named(words: &Vocabulary, top: TopK) -> Vec<Neighbour<'_>> {
-    let found = top.into_sorted().into_iter();
-    found
-        .map(|found| Neighbour {
-            word: words.word(found.index).unwrap_or_default(),
-            index: found.index,
-            similarity: found.score,
-        })
-        .collect()
-}
-
-/// `1/|v|`, and 0 where it is not a number of 32 bits: for vectors of zeros and of less than 10⁻³⁷.
+/// `1/|v|`, and 0 where it is not a number of 32 bits: for vectors of zeros and of less than 10⁻³⁷. Not a
+/// number where a value is not finite.
 pub(crate) fn inverse_norm(vector: &[f32]) -> f32 {
     let norm = kernels::norm(vector);
     if (1e-15..1e15).contains(&norm) {
@@ -544,6 +356,7 @@ pub(crate) fn inverse_norm(vector: &[f32]) -> f32 {
     // Squares may be too large or too small for 32 bits.
     let squares = vector.iter().map(|&v| f64::from(v) * f64::from(v));
     match squares.sum::<f64>().sqrt() {
+        norm if !norm.is_finite() => f32::NAN,
         norm if norm < 1e-37 => 0.0,
         norm => (1.0 / norm) as f32,
     }

@@ -21,12 +21,12 @@ pub struct Question {
     pub words: [String; 4],
 }
 
-fn open(path: &Path) -> Result<(BufReader<File>, String)> {
+pub(super) fn open(path: &Path) -> Result<(BufReader<File>, String)> {
     let file = File::open(path).map_err(|e| CoreError::io(path, e))?;
     Ok((BufReader::new(file), path.display().to_string()))
 }
 
-fn bad(origin: &str, line: u64, reason: String) -> Error {
+pub(super) fn bad(origin: &str, line: u64, reason: String) -> Error {
     Error::Vectors {
         origin: origin.to_string(),
         place: format!("line {line}"),
@@ -112,7 +112,7 @@ fn named_columns(names: &[String]) -> Option<[usize; 3]> {
 }
 
 /// The fields of the lines that say something, with their numbers.
-fn records(mut reader: impl Read, origin: &str) -> Result<Vec<(u64, Vec<String>)>> {
+pub(super) fn records(mut reader: impl Read, origin: &str) -> Result<Vec<(u64, Vec<String>)>> {
     let mut bytes = Vec::new();
     let read = reader.read_to_end(&mut bytes);
     read.map_err(|error| bad(origin, 1, error.to_string()))?;

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | are words that people find alike near each other? | [`word_similarity`] | [`read_pairs`] |
 //! | *a* is to *b* as *c* is to what? | [`analogies`] | [`read_analogies`] |
-//! | which word does not belong? | [`outliers`] | |
-//! | do clusters find the categories of words? | [`categories`] | |
+//! | which word does not belong? | [`outliers`] | [`read_outliers`] |
+//! | do clusters find the categories of words? | [`categories`] | [`read_categories`] |
 //! | what prejudices did they learn? | [`association`] | |
 //! | which neighbours are chance? | [`neighbour_stability`] | |
 //!
@@ -17,10 +17,12 @@
 mod diagnostics;
 mod files;
 mod groups;
+mod sets;
 
 pub use diagnostics::{Association, Stability, association, neighbour_stability};
 pub use files::{JudgedPair, Question, parse_analogies, parse_pairs, read_analogies, read_pairs};
 pub use groups::{Categories, Outliers, categories, outliers};
+pub use sets::{OutlierSet, parse_categories, parse_outliers, read_categories, read_outliers};
 
 use crate::{Analogy, Embeddings, Result};
 

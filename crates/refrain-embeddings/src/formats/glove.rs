@@ -93,6 +93,12 @@ mod tests {
         assert_eq!((words.len(), words.dim()), (3, 4));
         assert_eq!(words.vector("the").unwrap()[3], 0.1217);
         assert_eq!(words.vector(". . .").unwrap()[0], -0.1573);
+        // gensim 4.4.0: KeyedVectors.save_word2vec_format("v.txt", write_header=False).
+        let text = "the 1.0 -0.5 0.002\nnew york 0.0 0.25 1.0\ncafé 1e-20 3.0 -7.125\n";
+        let words = parsed(text).unwrap();
+        assert_eq!(words.vector("the"), Some(&[1.0, -0.5, 0.002][..]));
+        assert_eq!(words.vector("new york"), Some(&[0.0, 0.25, 1.0][..]));
+        assert_eq!(words.vector("café"), Some(&[1e-20, 3.0, -7.125][..]));
         // Words that are numbers, first and later.
         let words = parsed("2 1.5 2.5\n3 4 5\n").unwrap();
         assert_eq!(words.vector("2"), Some(&[1.5, 2.5][..]));

@@ -24,6 +24,8 @@ pub mod glove;
 mod lines;
 pub mod model2vec;
 pub mod numpy;
+#[cfg(test)]
+mod testing;
 pub mod word2vec;
 
 use crate::{Embeddings, Error, Result, Vocabulary};

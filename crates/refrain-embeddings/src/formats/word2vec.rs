@@ -13,13 +13,15 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 
-use refrain_core::Error as CoreError;
+use rayon::prelude::*;
+use refrain_core::{Error as CoreError, IdMap};
 
 use super::lines::{self, Lines};
-use super::{Gathered, bad, check_word};
-use crate::{Embeddings, Result};
+use super::{Gathered, bad, bytes, check_word};
+use crate::{Embeddings, Result, Vocabulary};
 
 /// Reads a file of text.
 ///
@@ -75,63 +77,103 @@ pub fn write_text(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<()>
 /// # Errors
 /// [`Error::Vectors`](crate::Error::Vectors) naming the word by its number.
 pub fn read_binary(path: impl AsRef<Path>) -> Result<Embeddings> {
-    let (reader, origin) = lines::open(path.as_ref())?;
-    parse_binary(reader, &origin)
+    let (file, origin) = bytes::open(path.as_ref())?;
+    parse_binary(&file, &origin)
 }
 
-/// Reads the binary format; `origin` names it in errors.
+/// Reads the bytes of a binary file; `origin` names it in errors.
 ///
 /// # Errors
 /// As [`read_binary`].
-pub fn parse_binary(reader: impl BufRead, origin: &str) -> Result<Embeddings> {
-    let mut lines = Lines::new(reader, origin);
+pub fn parse_binary(bytes: &[u8], origin: &str) -> Result<Embeddings> {
+    let mut lines = Lines::new(bytes, origin);
     let (count, dim) = header(&mut lines)?;
-    let mut reader = lines.into_reader();
-    let mut found = Gathered::new();
-    let mut word = Vec::new();
-    let Some(size) = dim.checked_mul(4) else {
-        return Err(bad(origin, "line 1", format!("vectors of {dim} values")));
+    let records = Records::find(lines.into_reader(), count, dim, origin)?;
+    let (named, values) = rayon::join(|| records.names(), || records.values(&records.rows));
+    let (names, kept) = named?;
+    let values = match kept.len() == records.rows.len() {
+        true => values,
+        false => records.values(&kept),
     };
-    for at in 1..=count {
-        let bad = |reason: String| bad(origin, format_args!("word {at} of {count}"), reason);
-        let failed = |error: std::io::Error| bad(error.to_string());
-        word.clear();
-        reader.read_until(b' ', &mut word).map_err(failed)?;
-        if word.pop() != Some(b' ') {
-            return Err(bad("the file ends before the word does".to_string()));
-        }
-        let name = match &word[..] {
-            [b'\n', name @ ..] => name,
-            name => name,
+    let counts = vec![1; names.len()];
+    Embeddings::new(Vocabulary::from_ids(names, counts), dim, values)
+}
+
+/// Where the words and the vectors of a binary file stand.
+struct Records<'a> {
+    bytes: &'a [u8],
+    dim: usize,
+    words: Vec<Range<usize>>,
+    /// Where each vector begins; all of it is there.
+    rows: Vec<usize>,
+}
+
+impl<'a> Records<'a> {
+    /// Goes from word to word, past the vectors.
+    fn find(bytes: &'a [u8], count: usize, dim: usize, origin: &str) -> Result<Self> {
+        let Some(size) = dim.checked_mul(4) else {
+            return Err(bad(origin, "line 1", format!("vectors of {dim} values")));
         };
-        let start = found.values.len();
-        let mut left = size;
-        // What is there is read piece by piece, so that a wrong dimension costs no memory.
-        while left > 0 {
-            let buffer = reader.fill_buf().map_err(failed)?;
-            if buffer.len() < 4 && buffer.len() < left {
-                // A value across the edge of the buffer, or the end.
-                let mut value = [0; 4];
-                reader.read_exact(&mut value).map_err(|_| {
-                    bad(format!(
-                        "the file ends in its vector, {left} of {size} bytes before its end"
-                    ))
-                })?;
-                found.values.push(f32::from_le_bytes(value));
-                left -= 4;
-                continue;
+        // The header is not trusted with memory.
+        let most = count.min(bytes.len() / size);
+        let (mut words, mut rows) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        let mut at = 0;
+        for number in 1..=count {
+            let bad = |reason| bad(origin, format_args!("word {number} of {count}"), reason);
+            let rest = bytes.get(at..).unwrap_or_default();
+            let Some(length) = rest.iter().position(|&byte| byte == b' ') else {
+                return Err(bad("the file ends before the word does".to_string()));
+            };
+            let left = rest.len() - length - 1;
+            if left < size {
+                let missing = size - left;
+                return Err(bad(format!(
+                    "the file ends in its vector, {missing} of {size} bytes before its end"
+                )));
             }
-            let (values, _) = buffer[..buffer.len().min(left)].as_chunks::<4>();
-            found
-                .values
-                .extend(values.iter().map(|&value| f32::from_le_bytes(value)));
-            let read = values.len() * 4;
-            reader.consume(read);
-            left -= read;
+            let broken = usize::from(rest.first() == Some(&b'\n'));
+            words.push(at + broken..at + length);
+            rows.push(at + length + 1);
+            at += length + 1 + size;
         }
-        found.name(&String::from_utf8_lossy(name), start)?;
+        Ok(Self {
+            bytes,
+            dim,
+            words,
+            rows,
+        })
     }
-    found.finish(dim)
+
+    /// The words, and where their vectors begin; of equal ones the first is kept.
+    fn names(&self) -> Result<(IdMap, Vec<usize>)> {
+        let bytes = self.words.iter().map(Range::len).sum();
+        let mut names = IdMap::with_capacity(self.words.len(), bytes);
+        let mut kept = Vec::with_capacity(self.rows.len());
+        for (word, &row) in self.words.iter().zip(&self.rows) {
+            let word = self.bytes.get(word.clone()).unwrap_or_default();
+            if names.insert(&*String::from_utf8_lossy(word))? as usize == kept.len() {
+                kept.push(row);
+            }
+        }
+        Ok((names, kept))
+    }
+
+    /// The vectors that begin there, end to end.
+    fn values(&self, rows: &[usize]) -> Vec<f32> {
+        /// Rows that a thread copies together.
+        const BLOCK: usize = 256;
+        let mut values = vec![0.0; rows.len() * self.dim];
+        let blocks = values.par_chunks_mut(BLOCK * self.dim);
+        blocks.zip(rows.par_chunks(BLOCK)).for_each(|(to, rows)| {
+            for (to, &row) in to.chunks_exact_mut(self.dim).zip(rows) {
+                let (from, _) = self.bytes.get(row..).unwrap_or_default().as_chunks::<4>();
+                for (value, &bytes) in to.iter_mut().zip(from) {
+                    *value = f32::from_le_bytes(bytes);
+                }
+            }
+        });
+        values
+    }
 }
 
 /// Writes a binary file, with a line break after each vector as the program does.
@@ -164,145 +206,5 @@ pub fn write_binary(embeddings: &Embeddings, path: impl AsRef<Path>) -> Result<(
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn parse(text: impl AsRef<[u8]>) -> Result<Embeddings> {
-        parse_text(text.as_ref(), "memory")
-    }
-
-    #[test]
-    fn reads_what_others_write() {
-        // gensim 4.4.0: KeyedVectors.save_word2vec_format("v.txt"); the second as word2vec.c does.
-        for text in [
-            "2 3\nthe 1 -0.5 2e-3\ncat 0 0.25 1.0\n",
-            "2 3\r\nthe 1 -0.5 0.002 \r\ncat 0 0.25 1 ",
-        ] {
-            let words = parse(text).unwrap();
-            assert_eq!(words.vector("the"), Some(&[1.0, -0.5, 0.002][..]));
-            assert_eq!(words.vector("cat"), Some(&[0.0, 0.25, 1.0][..]));
-        }
-        assert_eq!(
-            parse("1 2\nnew york 1 2\n")
-                .unwrap()
-                .vocabulary()
-                .get("new york"),
-            Some(0)
-        );
-        assert_eq!(
-            parse("2 1\na 1\na 2\n").unwrap().vector("a"),
-            Some(&[1.0][..])
-        );
-        assert_eq!(
-            parse(b"1 1\ncaf\xe9 1\n").unwrap().vocabulary().word(0),
-            Some("caf\u{fffd}")
-        );
-    }
-
-    #[test]
-    fn errors_name_the_line() {
-        for (text, says) in [
-            ("", "line 1: expected two numbers"),
-            ("5 x\n", "line 1"),
-            ("1 0\n", "length 0"),
-            ("2 2\na 1 2\n", "line 3: the file ends after 1 of 2 words"),
-            ("1 2\na 1\n", "line 2"),
-            (
-                "2 2\na 1 2\nb 1 x\n",
-                "line 3: expected 2 values, found \"x\"",
-            ),
-            ("99999999999 99999999999\na 1\n", "line 2"),
-        ] {
-            let error = parse(text).unwrap_err().to_string();
-            assert!(error.contains(says), "{text:?}: {error}");
-        }
-    }
-
-    #[test]
-    fn round_trip() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("v.txt");
-        let words =
-            Embeddings::from_vectors([("a", [0.1, f32::MIN_POSITIVE]), ("猫", [-1e30, 0.3])])
-                .unwrap();
-        write_text(&words, &path).unwrap();
-        let again = read_text(&path).unwrap();
-        assert_eq!(again.vectors(), words.vectors());
-        assert_eq!(again.vocabulary(), words.vocabulary());
-        let broken = Embeddings::from_vectors([("a\nb", [1.0])]).unwrap();
-        assert!(write_text(&broken, &path).is_err());
-    }
-
-    #[test]
-    fn reads_both_habits_of_binary() {
-        // gensim 4.4.0: KeyedVectors.save_word2vec_format("v.bin", binary=True) of a, (1, -2) and
-        // caf\xc3\xa9, (0.5, 3); then as word2vec.c does, with line breaks.
-        let gensim = b"2 2\na \0\0\x80?\0\0\0\xc0caf\xc3\xa9 \0\0\0?\0\0@@";
-        let original = b"2 2\na \0\0\x80?\0\0\0\xc0\ncaf\xc3\xa9 \0\0\0?\0\0@@\n";
-        for bytes in [&gensim[..], original] {
-            // Buffers of all sizes, so that values lie across their edges.
-            for size in 1..40 {
-                let reader = std::io::BufReader::with_capacity(size, bytes);
-                let words = parse_binary(reader, "memory").unwrap();
-                assert_eq!(words.vector("a"), Some(&[1.0, -2.0][..]));
-                assert_eq!(words.vector("caf\u{e9}"), Some(&[0.5, 3.0][..]));
-            }
-            for end in 0..bytes.len() - 1 {
-                let cut = parse_binary(&bytes[..end], "memory");
-                assert!(cut.is_err(), "{end}");
-            }
-        }
-        let error = parse_binary(&gensim[..20], "memory").unwrap_err();
-        assert!(error.to_string().contains("word 2 of 2"), "{error}");
-        let huge = b"9 4611686018427387905\na 1234";
-        assert!(parse_binary(&huge[..], "memory").is_err());
-    }
-
-    #[test]
-    fn binary_round_trip() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("v.bin");
-        let words = Embeddings::from_vectors([("a", [0.1, 1e-40]), ("\u{732b}", [-1e30, 0.3])]);
-        let words = words.unwrap();
-        write_binary(&words, &path).unwrap();
-        let again = read_binary(&path).unwrap();
-        assert_eq!(again.vectors(), words.vectors());
-        assert_eq!(again.vocabulary(), words.vocabulary());
-        let broken = Embeddings::from_vectors([("a", [1.0]), ("a b", [1.0])]).unwrap();
-        let path = folder.path().join("none.bin");
-        assert!(write_binary(&broken, &path).is_err());
-        assert!(!path.exists());
-    }
-
-    proptest! {
-        #[test]
-        fn hostile_binary_never_panics(
-            edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-            keep in any::<prop::sample::Index>(),
-        ) {
-            let mut bytes = b"2 2\na \0\0\x80?\0\0\0\xc0\nb \0\0\0?\0\0@@\n".to_vec();
-            for (at, value) in edits {
-                let at = at.index(bytes.len());
-                bytes[at] = value;
-            }
-            bytes.truncate(keep.index(bytes.len() + 1));
-            let _ = parse_binary(&bytes[..], "memory");
-        }
-
-        #[test]
-        fn hostile_bytes_never_panic(
-            edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-            keep in any::<prop::sample::Index>(),
-        ) {
-            let mut bytes = b"3 2\nthe 1.5 -2\ncat 0.25 1e-3\ndog 7 8\n".to_vec();
-            for (at, value) in edits {
-                let at = at.index(bytes.len());
-                bytes[at] = value;
-            }
-            bytes.truncate(keep.index(bytes.len() + 1));
-            let _ = parse(&bytes);
-        }
-    }
-}
+#[path = "word2vec_tests.rs"]
+mod tests;

@@ -23,6 +23,7 @@
 //! (seed, threads) pair gives the same bits on every run.
 
 mod pairs;
+mod resume;
 mod step;
 mod training;
 

@@ -1,23 +1,19 @@
-//! Training step by step: epochs, checkpoints, and resuming as if nothing had happened.
+//! Training step by step.
 
-use std::path::Path;
 use std::time::Instant;
 
 use pulp::{Simd, WithSimd};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
+use refrain_core::Monitor;
 use refrain_core::rng::stream;
-use refrain_core::{ModelFile, ModelWriter, Monitor};
 
 use super::Glove;
 use super::pairs::{self, Counting, Pair};
 use super::step::{Layout, Step};
 use crate::encoded::Encoded;
 use crate::{Corpus, Embeddings, Error, Result, Vocabulary};
-
-const KIND: &str = "embeddings.glove_training";
-const VERSION: u32 = 1;
 
 /// GloVe between epochs: run the next one, look at the vectors so far, save, resume.
 ///
@@ -45,16 +41,16 @@ const VERSION: u32 = 1;
 /// ```
 #[derive(Debug)]
 pub struct GloveTraining {
-    config: Glove,
-    vocabulary: Vocabulary,
-    layout: Layout,
+    pub(super) config: Glove,
+    pub(super) vocabulary: Vocabulary,
+    pub(super) layout: Layout,
     /// Groups of rows: word `i` is row `i / threads` of group `i % threads`.
-    words: Vec<Vec<f32>>,
-    contexts: Vec<Vec<f32>>,
+    pub(super) words: Vec<Vec<f32>>,
+    pub(super) contexts: Vec<Vec<f32>>,
     /// For each group of words and each of contexts, their pairs; counted again after a resume.
-    cells: Option<Vec<Vec<Vec<Pair>>>>,
-    losses: Vec<f64>,
-    interrupted: bool,
+    pub(super) cells: Option<Vec<Vec<Vec<Pair>>>>,
+    pub(super) losses: Vec<f64>,
+    pub(super) interrupted: bool,
 }
 
 /// What one epoch did.
@@ -242,102 +238,13 @@ impl GloveTraining {
         self.embeddings()
     }
 
-    /// Writes a checkpoint: the config, the words, both tables and how many epochs are done, not the
-    /// pairs.
-    ///
-    /// # Errors
-    /// When an epoch was interrupted, or the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.check_whole()?;
-        let shape = [self.vocabulary.len(), self.layout.stride()];
-        let table = |groups: &[Vec<f32>]| -> Vec<f32> {
-            let rows = (0..shape[0]).flat_map(|word| self.row(groups, word));
-            rows.copied().collect()
-        };
-        // JSON need not keep the last bit of a number; a resume must.
-        let reals = [
-            self.config.x_max,
-            self.config.alpha,
-            self.config.learning_rate,
-        ];
-        let bits = |values: &[f64]| {
-            values
-                .iter()
-                .map(|value| value.to_bits())
-                .collect::<Vec<_>>()
-        };
-        ModelWriter::new(KIND, VERSION)
-            .config(&self.config)?
-            .u64("reals", &[reals.len()], bits(&reals))?
-            .u64("losses", &[self.losses.len()], bits(&self.losses))?
-            .ids("words", self.vocabulary.ids())?
-            .u64("counts", &shape[..1], self.vocabulary.counts())?
-            .f32("word_rows", &shape, table(&self.words))?
-            .f32("context_rows", &shape, table(&self.contexts))?
-            .write(path)?;
-        Ok(())
-    }
-
-    /// Reads a checkpoint. Training goes on with [`GloveTraining::epoch`] on the same corpus, which is
-    /// counted again, and gives the same bits as if it had never stopped. [`Glove::folder`] is not part
-    /// of it: see [`GloveTraining::spill_to`].
-    ///
-    /// # Errors
-    /// When the file is none, or broken.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let file = ModelFile::open(path)?;
-        file.expect(KIND, VERSION)?;
-        let mut config: Glove = file.config()?;
-        let reals = file.u64("reals")?.expect_shape("reals", &[3])?;
-        let fields = [
-            &mut config.x_max,
-            &mut config.alpha,
-            &mut config.learning_rate,
-        ];
-        for (field, &bits) in fields.into_iter().zip(reals.data.iter()) {
-            *field = f64::from_bits(bits);
-        }
-        config.validate()?;
-        config.threads = config.threads.max(1);
-        let losses = file.u64("losses")?.data;
-        let ids = file.ids("words")?;
-        let layout = Layout::new(config.dim);
-        let shape = [ids.len(), layout.stride()];
-        let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
-        let counts = counts.data.into_owned();
-        let table = |name: &str| {
-            let rows = file.f32(name)?.expect_shape(name, &shape)?.data;
-            let mut groups = vec![Vec::new(); config.threads];
-            for (word, row) in rows.chunks(layout.stride()).enumerate() {
-                groups[word % config.threads].extend_from_slice(row);
-            }
-            Ok::<_, Error>(groups)
-        };
-        let (words, contexts) = (table("word_rows")?, table("context_rows")?);
-        Ok(Self {
-            config,
-            vocabulary: Vocabulary::from_ids(ids, counts),
-            layout,
-            words,
-            contexts,
-            cells: None,
-            losses: losses.iter().map(|&bits| f64::from_bits(bits)).collect(),
-            interrupted: false,
-        })
-    }
-
-    /// Names the folder for pairs that do not fit the memory when they are counted again.
-    pub fn spill_to(&mut self, folder: impl Into<std::path::PathBuf>) {
-        self.config.folder = Some(folder.into());
-    }
-
-    fn row<'a>(&self, groups: &'a [Vec<f32>], word: usize) -> &'a [f32] {
+    pub(super) fn row<'a>(&self, groups: &'a [Vec<f32>], word: usize) -> &'a [f32] {
         let (threads, stride) = (self.config.threads, self.layout.stride());
         let at = word / threads * stride;
         &groups[word % threads][at..at + stride]
     }
 
-    fn check_whole(&self) -> Result<()> {
+    pub(super) fn check_whole(&self) -> Result<()> {
         match self.interrupted {
             true => Err(Error::Interrupted {
                 epoch: self.losses.len() + 1,

@@ -1,26 +1,22 @@
-//! Training step by step: epochs, checkpoints, and resuming as if nothing had happened.
+//! Training step by step.
 
-use std::path::Path;
 use std::time::Instant;
 
 use rand::RngExt;
 use rayon::prelude::*;
 use refrain_core::rng::stream;
-use refrain_core::{Device, ModelFile, ModelWriter, Monitor, Stage, is_cpu};
+use refrain_core::{Device, Monitor, is_cpu};
 
 use super::documents::DocumentVectors;
 use super::kernel::Rows;
+use super::pass::Pass;
 use super::shards::Shards;
 use super::tensors::Tensors;
 use super::windows::{Loss, Plan};
-use super::worker::Piece;
-use super::{Architecture, Engine, Objective, Word2Vec};
+use super::{Architecture, Engine, Word2Vec};
 use crate::encoded::Encoded;
-use crate::vocabulary::{END, Vocabulary};
+use crate::vocabulary::Vocabulary;
 use crate::{Corpus, Embeddings, Error, Result};
-
-const KIND: &str = "embeddings.word2vec_training";
-const VERSION: u32 = 1;
 
 /// Word2Vec between epochs: run the next one, look at the vectors so far, save, resume.
 ///
@@ -47,17 +43,17 @@ const VERSION: u32 = 1;
 /// ```
 #[derive(Debug)]
 pub struct Word2VecTraining {
-    config: Word2Vec,
-    vocabulary: Vocabulary,
+    pub(super) config: Word2Vec,
+    pub(super) vocabulary: Vocabulary,
     /// Tokens of the vocabulary in the corpus that is trained on.
-    tokens: u64,
+    pub(super) tokens: u64,
     /// Documents that have vectors of their own.
-    documents: usize,
+    pub(super) documents: usize,
     plan: Plan,
     tables: Tables,
     /// The corpus in numbers; read again after a resume.
-    encoded: Option<Encoded>,
-    losses: Vec<f64>,
+    pub(super) encoded: Option<Encoded>,
+    pub(super) losses: Vec<f64>,
     /// An epoch was begun and not ended.
     interrupted: bool,
 }
@@ -107,7 +103,7 @@ impl Word2VecTraining {
         Ok(training)
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         config: Word2Vec,
         vocabulary: Vocabulary,
         (tokens, documents): (u64, usize),
@@ -131,72 +127,6 @@ impl Word2VecTraining {
             losses: Vec::new(),
             interrupted: false,
         }
-    }
-
-    /// Goes on with another corpus for `epochs` more epochs, from the vectors so far, with the
-    /// learning rate back at its first value. Words of the new corpus that occur
-    /// [`Word2Vec::min_count`] times in it are added behind those that are known, and counts add up.
-    /// A [device](Word2VecTraining::on) other than the CPU is to be chosen again.
-    ///
-    /// The documents are those of the new corpus; the old ones' vectors go. With hierarchical softmax
-    /// the tree is built anew, and the vectors of its turns begin at zero.
-    ///
-    /// ```
-    /// use refrain_core::Monitor;
-    /// use refrain_embeddings::{Corpus, Word2Vec};
-    /// let first = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "blue"]));
-    /// let second = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "violet"]));
-    /// let mut training = Word2Vec { dim: 8, threads: 1, ..Word2Vec::default() }.start(&first)?;
-    /// while !training.is_finished() {
-    ///     training.epoch(&first, &Monitor::silent())?;
-    /// }
-    /// let mut training = training.extend(&second, 2)?;
-    /// while !training.is_finished() {
-    ///     training.epoch(&second, &Monitor::silent())?;
-    /// }
-    /// assert!(training.finish()?.vector("violet").is_some());
-    /// # Ok::<(), refrain_embeddings::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Word2Vec::start`], and [`Error::Interrupted`].
-    pub fn extend(self, corpus: &Corpus<'_>, epochs: usize) -> Result<Self> {
-        self.check_whole()?;
-        let mut config = self.config.clone();
-        config.epochs = epochs;
-        config.validate()?;
-        let found = match Vocabulary::build(corpus, config.min_count) {
-            // Known words may be rarer than that in the new corpus.
-            Err(Error::EmptyVocabulary { .. }) => Vocabulary::default(),
-            found => found?,
-        };
-        let (known, dim) = (self.vocabulary.len(), config.dim);
-        let vocabulary = self.vocabulary.extended(&found)?;
-        let (encoded, seen) = Encoded::encode(corpus, &vocabulary, config.cache_tokens)?;
-        let tokens = seen.iter().sum();
-        if tokens == 0 {
-            return Err(Error::EmptyVocabulary {
-                tokens,
-                min_count: config.min_count,
-            });
-        }
-        let vocabulary = vocabulary.with_more(&seen);
-        let (old_inputs, old_outputs) = self.dense()?;
-        let documents = config.count_documents(encoded.sentences)?;
-        let rows = config.rows(vocabulary.len());
-        let mut inputs = first_vectors(&config, rows + documents);
-        let mut outputs = Rows::zeros(vocabulary.len(), dim);
-        let (words, rest) = old_inputs.split_at(known * dim);
-        let ngrams = &rest[..(config.rows(known) - known) * dim];
-        inputs.copy(0, words, dim);
-        inputs.copy(vocabulary.len(), ngrams, dim);
-        if config.objective == Objective::NegativeSampling {
-            outputs.copy(0, &old_outputs, dim);
-        }
-        let amounts = (tokens, documents);
-        let mut training = Self::assemble(config, vocabulary, amounts, inputs, outputs);
-        training.encoded = Some(encoded);
-        Ok(training)
     }
 
     /// Moves training to `device`; the engine follows [`Word2Vec::engine`]. A checkpoint of one
@@ -271,20 +201,9 @@ impl Word2VecTraining {
             Some(tokens),
         );
         let began = Instant::now();
-        let first = epoch as u64 * tokens;
-        let mut pass = Pass {
-            epoch,
-            first,
-            total: tokens.saturating_mul(self.config.epochs as u64),
-            done: 0,
-            sentences: 0,
-            // A hundred times the loss of vectors that know nothing.
-            limit: 100.0 * std::f64::consts::LN_2 * self.plan.most_labels() as f64,
-            reported: 0,
-            piece: 0,
-            began,
-            stage,
-        };
+        // A hundred times the loss of vectors that know nothing.
+        let limit = 100.0 * std::f64::consts::LN_2 * self.plan.most_labels() as f64;
+        let mut pass = Pass::new((epoch, self.config.epochs), tokens, limit, stage);
         let group = match &self.tables {
             Tables::Rows { .. } => self.config.threads,
             Tables::Tensors(_) => 1,
@@ -317,10 +236,10 @@ impl Word2VecTraining {
                 pass.end(sample, &loss)
             },
         )?;
-        if pass.done != tokens {
+        if pass.done() != tokens {
             return Err(Error::CorpusChanged {
                 expected: tokens,
-                found: pass.done,
+                found: pass.done(),
             });
         }
         if let Tables::Rows {
@@ -384,61 +303,7 @@ impl Word2VecTraining {
         self.embeddings()
     }
 
-    /// Writes a checkpoint: the config, the words, both tables and how many epochs are done.
-    ///
-    /// # Errors
-    /// When an epoch was interrupted, or the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.check_whole()?;
-        let (inputs, outputs) = self.dense()?;
-        let dim = self.config.dim;
-        let shape = [self.vocabulary.len(), dim];
-        let reals = self.config.reals();
-        let losses: Vec<u64> = self.losses.iter().map(|loss| loss.to_bits()).collect();
-        ModelWriter::new(KIND, VERSION)
-            .config(&self.config)?
-            .u64("reals", &[reals.len()], &reals[..])?
-            .u64("losses", &[losses.len()], losses)?
-            .ids("words", self.vocabulary.ids())?
-            .u64("counts", &shape[..1], self.vocabulary.counts())?
-            .u64("tokens", &[2], vec![self.tokens, self.documents as u64])?
-            .f32("inputs", &[inputs.len() / dim, dim], inputs)?
-            .f32("outputs", &shape, outputs)?
-            .write(path)?;
-        Ok(())
-    }
-
-    /// Reads a checkpoint. Training goes on with [`Word2VecTraining::epoch`] on the same corpus, and
-    /// gives the same bits as if it had never stopped.
-    ///
-    /// # Errors
-    /// When the file is none, or broken.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
-        let file = ModelFile::open(path)?;
-        file.expect(KIND, VERSION)?;
-        let config = Word2Vec::from_file(&file)?;
-        let losses = file.u64("losses")?.data;
-        let ids = file.ids("words")?;
-        let shape = [ids.len(), config.dim];
-        let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
-        let vocabulary = Vocabulary::from_counts(ids.iter().zip(counts.data.iter().copied()))?;
-        let amounts = file.u64("tokens")?.expect_shape("tokens", &[2])?.data;
-        let amount = |at: usize| amounts.get(at).copied().unwrap_or_default();
-        let documents = config.count_documents(amount(1))?;
-        let rows = |name: &str, count: usize| {
-            let shape = [count, config.dim];
-            let values = file.f32(name)?.expect_shape(name, &shape)?;
-            Ok::<_, Error>(Rows::from_dense(&values.data, config.dim))
-        };
-        let inputs = rows("inputs", config.rows(shape[0]) + documents)?;
-        let outputs = rows("outputs", shape[0])?;
-        let amounts = (amount(0), documents);
-        let mut training = Self::assemble(config, vocabulary, amounts, inputs, outputs);
-        training.losses = losses.iter().map(|&bits| f64::from_bits(bits)).collect();
-        Ok(training)
-    }
-
-    fn check_whole(&self) -> Result<()> {
+    pub(super) fn check_whole(&self) -> Result<()> {
         match self.interrupted {
             true => Err(Error::Interrupted {
                 epoch: self.losses.len() + 1,
@@ -448,7 +313,7 @@ impl Word2VecTraining {
     }
 
     /// Both tables without padding.
-    fn dense(&self) -> Result<(Vec<f32>, Vec<f32>)> {
+    pub(super) fn dense(&self) -> Result<(Vec<f32>, Vec<f32>)> {
         match &self.tables {
             Tables::Rows {
                 inputs, outputs, ..
@@ -461,68 +326,9 @@ impl Word2VecTraining {
     }
 }
 
-/// Where an epoch stands.
-struct Pass {
-    epoch: usize,
-    /// The number of its first token, over all epochs, and how many there are.
-    first: u64,
-    total: u64,
-    /// Tokens done in it, and sentences.
-    done: u64,
-    sentences: u32,
-    /// A mean loss above this is divergence.
-    limit: f64,
-    /// Of these, tokens already reported.
-    reported: u64,
-    /// Pieces begun in it.
-    piece: u64,
-    began: Instant,
-    stage: Stage,
-}
-
-impl Pass {
-    fn begin<'a>(&mut self, pieces: &[&'a [u32]], seed: u64) -> Vec<Piece<'a>> {
-        let begin = |tokens: &&'a [u32]| {
-            let (first, sentence) = (self.first + self.done, self.sentences);
-            let ends = tokens.iter().filter(|&&id| id == END).count();
-            self.done += (tokens.len() - ends) as u64;
-            self.sentences += ends as u32;
-            self.piece += 1;
-            Piece {
-                tokens,
-                first,
-                total: self.total,
-                sentence,
-                rng: stream(seed, ((self.epoch as u64 + 1) << 40) + self.piece),
-            }
-        };
-        pieces.iter().map(begin).collect()
-    }
-
-    /// A round ended with this loss; `epoch` is that of all rounds so far.
-    fn end(&mut self, loss: Loss, epoch: &Loss) -> Result<()> {
-        if loss.mean().is_nan() || loss.mean() > self.limit {
-            let step = self.first + self.done;
-            return Err(Error::Diverged {
-                loss: loss.mean(),
-                step,
-                epoch: self.epoch + 1,
-            });
-        }
-        let new = self.done;
-        let speed = new as f64 / self.began.elapsed().as_secs_f64().max(1e-9) / 1e3;
-        let steps = new - std::mem::replace(&mut self.reported, new);
-        self.stage.advance(
-            steps,
-            format_args!("{speed:.0}k words/s, loss {:.3}", epoch.mean()),
-        )?;
-        Ok(())
-    }
-}
-
 /// Input vectors drawn evenly from `±1/(2·dim)`, a stream for each row; those that are parts of
 /// means from `±1/dim`.
-fn first_vectors(config: &Word2Vec, count: usize) -> Rows {
+pub(super) fn first_vectors(config: &Word2Vec, count: usize) -> Rows {
     let mut rows = Rows::zeros(count, config.dim);
     let stride = rows.stride();
     let mean = config.ngrams.is_some() || config.architecture == Architecture::Cbow;

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::testing::{assert_nearly_the_same, broken, draws, numbered};
 use super::*;
 use crate::{Embeddings, Error, Result, SubwordHashing, Subwords};
 
@@ -151,13 +152,10 @@ fn round_trip() {
 
 #[test]
 fn small_files_hold_nearly_the_same_vectors() {
-    use rand::RngExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("words.ftz");
-    let mut rng = refrain_core::rng::stream(1, 2);
-    let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
-    let rows: Vec<_> = (0..600).map(|i| (format!("word{i}"), draw(8))).collect();
-    let plain = Embeddings::from_vectors(rows).unwrap();
+    let mut draw = draws();
+    let plain = numbered(600, 8, &mut draw);
     let whole = Subwords::new(3..=4, 8, draw(8 * 500)).unwrap();
     let kept: Vec<u32> = (0..300).map(|i| i * 3).collect();
     let pruned = Subwords::pruned(3..=4, 8, draw(8 * 300), 900, kept).unwrap();
@@ -167,19 +165,7 @@ fn small_files_hold_nearly_the_same_vectors() {
             Some(subwords) => plain.clone().with_subwords(subwords).unwrap(),
         };
         write_quantised(&words, &path, 2).unwrap();
-        let again = read(&path).unwrap();
-        assert_eq!(again.vocabulary(), words.vocabulary());
-        let kept = |words: &Embeddings| words.subwords().map(|s| s.kept().map(<[u32]>::to_vec));
-        assert_eq!(kept(&again), kept(&words));
-        let (mut off, mut all) = (0.0, 0.0);
-        for word in ["word1", "word333", "word599", "sword", "wordy"] {
-            let (Some(a), Some(b)) = (again.embed(word), words.embed(word)) else {
-                continue;
-            };
-            off += a.iter().zip(&*b).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
-            all += b.iter().map(|v| v * v).sum::<f32>();
-        }
-        assert!(off < 0.03 * all, "{off} of {all}");
+        assert_nearly_the_same(&read(&path).unwrap(), &words);
     }
     for part in [0, 3] {
         assert!(matches!(
@@ -214,15 +200,7 @@ fn every_truncation_is_an_error() {
 
 proptest! {
     #[test]
-    fn hostile_bytes_never_panic(
-        places in proptest::collection::vec((0usize..7885, any::<u8>()), 1..8),
-        labels in any::<bool>(),
-    ) {
-        let mut bytes = if labels { LABELS } else { WORDS }.to_vec();
-        for (at, byte) in places {
-            let at = at % bytes.len();
-            bytes[at] = byte;
-        }
+    fn hostile_bytes_never_panic(bytes in prop_oneof![broken(WORDS), broken(LABELS)]) {
         let _ = parse(&bytes);
     }
 }

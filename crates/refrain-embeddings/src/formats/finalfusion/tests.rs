@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::testing::{assert_nearly_the_same, broken, draws, numbered};
 use super::super::{fasttext, floret};
 use super::read::map;
 use super::*;
@@ -15,31 +16,17 @@ const FILES: [&[u8]; 4] = [FASTTEXT, BUCKET, QUANTISED, FLORET];
 
 #[test]
 fn small_files_hold_nearly_the_same_vectors() {
-    use rand::RngExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("words.fifu");
-    let mut rng = refrain_core::rng::stream(1, 2);
-    let mut draw = |n: usize| -> Vec<f32> { (0..n).map(|_| rng.random_range(-1.0..1.0)).collect() };
+    let mut draw = draws();
     // Numbers of words and of bytes of all remainders by four.
     for count in 600..604 {
-        let rows: Vec<_> = (0..count).map(|i| (format!("word{i}"), draw(6))).collect();
-        let plain = Embeddings::from_vectors(rows).unwrap();
+        let plain = numbered(count, 6, &mut draw);
         let ngrams = Subwords::hashed(3..=4, 6, draw(6 * 512), SubwordHashing::Finalfusion);
         let whole = plain.clone().with_subwords(ngrams.unwrap()).unwrap();
         for words in [plain, whole] {
             write_quantised(&words, &path, 3).unwrap();
-            let again = read(&path).unwrap();
-            assert_eq!(again.vocabulary().ids(), words.vocabulary().ids());
-            assert_eq!(again.subwords().is_some(), words.subwords().is_some());
-            let (mut off, mut all) = (0.0, 0.0);
-            for word in ["word1", "word333", "word599", "sword", "wordy"] {
-                let (Some(a), Some(b)) = (again.embed(word), words.embed(word)) else {
-                    continue;
-                };
-                off += a.iter().zip(&*b).map(|(a, b)| (a - b).powi(2)).sum::<f32>();
-                all += b.iter().map(|v| v * v).sum::<f32>();
-            }
-            assert!(off < 0.03 * all, "{off} of {all}");
+            assert_nearly_the_same(&read(&path).unwrap(), &words);
             for parts in [0, 4] {
                 assert!(matches!(
                     write_quantised(&words, &path, parts),
@@ -397,16 +384,7 @@ fn errors_say_what_is_wrong() {
 
 proptest! {
     #[test]
-    fn hostile_bytes_never_panic(
-        file in 0usize..4,
-        places in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..8),
-        early in any::<bool>(),
-    ) {
-        let mut bytes = FILES[file].to_vec();
-        for (at, byte) in places {
-            let within = if early { 120 } else { bytes.len() };
-            bytes[at % within] = byte;
-        }
+    fn hostile_bytes_never_panic(bytes in (0..FILES.len()).prop_flat_map(|file| broken(FILES[file]))) {
         let mapped = map(&bytes.clone().into(), "memory");
         for words in [parse(&bytes), mapped].into_iter().flatten() {
             let _ = words.embed("words");
