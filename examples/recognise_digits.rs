@@ -35,11 +35,20 @@ struct Options {
     /// Passes over them
     #[arg(long, default_value_t = 10)]
     epochs: usize,
+    /// Stretches of bands and of time to hide in each recording
+    #[arg(long, default_value_t = 2)]
+    masks: usize,
+    /// Take the mean of each band out of each recording, not of all together
+    #[arg(long)]
+    each_band: bool,
     /// Where to train: cpu, flex, ndarray, wgpu or cuda; REFRAIN_DEVICE sets it too
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Judge on the part to choose by: to choose settings without a look at the test part
+    #[arg(long)]
+    choose: bool,
     /// Folder to write into
     #[arg(long, value_name = "FOLDER", default_value = "refrain-out/digits")]
     out: PathBuf,
@@ -85,16 +94,24 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let strings = if options.quick { 200 } else { options.strings };
     let mut choice = support::Choice(options.seed);
-    let mut train = join(&all, |index| index >= 10, strings, &mut choice);
-    let alone = |s: &Spoken| (s.samples.clone(), vec![DIGITS[s.digit]]);
-    train.extend(all.iter().filter(|s| s.index >= 10).map(alone));
-    let validation = join(&all, |index| (5..10).contains(&index), 200, &mut choice);
-    let tests: Vec<&Spoken> = all.iter().filter(|spoken| spoken.index < 5).collect();
-    let alone = tests
-        .iter()
-        .map(|s| (s.samples.clone(), vec![DIGITS[s.digit]]));
-    let alone: Vec<Said> = alone.collect();
-    let joined = join(&all, |index| index < 5, 500, &mut choice);
+    let single = |of: fn(usize) -> bool| -> Vec<Said> {
+        let own = all.iter().filter(|spoken| of(spoken.index));
+        own.map(|s| (s.samples.clone(), vec![DIGITS[s.digit]]))
+            .collect()
+    };
+    let (to_learn, to_choose): (fn(usize) -> bool, fn(usize) -> bool) =
+        (|index| index >= 10, |index| (5..10).contains(&index));
+    let mut train = join(&all, to_learn, strings, &mut choice);
+    train.extend(single(to_learn));
+    let mut validation = join(&all, to_choose, 200, &mut choice);
+    validation.extend(single(to_choose));
+    let to_judge = if options.choose {
+        to_choose
+    } else {
+        |index| index < 5
+    };
+    let alone = single(to_judge);
+    let joined = join(&all, to_judge, 500, &mut choice);
     println!(
         "{} recordings; {} strings to learn from, {} recordings and {} strings to judge on",
         all.len(),
@@ -108,6 +125,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         frame: mel.bands,
         hidden: if options.quick { 24 } else { 128 },
         layers: if options.quick { 1 } else { 2 },
+        each_band: options.each_band,
+        masks: options.masks,
         dropout: 0.3,
         seed: options.seed,
         ..RecogniserConfig::default()
@@ -126,13 +145,18 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
     let model = trained.model;
 
+    let part = if options.choose {
+        "validation"
+    } else {
+        "test set"
+    };
     for (name, said) in [("single recordings", &alone), ("joined strings", &joined)] {
         let truth: Vec<String> = said.iter().map(|(_, words)| words.join(" ")).collect();
         let found = hear(&model, &mel, said)?;
         let rate = word_error_rate(&truth, &found)?;
         let wrong = truth.iter().zip(&found).filter(|(t, f)| t != f).count();
         println!(
-            "test set, {name}: word error rate {:.4} ({} of {}), {wrong} of {} not wholly right",
+            "{part}, {name}: word error rate {:.4} ({} of {}), {wrong} of {} not wholly right",
             rate.rate(),
             rate.edits,
             rate.length,
