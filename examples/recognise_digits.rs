@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use refrain::Monitor;
 use refrain::sequence::metrics::word_error_rate;
 use refrain::sequence::{LogMel, Recogniser, RecogniserConfig, Recording};
+use refrain::{Device, Monitor};
 
 /// Recognise spoken digits
 #[derive(Parser)]
@@ -30,7 +30,7 @@ struct Options {
     /// WAV files to listen to, once it has learnt
     files: Vec<PathBuf>,
     /// Strings of digits to learn from
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 3_000)]
     strings: usize,
     /// Passes over them
     #[arg(long, default_value_t = 10)]
@@ -46,6 +46,9 @@ struct Options {
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Judge these weights, of an earlier run instead of learning
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
     /// Judge on the part to choose by: to choose settings without a look at the test part
     #[arg(long)]
     choose: bool,
@@ -121,29 +124,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     );
 
     let mel = LogMel::speech(RATE);
-    let config = RecogniserConfig {
-        frame: mel.bands,
-        hidden: if options.quick { 24 } else { 128 },
-        layers: if options.quick { 1 } else { 2 },
-        each_band: options.each_band,
-        masks: options.masks,
-        dropout: 0.3,
-        seed: options.seed,
-        ..RecogniserConfig::default()
+    let model = match &options.model {
+        Some(path) => Recogniser::load(path, &device)?,
+        None => learn(options, &mel, &train, &validation, &device)?,
     };
-    let model = Recogniser::new(&config, DIGITS, &device)?;
-    let examples = |said: &[Said]| -> Result<Vec<_>, Box<dyn Error>> {
-        let example =
-            |(samples, words): &Said| Ok(model.example(&mel.features(RATE, samples)?, words)?);
-        said.iter().map(example).collect()
-    };
-    let (examples, held_out) = (examples(&train)?, examples(&validation)?);
-    let epochs = if options.quick { 6 } else { options.epochs };
-    let rate = if options.quick { 2e-2 } else { 3e-3 };
-    let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
-    trainer.seed = options.seed;
-    let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
-    let model = trained.model;
 
     let part = if options.choose {
         "validation"
@@ -174,11 +158,44 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let (words, likely) = heard.into_iter().next().unwrap_or_default();
         println!("{}: {} ({likely:.2})", path.display(), words.join(" "));
     }
-    std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
-    let path = options.out.join("digits.refrain");
-    model.save(&path)?;
-    println!("{} written", path.display());
     Ok(())
+}
+
+/// Trains a recogniser and writes it.
+fn learn(
+    options: &Options,
+    mel: &LogMel,
+    train: &[Said],
+    validation: &[Said],
+    device: &Device,
+) -> Result<Recogniser, Box<dyn Error>> {
+    let config = RecogniserConfig {
+        frame: mel.bands,
+        hidden: if options.quick { 24 } else { 128 },
+        layers: if options.quick { 1 } else { 2 },
+        each_band: options.each_band,
+        masks: options.masks,
+        dropout: 0.3,
+        seed: options.seed,
+        ..RecogniserConfig::default()
+    };
+    let model = Recogniser::new(&config, DIGITS, device)?;
+    let examples = |said: &[Said]| -> Result<Vec<_>, Box<dyn Error>> {
+        let example =
+            |(samples, words): &Said| Ok(model.example(&mel.features(RATE, samples)?, words)?);
+        said.iter().map(example).collect()
+    };
+    let (examples, held_out) = (examples(train)?, examples(validation)?);
+    let epochs = if options.quick { 6 } else { options.epochs };
+    let rate = if options.quick { 2e-2 } else { 3e-3 };
+    let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
+    trainer.seed = options.seed;
+    let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
+    let path = support::written(&options.out, "digits.refrain", |path| {
+        Ok(trained.model.save(path)?)
+    })?;
+    println!("{} written", path.display());
+    Ok(trained.model)
 }
 
 fn hear(model: &Recogniser, mel: &LogMel, said: &[Said]) -> Result<Vec<String>, Box<dyn Error>> {

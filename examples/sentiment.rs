@@ -25,6 +25,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Int, Tensor, TensorData};
 use clap::Parser;
+use refrain::embeddings::Embeddings;
 use refrain::sequence::metrics::ClassScores;
 use refrain::sequence::{
     Body, Cell, EncoderModule, Learner, Learning, Sentence, SentenceClassifier, SentenceConfig,
@@ -45,6 +46,9 @@ struct Options {
     /// Passes over the sentences
     #[arg(long)]
     epochs: Option<usize>,
+    /// Decay of a running mean of the weights
+    #[arg(long)]
+    average: Option<f64>,
     /// The highest learning rate
     #[arg(long)]
     rate: Option<f64>,
@@ -53,6 +57,9 @@ struct Options {
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Judge these weights, learnt from scratch of an earlier run with the same options, instead of learning
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
     /// Judge on the part to choose by: to choose settings without a look at the test part
     #[arg(long)]
     choose: bool,
@@ -176,6 +183,23 @@ fn from_scratch(
     {
         sentence.features = support::static_vectors(&words, sentence);
     }
+    let model = match &options.model {
+        Some(path) => SentenceClassifier::load(path, device)?,
+        None => learn(options, &words, train, validation, device)?,
+    };
+    let sentences: Vec<Sentence> = test.iter().map(|(s, _)| s.clone()).collect();
+    let judged = model.classify(&sentences)?;
+    Ok(judged.into_iter().map(|all| all[0].label.clone()).collect())
+}
+
+/// Trains a classifier and writes it.
+fn learn(
+    options: &Options,
+    words: &Embeddings,
+    train: &[Labelled],
+    validation: &[Labelled],
+    device: &Device,
+) -> Result<SentenceClassifier, Box<dyn Error>> {
     let config = SentenceConfig {
         word_width: words.dim(),
         features: words.dim(),
@@ -198,15 +222,14 @@ fn from_scratch(
         options.rate.unwrap_or(1e-3),
     );
     trainer.seed = options.seed;
+    trainer.average = options.average;
     let trained = trainer.fit_module_with(&model, &train, &validation, &Monitor::bars())?;
     println!("{}", trained.curve.fit());
-    std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
-    let path = options.out.join("sentiment.refrain");
-    trained.model.save(&path)?;
+    let path = support::written(&options.out, "sentiment.refrain", |path| {
+        Ok(trained.model.save(path)?)
+    })?;
     println!("{} written", path.display());
-    let sentences: Vec<Sentence> = test.iter().map(|(s, _)| s.clone()).collect();
-    let judged = trained.model.classify(&sentences)?;
-    Ok(judged.into_iter().map(|all| all[0].label.clone()).collect())
+    Ok(trained.model)
 }
 
 const LABELS: [&str; 2] = ["blame", "praise"];

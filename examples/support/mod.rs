@@ -139,6 +139,18 @@ pub fn trainer(examples: usize, batch: usize, epochs: usize, learning_rate: f64)
     }
 }
 
+/// The path of a file that `write` makes in a folder, which is made too where there is none.
+pub fn written(
+    folder: &Path,
+    name: &str,
+    write: impl FnOnce(&Path) -> Result<(), Box<dyn Error>>,
+) -> Result<PathBuf, Box<dyn Error>> {
+    std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let path = folder.join(name);
+    write(&path)?;
+    Ok(path)
+}
+
 /// Deterministic choices for made-up data.
 pub struct Choice(pub u64);
 
