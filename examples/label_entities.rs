@@ -254,7 +254,7 @@ fn judge(
 fn best_bias(model: &Labeller, validation: &[Labelled]) -> Result<f32, Box<dyn Error>> {
     let mut best = (f64::NEG_INFINITY, 0.0);
     for step in 0..10 {
-        let bias = -0.5 * step as f32;
+        let bias = 0.0 - 0.5 * step as f32;
         let (scores, _) = judge(&model.clone().with_bias("O", bias)?, validation)?;
         if scores.micro().f1() > best.0 {
             best = (scores.micro().f1(), bias);
