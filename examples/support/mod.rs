@@ -96,12 +96,32 @@ pub fn word_vectors(
 pub fn static_vectors(words: &Embeddings, sentence: &Sentence) -> Vec<f32> {
     let mut values = Vec::new();
     for word in &sentence.words {
-        match words.embed(&word.to_lowercase()) {
+        match vector(words, word) {
             Some(vector) => values.extend_from_slice(&vector),
             None => values.resize(values.len() + words.dim(), 0.0),
         }
     }
     values
+}
+
+/// The vector of a word as it stands or in lower case, else of what it would be without signs around
+/// it, letters drawn out (`soooo`) and what follows an apostrophe.
+pub fn vector(words: &Embeddings, word: &str) -> Option<Vec<f32>> {
+    let own = |word: &str| words.embed(word).map(|vector| vector.into_owned());
+    let lower = word.to_lowercase();
+    let inner = lower.trim_matches(|c: char| !c.is_alphanumeric());
+    let stem = inner.split(['\'', '’']).next().unwrap_or(inner);
+    let drawn = |most: usize| -> String {
+        let mut kept = Vec::new();
+        for c in stem.chars() {
+            if kept.len() < most || kept[kept.len() - most..].iter().any(|&last| last != c) {
+                kept.push(c);
+            }
+        }
+        kept.into_iter().collect()
+    };
+    let found = own(&lower).or_else(|| own(inner)).or_else(|| own(stem));
+    found.or_else(|| own(&drawn(2))).or_else(|| own(&drawn(1)))
 }
 
 /// So many passes over so many examples, validated after each, the best kept.
@@ -117,6 +137,18 @@ pub fn trainer(examples: usize, batch: usize, epochs: usize, learning_rate: f64)
         checkpoint_every: usize::MAX,
         ..Trainer::default()
     }
+}
+
+/// The path of a file that `write` makes in a folder, which is made too where there is none.
+pub fn written(
+    folder: &Path,
+    name: &str,
+    write: impl FnOnce(&Path) -> Result<(), Box<dyn Error>>,
+) -> Result<PathBuf, Box<dyn Error>> {
+    std::fs::create_dir_all(folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let path = folder.join(name);
+    write(&path)?;
+    Ok(path)
 }
 
 /// Deterministic choices for made-up data.

@@ -213,22 +213,49 @@ impl Drop for Stage {
 
 /// Progress bars on the terminal (feature `indicatif`), one below the other.
 ///
-/// Where standard error is not a terminal, each stage is one line when it ends.
+/// Where standard error is not a terminal, each stage is one line when it ends, and a long one a line
+/// every half a minute.
 #[cfg(feature = "indicatif")]
 #[derive(Debug, Default)]
 pub struct Bars {
     all: indicatif::MultiProgress,
-    open: std::sync::Mutex<Vec<(String, indicatif::ProgressBar)>>,
+    open: std::sync::Mutex<Vec<Open>>,
 }
+
+/// A stage under way.
+#[cfg(feature = "indicatif")]
+#[derive(Debug)]
+struct Open {
+    stage: String,
+    bar: indicatif::ProgressBar,
+    /// When it last became a line.
+    told: Instant,
+}
+
+/// Between two lines of a stage where there is no terminal.
+#[cfg(feature = "indicatif")]
+const SILENCE: Duration = Duration::from_secs(30);
 
 #[cfg(feature = "indicatif")]
 impl Bars {
     fn bar(&self, stage: &str) -> Option<indicatif::ProgressBar> {
         let open = self.open.lock().ok()?;
-        open.iter()
-            .rev()
-            .find(|(name, _)| name == stage)
-            .map(|(_, bar)| bar.clone())
+        let last = open.iter().rev().find(|open| open.stage == stage)?;
+        Some(last.bar.clone())
+    }
+
+    /// Whether a stage that nobody sees has been silent for long, and becomes a line now.
+    fn line_is_due(&self, stage: &str) -> bool {
+        let Some(mut open) = self.open.lock().ok().filter(|_| self.all.is_hidden()) else {
+            return false;
+        };
+        match open.iter_mut().rev().find(|open| open.stage == stage) {
+            Some(last) if last.told.elapsed() >= SILENCE => {
+                last.told = Instant::now();
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -254,20 +281,28 @@ impl Progress for Bars {
                     .all
                     .add(bar.with_style(style).with_prefix(stage.to_string()));
                 if let Ok(mut open) = self.open.lock() {
-                    open.push((stage.to_string(), bar));
+                    open.push(Open {
+                        stage: stage.to_string(),
+                        bar,
+                        told: Instant::now(),
+                    });
                 }
             }
             Event::Advance {
                 stage,
                 done,
+                total,
                 message,
-                ..
             } => {
                 if let Some(bar) = self.bar(stage) {
                     if !message.is_empty() {
                         bar.set_message(message.to_string());
                     }
                     bar.set_position(*done);
+                    if self.line_is_due(stage) {
+                        let total = total.map_or(String::new(), |total| format!("/{total}"));
+                        eprintln!("  {stage:28} {done}{total}  {}", bar.message());
+                    }
                 }
             }
             Event::Finish { stage, elapsed } => {
@@ -280,7 +315,7 @@ impl Progress for Bars {
                     eprintln!("{line}");
                 }
                 if let Ok(mut open) = self.open.lock()
-                    && let Some(at) = open.iter().rposition(|(name, _)| name == stage)
+                    && let Some(at) = open.iter().rposition(|open| open.stage == *stage)
                 {
                     open.remove(at);
                 }

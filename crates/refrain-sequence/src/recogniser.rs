@@ -6,7 +6,8 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
-use refrain_core::{IdMap, ModelFile};
+use rand::{Rng, RngExt};
+use refrain_core::{IdMap, ModelFile, rng};
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::ErrorRate;
@@ -30,6 +31,12 @@ pub struct RecogniserConfig {
     pub hidden: usize,
     /// Layers.
     pub layers: usize,
+    /// Whether each band is brought to mean 0 and deviation 1 over its recording, which takes the
+    /// microphone out; else all values together, which leaves a short recording its spectrum.
+    pub each_band: bool,
+    /// How many stretches of bands, up to a quarter of them, and of steps, up to an eighth, are
+    /// masked in a recording in training (SpecAugment: Park et al., 2019).
+    pub masks: usize,
     /// The share of values dropped in training, of the frames, between layers and of the states.
     pub dropout: f32,
     /// Decides the first weights.
@@ -44,6 +51,8 @@ impl Default for RecogniserConfig {
             cell: Cell::Lstm,
             hidden: 128,
             layers: 2,
+            each_band: true,
+            masks: 0,
             dropout: 0.2,
             seed: 0,
         }
@@ -62,8 +71,8 @@ pub struct Utterance {
 /// Reads frames of features and tells what was said, labels in order: words, letters, phones. A
 /// [`Trainer`](crate::Trainer) fits it.
 ///
-/// Each value is brought to mean 0 and deviation 1 over its recording, so that loudness and the
-/// microphone have little say; recurrent layers in both directions score labels and a blank; the
+/// Values are brought to mean 0 and deviation 1 over their recording, so that loudness has little
+/// say; recurrent layers in both directions score labels and a blank; the
 /// loss is [`Ctc`]'s, nobody has to say when a word was spoken.
 ///
 /// ```
@@ -107,6 +116,9 @@ const LIMIT: usize = 1 << 14;
 /// Where dropout draws; recurrent layers have the sites below.
 const FRAMES: usize = 100;
 const STATES: usize = 101;
+const MASKS: u64 = 102;
+/// More masks than this hide everything.
+const MOST_MASKS: usize = 64;
 /// Width of the beam that reads the labels off.
 const BEAM: usize = 8;
 
@@ -121,6 +133,10 @@ impl RecogniserConfig {
             if value == 0 || value > LIMIT {
                 return Err(Error::config(field, value, "between 1 and 16384"));
             }
+        }
+        if self.masks > MOST_MASKS {
+            let field = "RecogniserConfig.masks";
+            return Err(Error::config(field, self.masks, "at most 64"));
         }
         match (0.0..1.0).contains(&self.dropout) {
             true => Ok(()),
@@ -274,20 +290,9 @@ impl Recogniser {
             return Err(Error::tensor("frames of a recording", reason));
         }
         let mut values = frames.to_vec();
-        for band in 0..width {
-            let own = || {
-                frames
-                    .iter()
-                    .skip(band)
-                    .step_by(width)
-                    .map(|&x| f64::from(x))
-            };
-            let mean = own().sum::<f64>() / count as f64;
-            let square = own().map(|x| (x - mean) * (x - mean)).sum::<f64>();
-            let scale = 1.0 / ((square / count as f64).sqrt() + 1e-3);
-            for value in values.iter_mut().skip(band).step_by(width) {
-                *value = ((f64::from(*value) - mean) * scale) as f32;
-            }
+        let groups = if self.config.each_band { width } else { 1 };
+        for group in 0..groups {
+            standardise(&mut values, group, groups);
         }
         let steps = count.div_ceil(self.config.stack);
         values.resize(steps * self.config.stack * width, 0.0);
@@ -296,6 +301,26 @@ impl Recogniser {
             steps,
             labels: Vec::new(),
         })
+    }
+
+    /// Hides stretches of bands and of steps of a recording behind zeros, its mean.
+    fn mask(&self, values: &mut [f32], mut draw: impl Rng) {
+        let (bands, step) = (self.config.frame, self.config.frame * self.config.stack);
+        let steps = values.len() / step;
+        let mut stretch = |all: usize, most: usize| {
+            let long = draw.random_range(0..=most);
+            let from = draw.random_range(0..=all - long);
+            from..from + long
+        };
+        for _ in 0..self.config.masks {
+            let hidden = stretch(bands, bands / 4);
+            for frame in values.chunks_exact_mut(bands) {
+                frame.get_mut(hidden.clone()).unwrap_or_default().fill(0.0);
+            }
+            let hidden = stretch(steps, steps / 8);
+            let hidden = values.get_mut(hidden.start * step..hidden.end * step);
+            hidden.unwrap_or_default().fill(0.0);
+        }
     }
 
     /// `[batch, steps, labels + 1]`.
@@ -311,6 +336,11 @@ impl Recogniser {
         let mut values = Vec::with_capacity(batch.len() * time * width);
         for (i, utterance) in batch.iter().enumerate() {
             values.extend_from_slice(&utterance.values);
+            if let Some(draw) = learning.dropout {
+                let number = draw.sequences.get(i).copied().unwrap_or_default();
+                let own = values.get_mut(i * time * width..).unwrap_or_default();
+                self.mask(own, rng::stream(draw.seed, number ^ (MASKS << 48)));
+            }
             values.resize((i + 1) * time * width, 0.0);
         }
         let data = TensorData::new(values, [batch.len(), time, width]);
@@ -374,6 +404,19 @@ impl Recogniser {
         }
         let model = Self::of(&config, file.ids("labels")?, device)?;
         file::read(file, model)
+    }
+}
+
+/// Brings every `each`th value from `first` on to mean 0 and deviation 1.
+fn standardise(values: &mut [f32], first: usize, each: usize) {
+    let own = || values.iter().skip(first).step_by(each);
+    let own = || own().map(|&x| f64::from(x));
+    let count = own().count().max(1) as f64;
+    let mean = own().sum::<f64>() / count;
+    let square = own().map(|x| (x - mean) * (x - mean)).sum::<f64>();
+    let scale = 1.0 / ((square / count).sqrt() + 1e-3);
+    for value in values.iter_mut().skip(first).step_by(each) {
+        *value = ((f64::from(*value) - mean) * scale) as f32;
     }
 }
 
@@ -464,6 +507,70 @@ mod tests {
         for (a, b) in heard.values.iter().zip(&louder.values) {
             assert!((a - b).abs() < 1e-4);
         }
+    }
+
+    #[test]
+    fn all_values_together_keep_the_spectrum() {
+        let config = RecogniserConfig {
+            each_band: false,
+            ..model(1).config().clone()
+        };
+        let device = refrain_core::device("cpu").unwrap();
+        let model = Recogniser::new(&config, ["a", "b"], &device).unwrap();
+        // The first band is always twice as loud as the second, by the logarithm.
+        let frames: Vec<f32> = (0..30)
+            .flat_map(|i| [i as f32, i as f32 - 2.0, 0.0])
+            .collect();
+        let heard = model.listen(&frames).unwrap().values;
+        let mean = heard.iter().sum::<f32>() / 90.0;
+        let square = heard.iter().map(|x| x * x).sum::<f32>() / 90.0;
+        assert!(mean.abs() < 1e-5 && (square - 1.0).abs() < 1e-2);
+        let apart = heard[0] - heard[1];
+        assert!(apart > 0.1);
+        for frame in heard.chunks_exact(3) {
+            assert!((frame[0] - frame[1] - apart).abs() < 1e-4);
+        }
+    }
+
+    /// Masks are stretches of whole bands and whole steps, at most as wide as told, the same for the
+    /// same draw, and more than none.
+    #[test]
+    fn masks_hide_stretches_of_bands_and_of_steps() {
+        let config = RecogniserConfig {
+            frame: 20,
+            stack: 2,
+            hidden: 4,
+            masks: 1,
+            ..RecogniserConfig::default()
+        };
+        let device = refrain_core::device("cpu").unwrap();
+        let model = Recogniser::new(&config, ["a"], &device).unwrap();
+        let mut all_hidden = 0;
+        for number in 0..50 {
+            let mut values = vec![1.0f32; 24 * 40];
+            model.mask(&mut values, rng::stream(3, number));
+            let shown: Vec<bool> = values.iter().map(|&x| x == 1.0).collect();
+            let steps: Vec<usize> = (0..24)
+                .filter(|s| shown[s * 40..(s + 1) * 40].iter().all(|x| !x))
+                .collect();
+            let bands: Vec<usize> = (0..20)
+                .filter(|b| shown.iter().skip(*b).step_by(20).all(|x| !x))
+                .collect();
+            for (hidden, most) in [(&steps, 3), (&bands, 5)] {
+                assert!(hidden.len() <= most);
+                assert!(hidden.windows(2).all(|pair| pair[1] == pair[0] + 1));
+            }
+            for (i, shown) in shown.iter().enumerate() {
+                let hidden = steps.contains(&(i / 40)) || bands.contains(&(i % 20));
+                assert_eq!(*shown, !hidden);
+            }
+            all_hidden += steps.len() + bands.len();
+            let mut again = vec![1.0f32; 24 * 40];
+            model.mask(&mut again, rng::stream(3, number));
+            assert_eq!(values, again);
+        }
+        assert!(all_hidden > 100, "{all_hidden}"); // 200 are expected
+        model.mask(&mut [], rng::stream(3, 0)); // nothing to hide
     }
 
     #[test]

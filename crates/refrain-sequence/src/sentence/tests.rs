@@ -298,3 +298,26 @@ fn words_have_numbers_and_shapes() {
     assert_eq!(shapes[1], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
     assert_eq!(shapes[2], [0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0]);
 }
+
+/// Where each word is judged alone, a bias multiplies the odds of its label by its exponential.
+#[test]
+fn a_bias_multiplies_the_odds_of_its_label() {
+    let sentences = [sentence("Ada met rain in New York")];
+    let odds = |j: &Judgement| j.probability / (1.0 - j.probability);
+    let all_o = labeller(bodies()[0].clone(), false).with_bias("O", 8.0);
+    let all_o = all_o.unwrap();
+    let before = all_o.label(&sentences).unwrap();
+    let after = all_o.with_bias("O", -1.0).unwrap();
+    let after = after.label(&sentences).unwrap();
+    for (before, after) in before[0].iter().zip(&after[0]) {
+        assert_eq!((&*before.label, &*after.label), ("O", "O"));
+        let ratio = odds(after) / odds(before);
+        assert!((ratio - (-1.0f32).exp()).abs() < 1e-2, "{ratio}");
+    }
+    let none = labeller(bodies()[1].clone(), true).with_bias("O", -1e3);
+    let none = none.unwrap().label(&sentences).unwrap();
+    assert!(none[0].iter().all(|judgement| judgement.label != "O"));
+    let own = || labeller(bodies()[0].clone(), true);
+    assert!(own().with_bias("B-org", 1.0).is_err());
+    assert!(own().with_bias("O", f32::NAN).is_err());
+}
