@@ -235,17 +235,16 @@ fn learn(
     Ok(trained.model)
 }
 
+type Labels = Vec<Vec<String>>;
+
 /// Scores, and the labels found.
-fn judge(
-    model: &Labeller,
-    part: &[Labelled],
-) -> Result<(SpanScores, Vec<Vec<String>>), Box<dyn Error>> {
+fn judge(model: &Labeller, part: &[Labelled]) -> Result<(SpanScores, Labels), Box<dyn Error>> {
     let sentences: Vec<Sentence> = part.iter().map(|(s, _)| s.clone()).collect();
     let found = model.label(&sentences)?.into_iter();
-    let found: Vec<Vec<String>> = found
+    let found: Labels = found
         .map(|sentence| sentence.into_iter().map(|judged| judged.label).collect())
         .collect();
-    let truth: Vec<Vec<String>> = part.iter().map(|(_, labels)| labels.clone()).collect();
+    let truth: Labels = part.iter().map(|(_, labels)| labels.clone()).collect();
     Ok((SpanScores::new(&truth, &found)?, found))
 }
 

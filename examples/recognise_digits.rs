@@ -96,8 +96,8 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         own.map(|s| (s.samples.clone(), vec![DIGITS[s.digit]]))
             .collect()
     };
-    let (to_learn, to_choose): (fn(usize) -> bool, fn(usize) -> bool) =
-        (|index| index >= 10, |index| (5..10).contains(&index));
+    let to_learn: fn(usize) -> bool = |index| index >= 10;
+    let to_choose: fn(usize) -> bool = |index| (5..10).contains(&index);
     let mut train = join(&all, to_learn, strings, &mut choice);
     train.extend(single(to_learn));
     let mut validation = join(&all, to_choose, 200, &mut choice);
