@@ -38,18 +38,19 @@ fn vectors() -> Embeddings {
 
 #[test]
 fn word_pairs() {
+    // None with itself: whether two cosines of 1 are equal is a matter of the last bit.
     let pair = |i: usize| {
         let (a, b) = ((i % 5, i % 6), ((i * 2 + 1) % 5, (i * 3 + 2) % 6));
         let score = (i * 7 % 11) as f64 / 2.0;
-        format!("G{}k{}\tg{}k{}\t{score}\n", a.0, a.1, b.0, b.1)
+        (a != b).then(|| format!("G{}k{}\tg{}k{}\t{score}\n", a.0, a.1, b.0, b.1))
     };
-    let text: String = (0..30).map(pair).collect();
+    let text: String = (0..30).filter_map(pair).collect();
     let text = text + "G0k0\tnobody\t3.0\n";
     let pairs = parse_pairs(text.to_lowercase().as_bytes(), "memory").unwrap();
     let report = word_similarity(&vectors().folded().unwrap(), pairs);
-    assert_eq!((report.pairs, report.unknown), (30, 1)); // gensim: 3.2258 % unknown
+    assert_eq!((report.pairs, report.unknown), (28, 1)); // gensim: 3.4483 % unknown
     assert!(
-        (report.spearman - 0.022_334_062_266_982_04).abs() < 1e-9,
+        (report.spearman + 0.065_943_647_411_552_77).abs() < 1e-9,
         "{report:?}"
     );
 }
