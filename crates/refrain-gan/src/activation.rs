@@ -10,7 +10,7 @@ use crate::fused::{rectified, rectified_gradient};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Activation {
-    /// `x` where positive, `slope · x` elsewhere.
+    /// `x` where not negative, `slope · x` elsewhere.
     LeakyRelu {
         /// The slope on the negative side: 0 gives the plain rectifier.
         slope: f64,

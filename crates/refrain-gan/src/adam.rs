@@ -91,8 +91,8 @@ impl AdamState {
         }
     }
 
-    /// `module` one step down `gradients`, and the square of their length, `[1]`, if there are any; weights without a
-    /// gradient stay.
+    /// `module` one step down `gradients`, and the square of their length, `[1]`, if there are any;
+    /// weights without a gradient stay.
     pub(crate) fn step<M: Module>(
         &mut self,
         module: M,
@@ -166,6 +166,13 @@ impl AdamState {
             for (part, values) in ["mean", "square"].into_iter().zip(pair) {
                 let name = format!("{prefix}.{i}.{part}");
                 let array = file.f32(&name)?.expect_shape(&name, &values.dims())?;
+                let least = if part == "square" { 0.0 } else { f32::MIN };
+                if let Some(value) = array.data.iter().find(|v| !(least..=f32::MAX).contains(*v)) {
+                    return Err(Error::Saved {
+                        file: file.origin().to_string(),
+                        reason: format!("{name}: {value} cannot be"),
+                    });
+                }
                 *values = tensor(array.data.into_owned(), device);
             }
         }

@@ -183,9 +183,9 @@ fn cut_out(x: Tensor<4>, share: f32, chance: f32, rng: &mut Stream) -> Tensor<4>
     for image in mask.chunks_exact_mut(height * width) {
         let mut span = |side: usize| {
             let size = (side as f32 * share + 0.5) as usize;
-            // The centre is anywhere, so the rectangle may reach over the edge.
-            let start = rng.random_range(0..=side).saturating_sub(size / 2);
-            start..(start + size).min(side)
+            // The centre is anywhere, so the rectangle may reach over an edge.
+            let centre = rng.random_range(0..side + 1 - size % 2);
+            centre.saturating_sub(size / 2)..(centre + size - size / 2).min(side)
         };
         let (rows, columns) = (span(height), span(width));
         if rng.random::<f32>() < chance {
@@ -208,6 +208,25 @@ mod tests {
     fn flat(x: Tensor<4>) -> Vec<f32> {
         let len = x.dims().iter().product::<usize>();
         host(x.reshape([len])).unwrap()
+    }
+
+    #[test]
+    fn cutout_is_as_likely_on_the_left_as_on_the_right() {
+        let device = refrain_core::device("cpu").unwrap();
+        let batch = 4_000;
+        for (side, share) in [(9, 0.5), (8, 0.5), (5, 0.2)] {
+            let ones = Tensor::ones([batch, 1, side, side], &device);
+            let cut = flat(cut_out(ones, share, 1.0, &mut stream(1, Purpose::Step, 0)));
+            let whole = |at: usize| cut.iter().skip(at).step_by(side).sum::<f32>();
+            let rates: Vec<f32> = (0..side)
+                .map(|at| 1.0 - whole(at) / (batch * side) as f32)
+                .collect();
+            for (left, right) in rates.iter().zip(rates.iter().rev()) {
+                assert!((left - right).abs() < 0.02, "{side}, {share}: {rates:?}");
+            }
+            // In the middle the rectangle is cut wherever its centre is near enough.
+            assert!(rates[side / 2] > share * share * 0.7);
+        }
     }
 
     #[test]

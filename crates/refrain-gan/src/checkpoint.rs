@@ -143,6 +143,15 @@ impl Trainer {
                 .data,
         );
         trainer.chance = file.f32("chance")?.expect_shape("chance", &[1])?.data[0];
+        if trainer.step >> 40 != 0 || !(0.0..=1.0).contains(&trainer.chance) {
+            return Err(Error::Saved {
+                file: file.origin().to_string(),
+                reason: format!(
+                    "step {} or chance {} cannot be",
+                    trainer.step, trainer.chance
+                ),
+            });
+        }
         trainer.history = history(&trainer.config, &file.f32("history")?.data, file.origin())?;
         Ok(trainer)
     }

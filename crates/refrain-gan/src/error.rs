@@ -85,7 +85,7 @@ pub enum Error {
     /// A picture could not be made, read or written.
     #[error("{file}: {reason}")]
     Picture {
-        /// The file, or `memory`.
+        /// The file, or `sheet` for one in memory.
         file: String,
         /// What went wrong.
         reason: String,

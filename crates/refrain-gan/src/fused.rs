@@ -10,13 +10,13 @@ use refrain_core::operation::{Operation, apply};
 /// Values worked on in one piece.
 const PIECE: usize = 1 << 14;
 
-/// `x` where positive, `slope · x` elsewhere.
+/// `x` where not negative, `slope · x` elsewhere.
 pub(crate) fn rectified(x: &Tensor<4>, slope: f64) -> Option<Tensor<4>> {
     let slope = slope as f32;
     apply(Rectified { slope }, x.dims(), [x.clone().into()])
 }
 
-/// `g` where `x` is positive, `slope · g` elsewhere; `x` gets no gradient.
+/// `g` where `x` is not negative, `slope · g` elsewhere; `x` gets no gradient.
 pub(crate) fn rectified_gradient(x: &Tensor<4>, g: &Tensor<4>, slope: f64) -> Option<Tensor<4>> {
     let step = RectifiedGradient {
         slope: slope as f32,

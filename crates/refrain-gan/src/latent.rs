@@ -158,8 +158,8 @@ pub struct Inversion {
     pub steps: usize,
     /// Adam's step size; it falls to a tenth along a line.
     pub rate: f32,
-    /// How much noise of a mean square far from 1 is resented: added to the error as `weight` times the
-    /// mean square of the noise. 0 for none.
+    /// How much large noise is resented: added to the error as so many times the mean square of the
+    /// noise, which pulls it to the middle, where images are likely. 0 for none.
     pub prior: f32,
     /// What the starts are drawn by.
     pub seed: u64,

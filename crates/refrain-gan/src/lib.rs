@@ -70,8 +70,11 @@
 //! | to compare with a paper | its [`Loss`] and [`Penalty`]: WGAN-GP, SNGAN (hinge and `spectral`), LSGAN … |
 //! | a GPU | the feature `wgpu` or `cuda`, and `refrain_core::device("wgpu")` |
 //!
-//! The same seed gives the same images on the CPU, bit for bit, also across a checkpoint
-//! ([`Trainer::save`], [`Trainer::resume`]).
+//! The same seed gives the same images on one machine's CPU, bit for bit, also across a checkpoint
+//! ([`Trainer::save`], [`Trainer::resume`]); processors of other instruction sets round otherwise.
+//!
+//! Not here: the discriminator is in a checkpoint, not in the model's file; a [`GanModel`]'s file is
+//! safetensors, and nothing writes ONNX (the crates that do are in their first versions).
 
 mod activation;
 mod adam;

@@ -55,7 +55,7 @@ impl Trainer {
         let mut penalty = None;
         if penalised && let Some(value) = self.penalty(&judged, packs) {
             total = total + value.clone() * self.config.penalty_every as f64;
-            penalty = Some(value.inner());
+            penalty = Some(value.inner() * self.config.penalty_every as f64);
         }
         let classes = [Some(&real), Some(&fake)].map(|batch| batch.and_then(|b| b.class.clone()));
         for (part, class) in classes.into_iter().enumerate() {

@@ -99,7 +99,7 @@ impl Neighbours {
                 agreement,
                 distance: squared.sqrt(),
                 recognised: votes[class as usize] == self.k && squared <= self.far,
-                copied: squared < self.near,
+                copied: squared == 0.0 || squared < self.near,
             }
         };
         Ok(self.neighbours(images)?.iter().map(judgement).collect())
