@@ -7,7 +7,7 @@
 //!
 //! It reads and writes the memory of burn's `flex` tensors where they lie; tensors of another
 //! device are left to the tensor program that the operation is a faster form of.
-
+//!
 //! ```
 //! use burn::tensor::Tensor;
 //! use refrain_core::operation::{Operation, apply};

@@ -31,7 +31,9 @@ use tiles::Filters;
 /// column `c` is that of the window whose first pixel is `(r · stride − padding, c · stride −
 /// padding)`; what a window reads outside of the image is zero.
 ///
-/// Works on all threads of rayon's pool; results do not depend on how many there are.
+/// Works on all threads of rayon's pool; results do not depend on how many there are. Nothing here
+/// comes from a user's data unchecked: the three functions panic where a size is zero or a slice is not
+/// of its shape.
 ///
 /// ```
 /// use refrain_core::kernels::Convolution;
@@ -72,15 +74,14 @@ impl Convolution {
     /// The maps of `images` for filters `weights`, with `bias` (`[filters]`) added.
     ///
     /// # Panics
-    /// Where a slice is shorter than its shape. Values after the last whole image are ignored.
+    /// Where a size is zero or a slice is not of its shape.
     pub fn forward(&self, images: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
+        let count = self.check(images, self.image_len());
+        assert_eq!(weights.len(), self.weights_len(), "weights");
+        assert_eq!(bias.len(), self.filters, "bias");
         let layout = Layout::new(self);
         let filters = Filters::forward(self, &layout, weights);
-        let count = images.len() / self.image_len().max(1);
         let mut out = vec![0.0; count * self.map_len()];
-        if out.is_empty() {
-            return out;
-        }
         let images = images.par_chunks(layout.group * self.image_len());
         let maps = out.par_chunks_mut(layout.group * self.map_len());
         let scratch = || (layout.image_buffer(), layout.map_buffer());
@@ -97,17 +98,16 @@ impl Convolution {
     /// transposed convolution of the maps.
     ///
     /// # Panics
-    /// Where a slice is shorter than its shape.
+    /// Where a size is zero or a slice is not of its shape.
     pub fn transposed(&self, maps: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
+        let count = self.check(maps, self.map_len());
+        assert_eq!(weights.len(), self.weights_len(), "weights");
+        assert_eq!(bias.len(), self.channels, "bias");
         let layout = Layout::new(self);
         let filters: Vec<Filters> = (0..layout.phases())
             .map(|phase| Filters::transposed(self, &layout, phase, weights))
             .collect();
-        let count = maps.len() / self.map_len().max(1);
         let mut out = vec![0.0; count * self.image_len()];
-        if out.is_empty() {
-            return out;
-        }
         let maps = maps.par_chunks(layout.group * self.map_len());
         let images = out.par_chunks_mut(layout.group * self.image_len());
         let scratch = || (layout.image_buffer(), layout.map_buffer());
@@ -126,18 +126,18 @@ impl Convolution {
     /// The gradient for the weights, from the images and the gradient for the maps.
     ///
     /// # Panics
-    /// Where a slice is shorter than its shape.
+    /// Where a size is zero, a slice is not of its shape, or there are not as many images as maps.
     pub fn weight_gradient(&self, images: &[f32], maps: &[f32]) -> Vec<f32> {
+        let count = self.check(images, self.image_len());
+        assert_eq!(count, self.check(maps, self.map_len()), "images and maps");
         let layout = Layout::new(self);
-        let window = self.channels * self.kernel * self.kernel;
-        let count = maps.len() / self.map_len().max(1);
         let groups = count.div_ceil(layout.group);
         let part = groups.div_ceil(PARTS).max(1) * layout.group;
         let sums: Vec<Vec<f32>> = images
-            .par_chunks((part * self.image_len()).max(1))
-            .zip(maps.par_chunks((part * self.map_len()).max(1)))
+            .par_chunks(part * self.image_len())
+            .zip(maps.par_chunks(part * self.map_len()))
             .map(|(images, maps)| {
-                let mut sums = vec![0.0; self.filters * window];
+                let mut sums = vec![0.0; self.weights_len()];
                 let (mut x, mut y) = (layout.image_buffer(), layout.map_buffer());
                 let images = images.chunks(layout.group * self.image_len());
                 let maps = maps.chunks(layout.group * self.map_len());
@@ -150,13 +150,23 @@ impl Convolution {
             })
             .collect();
         let mut sums = sums.into_iter();
-        let mut total = sums
-            .next()
-            .unwrap_or_else(|| vec![0.0; self.filters * window]);
+        let mut total = sums.next().unwrap_or_else(|| vec![0.0; self.weights_len()]);
         for part in sums {
             total.iter_mut().zip(part).for_each(|(sum, x)| *sum += x);
         }
         total
+    }
+
+    /// How many images, or maps of images, of `len` values each there are.
+    fn check(&self, values: &[f32], len: usize) -> usize {
+        assert!(self.kernel > 0 && self.stride > 0, "no windows");
+        assert!(len > 0 && values.len().is_multiple_of(len), "values");
+        values.len() / len
+    }
+
+    /// Values of the weights.
+    fn weights_len(&self) -> usize {
+        self.filters * self.channels * self.kernel * self.kernel
     }
 
     /// Values of one image.
