@@ -5,6 +5,7 @@ use burn::tensor::activation::{sigmoid, silu, tanh};
 use serde::{Deserialize, Serialize};
 
 use crate::fused::{rectified, rectified_gradient};
+use crate::{Error, Result};
 
 /// A function of each number by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,16 @@ impl Default for Activation {
 }
 
 impl Activation {
+    pub(crate) fn check(self, field: &str) -> Result<()> {
+        match self {
+            Self::LeakyRelu { slope } if !(0.0..=1.0).contains(&slope) => {
+                let field = format!("{field}.slope");
+                Err(Error::config(&field, format!("{slope} is not in 0..1")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The gain that keeps variance 1 through it (He et al. 2015).
     pub(crate) fn gain(self) -> f32 {
         match self {

@@ -11,6 +11,10 @@
 //! r = mean sign(D(real))      chance ← chance ± batch / ramp      up when r > target
 //! ```
 //!
+//! Logits of a loss that only compares (relativistic, Wasserstein) have no sign of their own; `r` is
+//! then the share of pairs judged rightly less that of those judged wrongly. Those of least squares
+//! count from ½ on.
+//!
 //! **When**: below some thousand images. **Cost**: two small matrix products and a few passes over the
 //! pixels.
 
@@ -52,7 +56,7 @@ pub enum Chance {
     Fixed(f32),
     /// From 0 on, up and down after how sure the discriminator is.
     Adaptive {
-        /// The wished mean sign of its logits on real images: 0.6 in the paper.
+        /// The wished `r`: 0.6 in the paper, whose loss does not compare.
         target: f32,
         /// In how many images the chance may go from 0 to 1: 500,000 in the paper.
         ramp: u64,

@@ -392,7 +392,7 @@ impl ImageClassifierModel {
             channels: 1,
             ..shape
         };
-        let planes = Images::painted(planes, images.pixels().to_vec(), None, 0);
+        let planes = Images::unclamped(planes, images.pixels().to_vec(), None, 0);
         let digits = self.classify(&planes)?;
         let number = |digits: &[u32]| {
             digits.iter().fold(0usize, |n, &d| {

@@ -187,6 +187,7 @@ impl ConvDiscriminator {
 
     pub(crate) fn check(&self) -> Result<()> {
         width("discriminator.base", self.base)?;
+        self.activation.check("discriminator.activation")?;
         self.channels
             .iter()
             .try_for_each(|&c| width("discriminator.channels", c))

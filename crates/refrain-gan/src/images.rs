@@ -12,6 +12,7 @@ use rand::seq::SliceRandom;
 use refrain_core::rng;
 use serde::{Deserialize, Serialize};
 
+use crate::players::WIDEST;
 use crate::random::{Purpose, stream};
 use crate::{Error, Result};
 
@@ -150,8 +151,12 @@ impl Images {
     ///
     /// # Errors
     /// [`Error::Shape`] when there is not one label per image, [`Error::Label`] when a label is not
-    /// below `classes`.
+    /// below `classes`, [`Error::Class`] when there are more than 65,536 of them.
     pub fn with_labels(self, labels: Vec<u32>, classes: usize) -> Result<Self> {
+        if classes > WIDEST {
+            let text = format!("{classes} classes are more than {WIDEST}, the most allowed");
+            return Err(Error::Class(text));
+        }
         if labels.len() != self.len() {
             return Err(Error::shape("labels", self.len(), labels.len()));
         }
@@ -301,7 +306,7 @@ impl Images {
                 for &(left, right, across) in &columns {
                     let upper = at(top, left) * (1.0 - across) + at(top, right) * across;
                     let lower = at(bottom, left) * (1.0 - across) + at(bottom, right) * across;
-                    pixels.push((upper * (1.0 - down) + lower * down).clamp(0.0, 1.0));
+                    pixels.push(upper * (1.0 - down) + lower * down);
                 }
             }
         }
@@ -399,7 +404,7 @@ impl Images {
             ..self.shape
         };
         let classes = self.classes.pow(3);
-        Ok(Self::painted(shape, pixels, labels, classes))
+        Ok(Self::unclamped(shape, pixels, labels, classes))
     }
 
     /// Images that a network painted: values are clamped, what is not finite becomes 0.

@@ -60,6 +60,7 @@ impl Default for MlpGenerator {
 impl MlpGenerator {
     pub(crate) fn check(&self) -> Result<()> {
         width("generator.noise", self.noise)?;
+        self.activation.check("generator.activation")?;
         self.hidden
             .iter()
             .try_for_each(|&n| width("generator.hidden", n))
@@ -112,6 +113,7 @@ impl Default for MlpDiscriminator {
 
 impl MlpDiscriminator {
     pub(crate) fn check(&self) -> Result<()> {
+        self.activation.check("discriminator.activation")?;
         self.hidden
             .iter()
             .try_for_each(|&n| width("discriminator.hidden", n))

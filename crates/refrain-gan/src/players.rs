@@ -21,7 +21,7 @@ use crate::residual::{ResidualDiscriminator, ResidualGenerator};
 use crate::{Error, ImageShape, Result};
 
 /// The largest width of a layer that is accepted: a mistyped number should not eat the memory.
-const WIDEST: usize = 1 << 16;
+pub(crate) const WIDEST: usize = 1 << 16;
 
 /// The network that paints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

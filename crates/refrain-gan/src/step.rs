@@ -33,10 +33,11 @@ impl Trainer {
         let turns = self.config.discriminator_steps;
         let number = self.step * turns as u64 + turn as u64;
         let real = self.real_batch(number);
-        let (noise, fake_class) = self.draw(rng);
+        let (noise, drawn) = self.draw(rng);
+        let class = self.paired(&real).unwrap_or(drawn);
         let fake = Batch {
-            images: self.generator.valid().forward(noise, fake_class.clone()),
-            class: fake_class,
+            images: self.generator.valid().forward(noise, class.clone()),
+            class,
         };
         if self.config.discriminator.spectral() {
             self.discriminator.refresh();
@@ -45,7 +46,7 @@ impl Trainer {
         let mut parts = vec![self.seen(&real, rng), self.seen(&fake, rng)];
         let penalised = number.is_multiple_of(self.config.penalty_every);
         if let (Penalty::GradientPenalty { .. }, true) = (self.config.penalty, penalised) {
-            parts.push(between(&parts[0], &parts[1], rng));
+            parts.push(between(&parts[0], &parts[1], self.config.pac, rng));
         }
         let judged = self.judge_all(parts);
         let packs = self.batch() / self.config.pac;
@@ -103,13 +104,14 @@ impl Trainer {
         rng: &mut Stream,
         report: &mut StepReport,
     ) -> Result<()> {
+        let real = real.filter(|_| self.config.loss.compares());
+        let paired = real.as_ref().and_then(|real| self.paired(real));
         let real = real
-            .filter(|_| self.config.loss.compares())
             .map(|real| self.seen(&real, rng))
             .map(|real| self.discriminator.valid().judge(real.images, real.class))
             .map(Judged::autodiff);
-        let (noise, class) = self.draw(rng);
-        let class = class.map(Tensor::autodiff);
+        let (noise, drawn) = self.draw(rng);
+        let class = paired.unwrap_or(drawn).map(Tensor::autodiff);
         let images = self.generator.forward(noise.autodiff(), class.clone());
         let fake = self.seen(
             &Batch {
@@ -151,6 +153,13 @@ impl Trainer {
                 gradient,
             }),
         }
+    }
+
+    /// The classes that fakes are painted in, where each is held against one real image or lies at the
+    /// other end of a line from it: what the discriminator thinks of a class must not decide a pair.
+    fn paired(&self, real: &Batch) -> Option<Option<Tensor<4>>> {
+        let line = matches!(self.config.penalty, Penalty::GradientPenalty { .. });
+        (line || self.config.loss.compares()).then(|| real.class.clone())
     }
 
     /// Judges all parts in one pass, or one by one where the images of a batch matter to each other.
@@ -250,10 +259,12 @@ impl Trainer {
     }
 }
 
-/// Points on the way from real images to fakes, under the real images' classes.
-fn between(real: &Batch, fake: &Batch, rng: &mut Stream) -> Batch {
+/// Points on the way from real images to fakes, under the real images' classes; those of a pack are
+/// equally far.
+fn between(real: &Batch, fake: &Batch, pac: usize, rng: &mut Stream) -> Batch {
     let batch = real.images.dims()[0];
-    let share: Vec<f32> = (0..batch).map(|_| rng.random()).collect();
+    let shares = (0..batch / pac).map(|_| rng.random::<f32>());
+    let share: Vec<f32> = shares.flat_map(|u| std::iter::repeat_n(u, pac)).collect();
     let share = tensor(share, &real.images.device()).reshape([batch, 1, 1, 1]);
     let gap = real.images.clone() - fake.images.clone();
     Batch {

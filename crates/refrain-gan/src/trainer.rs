@@ -15,7 +15,12 @@ use crate::model::Painter;
 use crate::players::{Discriminator, Generator};
 use crate::random::{Purpose, stream};
 use crate::report::{Tally, spread};
-use crate::{EpochReport, Error, Gan, GanModel, Images, Output, Result, StepReport, ema};
+use crate::{
+    Conditional, EpochReport, Error, Gan, GanModel, Images, Loss, Output, Result, StepReport, ema,
+};
+
+/// 20 GB with Adam's moments, the average and a gradient: beyond that a configuration is a mistake.
+const MOST_WEIGHTS: usize = 1 << 30;
 
 /// A game in progress.
 ///
@@ -62,14 +67,31 @@ impl Trainer {
         let device = device.clone().inner();
         let taped = device.clone().autodiff();
         let (shape, classes) = (images.shape(), config.classes(images));
-        let generator = config.generator.build(shape, classes, config.seed, &taped);
         let task = config.task(shape, classes);
+        for (field, weights) in [
+            ("generator", config.generator.weights(shape, classes)),
+            ("discriminator", config.discriminator.weights(&task)),
+        ] {
+            if weights.is_none_or(|weights| weights > MOST_WEIGHTS) {
+                let reason = format!("more than {MOST_WEIGHTS} weights for images of {shape}");
+                return Err(Error::config(field, reason));
+            }
+        }
+        let generator = config.generator.build(shape, classes, config.seed, &taped);
         let discriminator = config.discriminator.build(&task, config.seed, &taped);
         if discriminator.mixes_batch() && config.penalty.needs_slope() {
             return Err(Error::config(
                 "penalty",
                 "a discriminator with `batch_spread` judges an image by the others of its batch, so \
                  it has no input gradient for one image: use `Penalty::None` or `WeightClip`",
+            ));
+        }
+        let by_class = classes > 0 && config.conditional == Conditional::Projection;
+        if by_class && config.loss == Loss::FeatureMatching {
+            return Err(Error::config(
+                "loss",
+                "feature matching compares features that know no class, so the generator would not \
+                 learn the classes: use `Conditional::Auxiliary` or `None`",
             ));
         }
         if config.pac > 1 && classes > 0 {

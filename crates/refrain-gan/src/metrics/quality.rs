@@ -76,6 +76,9 @@ pub fn quality(painted: &Images, train: &Images, held_out: &Images) -> Result<Qu
         ));
     }
     painted.expect_shape("painted images", train.shape())?;
+    for images in [painted, train, held_out] {
+        images.expect_brightness()?;
+    }
     let judge = Neighbours::fit(train, held_out, 5)?;
     let first = |images: &Images| images.select(&(0..count).collect::<Vec<_>>());
     let mut rng = stream(0, Purpose::Metric, 0);

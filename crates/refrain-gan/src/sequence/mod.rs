@@ -208,15 +208,15 @@ impl SequenceGan {
 
     fn check(&self, frame: &TextFrame) -> Result<()> {
         self.discriminator.check()?;
-        for (field, value) in [
-            ("batch", self.batch),
-            ("discriminator_steps", self.discriminator_steps),
-            ("frame.longest", frame.longest),
+        for (field, value, least) in [
+            ("batch", self.batch, 2), // each text is held against the others
+            ("discriminator_steps", self.discriminator_steps, 1),
+            ("frame.longest", frame.longest, 1),
         ] {
-            if value == 0 || value > 1 << 16 {
+            if !(least..=1 << 16).contains(&value) {
                 return Err(Error::config(
                     field,
-                    format!("{value} is not between 1 and 65536"),
+                    format!("{value} is not between {least} and 65536"),
                 ));
             }
         }
@@ -355,11 +355,15 @@ impl Game<'_> {
                 }
             }
         }
-        // The baseline of a place: the mean over the texts that have one.
+        // The baseline of a place: the mean over the texts that have one; of a place that one text
+        // alone has, the mean over all texts' ends.
         let longest = rewards.iter().map(Vec::len).max().unwrap_or(0);
         for t in 0..longest {
             let there: Vec<f32> = rewards.iter().filter_map(|r| r.get(t)).copied().collect();
-            let baseline = there.iter().sum::<f32>() / there.len().max(1) as f32;
+            let baseline = match there.len() {
+                1 => mean,
+                count => there.iter().sum::<f32>() / count.max(1) as f32,
+            };
             rewards
                 .iter_mut()
                 .filter_map(|r| r.get_mut(t))
