@@ -109,8 +109,24 @@ fn results_do_not_depend_on_the_threads() {
         pool.unwrap().install(|| {
             let w = c.weight_gradient(&x, &g);
             let bias = [0.1; 5];
-            (c.forward(&x, &w, &bias), c.transposed(&g, &w, &bias), w)
+            let maps = c.forward(&x, &w, &bias);
+            (maps, c.transposed(&g, &w, &bias[..3]), w)
         })
     };
     assert_eq!(all(1), all(3));
+}
+
+#[test]
+#[should_panic(expected = "weights")]
+fn a_slice_of_another_shape_is_refused() {
+    let c = Convolution {
+        channels: 1,
+        filters: 1,
+        kernel: 3,
+        stride: 1,
+        padding: 1,
+        image: [4, 4],
+        maps: [4, 4],
+    };
+    c.forward(&[0.0; 16], &[1.0; 8], &[0.0]);
 }
