@@ -91,6 +91,11 @@ impl AdamState {
         }
     }
 
+    /// Another step size from now on.
+    pub(crate) fn set_rate(&mut self, rate: f32) {
+        self.config.rate = rate;
+    }
+
     /// `module` one step down `gradients`, and the square of their length, `[1]`, if there are any;
     /// weights without a gradient stay.
     pub(crate) fn step<M: Module>(

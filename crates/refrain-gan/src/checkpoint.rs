@@ -57,7 +57,7 @@ impl Trainer {
             shape: self.images.shape(),
             classes: self.classes(),
             images: self.images.len(),
-            fingerprint: fingerprint(&self.images),
+            fingerprint: image_fingerprint(&self.images),
         };
         let mut file = ModelWriter::new(KIND, VERSION).config(&saved)?;
         file = params::write(file, "generator", &self.generator)?;
@@ -111,7 +111,7 @@ impl Trainer {
         } else {
             images.clone()
         };
-        if fingerprint(&used) != print {
+        if image_fingerprint(&used) != print {
             return refuse(format!(
                 "it was training on {count} other images than these"
             ));
@@ -157,8 +157,8 @@ impl Trainer {
     }
 }
 
-/// FNV-1a over shape, pixels and labels (Fowler, Noll, Vo): tells sets apart, guards nothing.
-fn fingerprint(images: &Images) -> String {
+/// Of shape, pixels and labels.
+fn image_fingerprint(images: &Images) -> String {
     let ImageShape {
         channels,
         height,
@@ -167,12 +167,13 @@ fn fingerprint(images: &Images) -> String {
     let sizes = [channels, height, width, images.classes()].map(|n| n as u64);
     let pixels = images.pixels().iter().map(|v| u64::from(v.to_bits()));
     let labels = images.labels().unwrap_or(&[]).iter().map(|&l| u64::from(l));
-    let hash = sizes
-        .into_iter()
-        .chain(pixels)
-        .chain(labels)
-        .fold(0xcbf2_9ce4_8422_2325, |h, v| {
-            (h ^ v).wrapping_mul(0x0000_0100_0000_01b3u64)
-        });
+    fingerprint(sizes.into_iter().chain(pixels).chain(labels))
+}
+
+/// FNV-1a (Fowler, Noll, Vo): tells sets apart, guards nothing.
+pub(crate) fn fingerprint(values: impl Iterator<Item = u64>) -> String {
+    let hash = values.fold(0xcbf2_9ce4_8422_2325, |h, v| {
+        (h ^ v).wrapping_mul(0x0000_0100_0000_01b3u64)
+    });
     format!("{hash:016x}")
 }

@@ -12,7 +12,7 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
-use burn::optim::{AdamConfig, GradientsParams};
+use burn::optim::GradientsParams;
 use burn::tensor::activation::{log_softmax, relu, softmax};
 use burn::tensor::{Device, Tensor};
 use rand::RngExt;
@@ -20,10 +20,11 @@ use rand::seq::SliceRandom;
 use refrain_core::{ModelFile, ModelWriter, Monitor};
 use serde::{Deserialize, Serialize};
 
+use crate::adam::AdamState;
 use crate::convolution::{Windows, convolution};
-use crate::params::{self, host, map_weights, tensor, weights};
-use crate::random::{Purpose, normal, stream};
-use crate::{Error, ImageShape, Images, Result};
+use crate::params::{self, drawn, host, tensor};
+use crate::random::{Purpose, stream};
+use crate::{Adam, Error, ImageShape, Images, Result};
 
 const KIND: &str = "gan.classifier";
 const VERSION: u32 = 1;
@@ -113,7 +114,12 @@ impl ImageClassifier {
         let plain = device.clone().inner();
         let (shape, classes) = (images.shape(), images.classes());
         let mut net = self.build(shape, classes, &plain.clone().autodiff());
-        let mut adam = AdamConfig::new().with_epsilon(1e-8).init();
+        let config = Adam {
+            rate: self.rate as f32,
+            beta_1: 0.9,
+            ..Adam::default()
+        };
+        let mut adam = AdamState::new(config, &net);
         let batch = self.batch.min(images.len());
         let steps = (images.len() / batch * self.epochs) as u64;
         let stage = monitor.start("image classifier", Some(steps));
@@ -152,8 +158,8 @@ impl ImageClassifier {
                         reason,
                     });
                 }
-                let rate = self.rate * (1.0 - 0.9 * step as f64 / steps as f64);
-                net = adam.step(rate, net, gradients);
+                adam.set_rate((self.rate * (1.0 - 0.9 * step as f64 / steps as f64)) as f32);
+                net = adam.step(net, gradients).0;
                 step += 1;
                 stage.advance(1, format_args!("loss {told:.4}"))?;
             }
@@ -229,7 +235,7 @@ impl ImageClassifier {
             .checked_add(self.features.checked_add(1)?.checked_mul(classes)?)
     }
 
-    /// Weights drawn on the host (He et al. 2015): a seed means the same on every device.
+    /// First weights after He et al. 2015.
     fn build(&self, shape: ImageShape, classes: usize, device: &Device) -> ClassifierNet {
         let mut from = shape.channels;
         let mut convs = Vec::new();
@@ -245,22 +251,15 @@ impl ImageClassifier {
             hidden: LinearConfig::new(self.last_map(shape).len(), self.features).init(device),
             head: LinearConfig::new(self.features, classes).init(device),
         };
-        let shapes: Vec<Vec<usize>> = weights(&net).into_iter().map(|w| w.shape).collect();
-        let mut rng = stream(self.seed, Purpose::Classifier, 0);
         let plain = device.clone().inner();
-        map_weights(net, |i, old| {
-            let fan_in = match shapes.get(i).map(Vec::as_slice) {
-                Some([_, rest @ .., last]) if !rest.is_empty() => {
-                    rest.iter().product::<usize>() * last
-                }
-                Some([inputs, _]) => *inputs,
-                _ => return old.zeros_like(),
+        let mut rng = stream(self.seed, Purpose::Classifier, 0);
+        drawn(net, &mut rng, &plain, |shape| {
+            let inputs = match shape {
+                [_, inputs, rows, columns] => inputs * rows * columns,
+                [inputs, _] => *inputs,
+                _ => return None,
             };
-            let scale = (2.0 / fan_in.max(1) as f32).sqrt();
-            let values = normal(&mut rng, old.dims()[0])
-                .into_iter()
-                .map(|v| v * scale);
-            tensor(values.collect(), &plain)
+            Some((2.0 / inputs.max(1) as f32).sqrt())
         })
     }
 }

@@ -3,7 +3,7 @@
 #[non_exhaustive]
 pub enum Error {
     /// There is nothing to work on.
-    #[error("{what}: there are no images")]
+    #[error("{what}: there are none")]
     Empty {
         /// Where images were expected.
         what: &'static str,

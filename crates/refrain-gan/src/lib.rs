@@ -135,7 +135,7 @@ pub use report::{Alarm, EpochReport, StepReport};
 pub use residual::{ResidualDiscriminator, ResidualGenerator};
 #[cfg(feature = "sequence")]
 pub use sequence::{
-    RoundReport, SequenceDiscriminator, SequenceGan, Sweep, SweepPoint, TextFrame,
+    RoundReport, SequenceDiscriminator, SequenceGan, SequenceTrainer, Sweep, SweepPoint, TextFrame,
     TrainedSequenceGan, reverse_perplexity, sweep,
 };
 pub use sheet::{Grid, grid_png, save_grid};

@@ -2,8 +2,10 @@
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use refrain_core::rng::Stream;
 use refrain_core::{ModelFile, ModelWriter};
 
+use crate::random::normal;
 use crate::{Error, Result};
 
 /// One weight of a network, flat and off the tape.
@@ -80,6 +82,27 @@ pub(crate) fn map_weights<M: Module>(
         }
     }
     module.map(&mut Change { next: 0, change })
+}
+
+/// The module with first weights: normal draws of the standard deviation that `deviation` names for a
+/// weight's shape, zeros where it names none. They are drawn on the host, so that a seed means the same
+/// on every device.
+pub(crate) fn drawn<M: Module>(
+    module: M,
+    rng: &mut Stream,
+    device: &Device,
+    deviation: impl Fn(&[usize]) -> Option<f32>,
+) -> M {
+    let shapes: Vec<Vec<usize>> = weights(&module).into_iter().map(|w| w.shape).collect();
+    map_weights(module, |i, old| {
+        match shapes.get(i).and_then(|shape| deviation(shape)) {
+            Some(deviation) => {
+                let values = normal(rng, old.dims()[0]).into_iter();
+                tensor(values.map(|v| v * deviation).collect(), device)
+            }
+            None => old.zeros_like(),
+        }
+    })
 }
 
 /// Adds every weight to a file, as `prefix.name`.

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// 20 GB with Adam's moments, the average and a gradient: beyond that a configuration is a mistake.
-const MOST_WEIGHTS: usize = 1 << 30;
+pub(crate) const MOST_WEIGHTS: usize = 1 << 30;
 
 /// A game in progress.
 ///

@@ -4,14 +4,16 @@
 use burn::module::Module;
 use burn::nn::conv::{Conv1d, Conv1dConfig};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::GradientsParams;
 use burn::tensor::activation::{log_sigmoid, relu, sigmoid};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use super::SequenceGan;
-use crate::params::{host, map_weights, tensor, weights};
-use crate::random::{Purpose, normal, stream};
+use crate::adam::AdamState;
+use crate::params::{drawn, host, tensor};
+use crate::random::{Purpose, stream};
+use crate::trainer::MOST_WEIGHTS;
 use crate::{Error, Result};
 
 /// Texts judged at once.
@@ -58,10 +60,21 @@ impl SequenceDiscriminator {
             false => Ok(()),
         }
     }
+
+    /// How many weights the network has; `None` when that is beyond counting.
+    pub(super) fn weights(&self, vocabulary: usize) -> Option<usize> {
+        let mut sum = vocabulary.checked_add(1)?.checked_mul(self.width)?;
+        for window in &self.windows {
+            let filter = self.width.checked_mul(*window)?.checked_add(1)?;
+            sum = sum.checked_add(filter.checked_mul(self.filters)?)?;
+        }
+        let head = self.windows.len().checked_mul(self.filters)?;
+        sum.checked_add(head)?.checked_add(1)
+    }
 }
 
 #[derive(Module, Debug)]
-struct DiscriminatorNet {
+pub(super) struct DiscriminatorNet {
     embedding: Embedding, // one row more than there are tokens: the padding
     filters: Vec<Conv1d>,
     head: Linear,
@@ -82,10 +95,10 @@ impl DiscriminatorNet {
     }
 }
 
+#[derive(Debug)]
 pub(super) struct Discriminator {
-    net: DiscriminatorNet,
-    adam: ModuleOptimizer,
-    rate: f64,
+    pub(super) net: DiscriminatorNet,
+    pub(super) adam: AdamState,
     padding: u32,
     time: usize,
     plain: Device,
@@ -99,11 +112,16 @@ impl Discriminator {
         longest: usize,
         device: &Device,
     ) -> Result<Self> {
+        let config = &gan.discriminator;
+        if config.weights(vocabulary).is_none_or(|n| n > MOST_WEIGHTS) {
+            let reason = format!("more than {MOST_WEIGHTS} weights for {vocabulary} tokens");
+            return Err(Error::config("discriminator", reason));
+        }
         let SequenceDiscriminator {
             width,
             filters,
             windows,
-        } = &gan.discriminator;
+        } = config;
         let plain = device.clone().inner();
         let taped = plain.clone().autodiff();
         let conv = |&window: &usize| Conv1dConfig::new(*width, *filters, window).init(&taped);
@@ -112,26 +130,17 @@ impl Discriminator {
             filters: windows.iter().map(conv).collect(),
             head: LinearConfig::new(windows.len() * filters, 1).init(&taped),
         };
-        let shapes: Vec<Vec<usize>> = weights(&net).into_iter().map(|w| w.shape).collect();
         let mut rng = stream(gan.seed, Purpose::Discriminator, 0);
-        // Drawn on the host: a seed means the same on every device.
-        let net = map_weights(net, |i, old| {
-            let scale = match shapes.get(i).map(Vec::as_slice) {
-                Some([_, inputs, window]) => (2.0 / (inputs * window) as f32).sqrt(),
-                Some([inputs, 1]) => 1.0 / (*inputs as f32).sqrt(),
-                Some([_, _]) => 1.0,
-                _ => return old.zeros_like(),
-            };
-            let values = normal(&mut rng, old.dims()[0])
-                .into_iter()
-                .map(|v| v * scale);
-            tensor(values.collect(), &plain)
+        let net = drawn(net, &mut rng, &plain, |shape| match shape {
+            [_, inputs, window] => Some((2.0 / (inputs * window) as f32).sqrt()),
+            [inputs, 1] => Some(1.0 / (*inputs as f32).sqrt()),
+            [_, _] => Some(1.0),
+            _ => None,
         });
         let widest = windows.iter().copied().max().unwrap_or(1);
         Ok(Self {
+            adam: AdamState::new(gan.discriminator_adam, &net),
             net,
-            adam: AdamConfig::new().with_epsilon(1e-8).init(),
-            rate: gan.discriminator_rate,
             padding: vocabulary as u32,
             time: longest.max(widest),
             plain,
@@ -176,13 +185,14 @@ impl Discriminator {
         let gradients = GradientsParams::from_grads(loss.backward(), &self.net);
         let told = host(loss.inner())?.first().copied().unwrap_or(f32::NAN);
         if !told.is_finite() {
-            let reason = format!("the discriminator's loss is {told}; lower `discriminator_rate`");
+            let reason =
+                format!("the discriminator's loss is {told}; lower `discriminator_adam.rate`");
             return Err(Error::Numeric {
                 what: "sequence gan",
                 reason,
             });
         }
-        self.net = self.adam.step(self.rate, self.net.clone(), gradients);
+        self.net = self.adam.step(self.net.clone(), gradients).0;
         let right = host(right.inner())?.iter().filter(|&&r| r > 0.0).count();
         Ok((told, right as f32 / all.len().max(1) as f32))
     }
@@ -193,12 +203,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn weights_are_counted_before_they_are_there() {
+        let device = refrain_core::device("cpu").unwrap();
+        let mut gan = SequenceGan::default();
+        for windows in [vec![1], vec![2, 5, 3]] {
+            gan.discriminator.windows = windows;
+            let net = Discriminator::new(&gan, 7, 5, &device).unwrap().net;
+            assert_eq!(gan.discriminator.weights(7), Some(net.num_params()));
+        }
+        gan.discriminator.width = 1 << 12;
+        gan.discriminator.filters = 1 << 12;
+        gan.discriminator.windows = vec![1 << 12];
+        let refused = Discriminator::new(&gan, 7, 5, &device).unwrap_err();
+        assert!(matches!(refused, Error::Config { .. }), "{refused}");
+    }
+
+    #[test]
     fn learns_to_tell_texts_apart() {
         let device = refrain_core::device("cpu").unwrap();
-        let gan = SequenceGan {
-            discriminator_rate: 1e-2,
-            ..SequenceGan::default()
-        };
+        let mut gan = SequenceGan::default();
+        gan.discriminator_adam.rate = 1e-2;
         let mut judge = Discriminator::new(&gan, 6, 5, &device).unwrap();
         // Real texts rise; written ones fall.
         let real: Vec<&[u32]> = vec![&[0, 2, 3, 4, 1], &[0, 3, 4, 1], &[0, 2, 3, 1]];

@@ -9,7 +9,8 @@ use refrain_core::Device;
 use refrain_sequence::metrics::Bleu;
 use refrain_sequence::{Corpus, LanguageModel, RnnConfig, RnnLm, TokenSequences, Trainer};
 
-use super::{TextFrame, write};
+use super::TextFrame;
+use super::texts::write;
 use crate::{Error, Result};
 
 /// How models of text are compared.

@@ -22,24 +22,26 @@
 //! **Cost** per round: `batch · length · rollouts` texts are finished by the generator, half a text long
 //! on average, and judged.
 //!
-//! **Deterministic**: the same seed, texts and configuration give the same bits on the CPU device.
+//! **Deterministic**: the same seed, texts and configuration give the same bits on the CPU device, also
+//! across a checkpoint ([`SequenceTrainer::save`]).
 
+mod checkpoint;
 mod discriminator;
 mod evaluate;
 mod policy;
+mod texts;
+mod trainer;
 
-use rand::RngExt;
-use rayon::prelude::*;
+use std::fmt;
+
 use refrain_core::{Device, Monitor};
-use refrain_sequence::{Corpus, Prompt, RnnLm, Sampler};
+use refrain_sequence::{Corpus, RnnLm};
 use serde::{Deserialize, Serialize};
 
-use crate::random::{Purpose, stream};
-use crate::{Error, Result};
-use discriminator::Discriminator;
+use crate::{Adam, Error, Result};
 pub use discriminator::SequenceDiscriminator;
 pub use evaluate::{Sweep, SweepPoint, reverse_perplexity, sweep};
-use policy::Policy;
+pub use trainer::SequenceTrainer;
 
 /// How texts begin and end, in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,13 +92,21 @@ pub struct SequenceGan {
     pub batch: usize,
     /// Ends written after each token to judge it; 0 rewards every token by its whole text.
     pub rollouts: usize,
-    /// The generator's step size (Adam).
-    pub generator_rate: f64,
-    /// The discriminator's step size (Adam).
-    pub discriminator_rate: f64,
+    /// How the generator learns.
+    pub generator_adam: Adam,
+    /// How the discriminator learns.
+    pub discriminator_adam: Adam,
     /// Where all random numbers come from.
     pub seed: u64,
 }
+
+/// Rewards are noisy, so the mean gradient remembers longer than in a game of images.
+const ADAM: Adam = Adam {
+    rate: 1e-3,
+    beta_1: 0.9,
+    beta_2: 0.999,
+    epsilon: 1e-8,
+};
 
 impl Default for SequenceGan {
     fn default() -> Self {
@@ -107,8 +117,8 @@ impl Default for SequenceGan {
             discriminator_steps: 2,
             batch: 32,
             rollouts: 4,
-            generator_rate: 1e-3,
-            discriminator_rate: 1e-3,
+            generator_adam: ADAM,
+            discriminator_adam: ADAM,
             seed: 1,
         }
     }
@@ -126,10 +136,17 @@ pub struct RoundReport {
     pub accuracy: f32,
 }
 
+impl fmt::Display for RoundReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let right = 100.0 * self.accuracy;
+        write!(f, "reward {:.3}, D right {right:.0} %", self.reward)
+    }
+}
+
 /// A sequence GAN after its game.
 #[derive(Debug, Clone)]
 pub struct TrainedSequenceGan {
-    /// The generator, a language model like any.
+    /// The generator, a language model like any: [`RnnLm::save`] writes it.
     pub generator: RnnLm,
     /// The rounds.
     pub history: Vec<RoundReport>,
@@ -164,46 +181,23 @@ impl SequenceGan {
         device: &Device,
         monitor: &Monitor,
     ) -> Result<TrainedSequenceGan> {
-        self.check(&frame)?;
-        let real = texts(corpus, &frame)?;
-        let vocabulary = pretrained.vocabulary().len();
-        if corpus.vocabulary() != pretrained.vocabulary() {
-            let expected = "the generator's vocabulary";
-            return Err(Error::shape("the texts' vocabulary", expected, "another"));
-        }
-        let mut game = Game {
-            config: self,
-            frame,
-            policy: Policy::new(pretrained, self.generator_rate, device)?,
-            discriminator: Discriminator::new(self, vocabulary, frame.longest + 1, device)?,
-            generator: pretrained.clone(),
-            real,
-        };
-        let stage = monitor.start("sequence gan", Some((self.warm_up + self.rounds) as u64));
-        for step in 0..self.warm_up {
-            let (loss, accuracy) = game.judge(0, step)?;
-            stage.advance(
-                1,
-                format_args!("D loss {loss:.3}, right {:.0} %", 100.0 * accuracy),
-            )?;
-        }
-        let mut history = Vec::with_capacity(self.rounds);
-        for round in 0..self.rounds {
-            let report = game.round(1 + round as u64)?;
-            stage.advance(
-                1,
-                format_args!(
-                    "reward {:.3}, D right {:.0} %",
-                    report.reward,
-                    100.0 * report.accuracy
-                ),
-            )?;
-            history.push(report);
-        }
-        Ok(TrainedSequenceGan {
-            generator: game.generator,
-            history,
-        })
+        let mut trainer = self.trainer(pretrained, corpus, frame, device)?;
+        trainer.run(monitor)?;
+        Ok(trainer.into_trained())
+    }
+
+    /// A game before its first step, for a loop of your own and for checkpoints.
+    ///
+    /// # Errors
+    /// As [`SequenceGan::fit`].
+    pub fn trainer(
+        &self,
+        pretrained: &RnnLm,
+        corpus: &Corpus,
+        frame: TextFrame,
+        device: &Device,
+    ) -> Result<SequenceTrainer> {
+        SequenceTrainer::new(self.clone(), pretrained, corpus, frame, device)
     }
 
     fn check(&self, frame: &TextFrame) -> Result<()> {
@@ -220,186 +214,13 @@ impl SequenceGan {
                 ));
             }
         }
-        for (field, rate) in [
-            ("generator_rate", self.generator_rate),
-            ("discriminator_rate", self.discriminator_rate),
-        ] {
-            if !(rate.is_finite() && rate > 0.0) {
-                return Err(Error::config(
-                    field,
-                    format!("{rate} is not a positive number"),
-                ));
-            }
+        if self.rollouts > 1 << 16 {
+            let reason = format!("{} is more than 65536", self.rollouts);
+            return Err(Error::config("rollouts", reason));
         }
-        Ok(())
+        self.generator_adam.check("generator_adam")?;
+        self.discriminator_adam.check("discriminator_adam")
     }
-}
-
-/// The training texts, which must fit the frame.
-fn texts(corpus: &Corpus, frame: &TextFrame) -> Result<Vec<Vec<u32>>> {
-    let fits = |text: &[u32]| {
-        text.first() == Some(&frame.start)
-            && text.last() == Some(&frame.end)
-            && (2..=frame.longest + 1).contains(&text.len())
-    };
-    let all: Vec<Vec<u32>> = corpus.train().iter().map(<[u32]>::to_vec).collect();
-    match all.iter().position(|text| !fits(text)) {
-        None => Ok(all),
-        Some(at) => {
-            let expected = format!(
-                "token {}, then at most {} with {} as the last",
-                frame.start, frame.longest, frame.end
-            );
-            let found = format!(
-                "{} tokens that begin and end otherwise, or too many",
-                all[at].len()
-            );
-            Err(Error::shape(format!("text {at}"), expected, found))
-        }
-    }
-}
-
-/// `count` texts by a model, with the token they begin with.
-pub(crate) fn write(
-    model: &RnnLm,
-    frame: &TextFrame,
-    temperature: f32,
-    count: usize,
-    seed: u64,
-) -> Result<Vec<Vec<u32>>> {
-    let text = |i: usize| -> Result<Vec<u32>> {
-        let sampler = Sampler {
-            temperature,
-            stop: vec![frame.end],
-            max_tokens: frame.longest,
-            seed: stream(seed, Purpose::Sequence, i as u64).random(),
-            ..Sampler::default()
-        };
-        let mut text = vec![frame.start];
-        text.extend(sampler.generate(model, &[frame.start])?.tokens);
-        Ok(text)
-    };
-    (0..count).into_par_iter().map(text).collect()
-}
-
-struct Game<'a> {
-    config: &'a SequenceGan,
-    frame: TextFrame,
-    generator: RnnLm,
-    policy: Policy,
-    discriminator: Discriminator,
-    real: Vec<Vec<u32>>,
-}
-
-impl Game<'_> {
-    /// A seed of its own for each use.
-    fn seed(&self, round: u64, use_: u64) -> u64 {
-        let mut rng = stream(self.config.seed, Purpose::Sequence, u64::MAX - use_);
-        rng.random::<u64>()
-            .wrapping_add(round.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    /// One step of the discriminator: its loss and accuracy.
-    fn judge(&mut self, round: u64, step: usize) -> Result<(f32, f32)> {
-        let seed = self.seed(round, 1 + step as u64);
-        let written = write(&self.generator, &self.frame, 1.0, self.config.batch, seed)?;
-        let mut rng = stream(seed, Purpose::Sequence, 0);
-        let picks = (0..self.config.batch).map(|_| rng.random_range(0..self.real.len()));
-        let real: Vec<&[u32]> = picks.map(|i| self.real[i].as_slice()).collect();
-        self.discriminator.step(&real, &written)
-    }
-
-    fn round(&mut self, round: u64) -> Result<RoundReport> {
-        let seed = self.seed(round, u64::from(u32::MAX));
-        let written = write(&self.generator, &self.frame, 1.0, self.config.batch, seed)?;
-        let (advantages, reward) = self.advantages(&written, seed)?;
-        self.policy.step(&written, &advantages)?;
-        self.generator = self.generator.with_tensors(self.policy.tensors()?)?;
-        let (mut loss, mut accuracy) = (0.0, 0.0);
-        let steps = self.config.discriminator_steps;
-        for step in 0..steps {
-            let (l, a) = self.judge(round, step)?;
-            (loss, accuracy) = (loss + l / steps as f32, accuracy + a / steps as f32);
-        }
-        Ok(RoundReport {
-            reward,
-            discriminator_loss: loss,
-            accuracy,
-        })
-    }
-
-    /// For each text and each token after the first its reward less the baseline, and the mean reward
-    /// of the texts.
-    fn advantages(&self, written: &[Vec<u32>], seed: u64) -> Result<(Vec<Vec<f32>>, f32)> {
-        let whole = self.discriminator.probabilities(written)?;
-        let mean = whole.iter().sum::<f32>() / whole.len().max(1) as f32;
-        let mut rewards: Vec<Vec<f32>> = written
-            .iter()
-            .zip(&whole)
-            .map(|(t, &r)| vec![r; t.len() - 1])
-            .collect();
-        if self.config.rollouts > 0 {
-            let (generator, frame, count) = (&self.generator, &self.frame, self.config.rollouts);
-            let ends: Result<Vec<_>> = written
-                .par_iter()
-                .enumerate()
-                .map(|(i, text)| {
-                    let seed = stream(seed, Purpose::Sequence, i as u64).random();
-                    rollouts(generator, frame, count, text, seed)
-                })
-                .collect();
-            for (rewards, ends) in rewards.iter_mut().zip(ends?) {
-                let judged = self.discriminator.probabilities(&ends)?;
-                for (reward, some) in rewards.iter_mut().zip(judged.chunks(self.config.rollouts)) {
-                    *reward = some.iter().sum::<f32>() / some.len() as f32;
-                }
-            }
-        }
-        // The baseline of a place: the mean over the texts that have one; of a place that one text
-        // alone has, the mean over all texts' ends.
-        let longest = rewards.iter().map(Vec::len).max().unwrap_or(0);
-        for t in 0..longest {
-            let there: Vec<f32> = rewards.iter().filter_map(|r| r.get(t)).copied().collect();
-            let baseline = match there.len() {
-                1 => mean,
-                count => there.iter().sum::<f32>() / count.max(1) as f32,
-            };
-            rewards
-                .iter_mut()
-                .filter_map(|r| r.get_mut(t))
-                .for_each(|r| *r -= baseline);
-        }
-        Ok((rewards, mean))
-    }
-}
-
-/// For each token of a text after the first and before the last, `count` ends that the generator writes
-/// after it, with the text so far.
-fn rollouts(
-    generator: &RnnLm,
-    frame: &TextFrame,
-    count: usize,
-    text: &[u32],
-    seed: u64,
-) -> Result<Vec<Vec<u32>>> {
-    let mut prompt = Prompt::read(generator, &text[..1])?;
-    let mut ends = Vec::new();
-    for t in 1..text.len() - 1 {
-        prompt.push(&text[t..=t])?;
-        for rollout in 0..count {
-            let index = (t * count + rollout) as u64;
-            let sampler = Sampler {
-                stop: vec![frame.end],
-                max_tokens: frame.longest - t,
-                seed: stream(seed, Purpose::Sequence, index).random(),
-                ..Sampler::default()
-            };
-            let mut end = text[..=t].to_vec();
-            end.extend(sampler.continue_prompt(&prompt)?.finish()?.tokens);
-            ends.push(end);
-        }
-    }
-    Ok(ends)
 }
 
 #[cfg(test)]

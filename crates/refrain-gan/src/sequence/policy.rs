@@ -1,13 +1,14 @@
 //! The generator as a tensor program whose log-probabilities have gradients.
 
 use burn::module::{Module, Param};
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::optim::GradientsParams;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use refrain_sequence::{NamedTensor, Pass, Recurrent, RecurrentConfig, RnnLm};
 
+use crate::adam::AdamState;
 use crate::params::{host, tensor};
-use crate::{Error, Result};
+use crate::{Adam, Error, Result};
 
 /// The weights of an [`RnnLm`].
 #[derive(Module, Debug)]
@@ -41,15 +42,15 @@ impl PolicyNet {
     }
 }
 
+#[derive(Debug)]
 pub(super) struct Policy {
-    net: PolicyNet,
-    adam: ModuleOptimizer,
-    rate: f64,
+    pub(super) net: PolicyNet,
+    pub(super) adam: AdamState,
     plain: Device,
 }
 
 impl Policy {
-    pub(super) fn new(model: &RnnLm, rate: f64, device: &Device) -> Result<Self> {
+    pub(super) fn new(model: &RnnLm, adam: Adam, device: &Device) -> Result<Self> {
         let plain = device.clone().inner();
         let taped = plain.clone().autodiff();
         let mut tensors = model.tensors();
@@ -85,15 +86,15 @@ impl Policy {
             ..RecurrentConfig::default()
         };
         let size = [bias.values.len()];
+        let net = PolicyNet {
+            embedding: table(embedding),
+            layers: Recurrent::from_pytorch(&recurrent, layers, &taped)?,
+            head: head.map(table),
+            bias: Param::from_data(TensorData::new(bias.values, size), &taped),
+        };
         Ok(Self {
-            net: PolicyNet {
-                embedding: table(embedding),
-                layers: Recurrent::from_pytorch(&recurrent, layers, &taped)?,
-                head: head.map(table),
-                bias: Param::from_data(TensorData::new(bias.values, size), &taped),
-            },
-            adam: AdamConfig::new().with_epsilon(1e-8).init(),
-            rate,
+            adam: AdamState::new(adam, &net),
+            net,
             plain,
         })
     }
@@ -134,14 +135,14 @@ impl Policy {
             .copied()
             .unwrap_or(f32::NAN);
         if !told.is_finite() {
-            let reason = format!("the generator's loss is {told}; lower `generator_rate`");
+            let reason = format!("the generator's loss is {told}; lower `generator_adam.rate`");
             return Err(Error::Numeric {
                 what: "sequence gan",
                 reason,
             });
         }
         let gradients = GradientsParams::from_grads(loss.backward(), &self.net);
-        self.net = self.adam.step(self.rate, self.net.clone(), gradients);
+        self.net = self.adam.step(self.net.clone(), gradients).0;
         Ok(())
     }
 
@@ -180,6 +181,13 @@ mod tests {
 
     use super::*;
 
+    const QUICK: Adam = Adam {
+        rate: 1e-2,
+        beta_1: 0.9,
+        beta_2: 0.999,
+        epsilon: 1e-8,
+    };
+
     fn model(tied: bool) -> (RnnLm, Device) {
         let device = refrain_core::device("cpu").unwrap();
         let config = RnnConfig {
@@ -199,7 +207,7 @@ mod tests {
     fn weights_go_there_and_back_and_the_loss_is_the_model_s() {
         for tied in [true, false] {
             let (model, device) = model(tied);
-            let policy = Policy::new(&model, 1e-2, &device).unwrap();
+            let policy = Policy::new(&model, QUICK, &device).unwrap();
             let mut back = policy.tensors().unwrap();
             let mut own = model.tensors();
             back.sort_by(|a, b| a.name.cmp(&b.name));
@@ -221,7 +229,7 @@ mod tests {
     #[test]
     fn a_step_makes_rewarded_tokens_likelier() {
         let (model, device) = model(true);
-        let mut policy = Policy::new(&model, 1e-2, &device).unwrap();
+        let mut policy = Policy::new(&model, QUICK, &device).unwrap();
         let texts = vec![vec![0, 3, 2, 1], vec![0, 4, 5, 1]];
         policy
             .step(&texts, &[vec![1.0, 1.0, 0.0], vec![-1.0, -1.0, 0.0]])

@@ -3,6 +3,7 @@
 use refrain_core::{CancelToken, Event};
 use refrain_sequence::{Cell, RnnConfig, Trainer, Vocabulary};
 
+use super::texts::{rollouts, texts, write};
 use super::*;
 
 const FRAME: TextFrame = TextFrame {
@@ -47,6 +48,10 @@ fn pretrained(steps: usize) -> RnnLm {
     trainer.fit(&config, &corpus(), &cpu()).unwrap().model
 }
 
+fn at_rate(rate: f32) -> Adam {
+    Adam { rate, ..ADAM }
+}
+
 fn small() -> SequenceGan {
     SequenceGan {
         discriminator: SequenceDiscriminator {
@@ -80,8 +85,8 @@ fn the_game_makes_texts_more_real() {
         warm_up: 60,
         batch: 32,
         rollouts: 2,
-        generator_rate: 5e-3,
-        discriminator_rate: 5e-3,
+        generator_adam: at_rate(5e-3),
+        discriminator_adam: at_rate(5e-3),
         ..small()
     };
     let trained = gan.fit(&start, &corpus(), FRAME, &cpu()).unwrap();
@@ -114,14 +119,7 @@ fn rollouts_begin_as_their_text_and_advantages_cancel() {
         rollouts: 3,
         ..small()
     };
-    let game = Game {
-        config: &config,
-        frame: FRAME,
-        policy: Policy::new(&start, 1e-3, &cpu()).unwrap(),
-        discriminator: Discriminator::new(&config, 9, FRAME.longest + 1, &cpu()).unwrap(),
-        generator: start.clone(),
-        real: texts(&corpus(), &FRAME).unwrap(),
-    };
+    let game = config.trainer(&start, &corpus(), FRAME, &cpu()).unwrap();
     let text = [0, 3, 4, 5, 1];
     let ends = rollouts(&start, &FRAME, 3, &text, 5).unwrap();
     assert_eq!(ends.len(), 3 * 3); // after the tokens 3, 4 and 5
@@ -213,6 +211,80 @@ fn a_colder_model_is_better_and_less_varied() {
 }
 
 #[test]
+fn resume_gives_the_bits_of_an_unbroken_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("game.refrain");
+    for (cell, tied, broken_at) in [
+        (Cell::Gru, true, 2), // while the discriminator warms up
+        (Cell::Lstm, false, 4),
+    ] {
+        let config = RnnConfig {
+            cell,
+            tied,
+            layers: 2,
+            width: 6,
+            ..RnnConfig::default()
+        };
+        let vocabulary = corpus().vocabulary().clone();
+        let start = RnnLm::new(&config, vocabulary, 3, &cpu()).unwrap();
+        let game = || small().trainer(&start, &corpus(), FRAME, &cpu()).unwrap();
+        let (mut unbroken, mut before) = (game(), game());
+        for _ in 0..broken_at {
+            assert_eq!(unbroken.step().unwrap(), before.step().unwrap());
+        }
+        before.save(&path).unwrap();
+        drop(before);
+        let mut resumed = SequenceTrainer::resume(&path, &corpus(), &cpu()).unwrap();
+        assert_eq!(resumed.steps(), broken_at);
+        assert_eq!(
+            resumed.generator().tensors(),
+            unbroken.generator().tensors()
+        );
+        while unbroken.steps() < unbroken.total_steps() {
+            assert_eq!(unbroken.step().unwrap(), resumed.step().unwrap());
+        }
+        // The optimizers, too: what comes after the end, and the next checkpoint.
+        assert_eq!(unbroken.step().unwrap(), resumed.step().unwrap());
+        unbroken.save(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        resumed.save(&path).unwrap();
+        assert!(bytes == std::fs::read(&path).unwrap());
+        let (a, b) = (unbroken.into_trained(), resumed.into_trained());
+        assert_eq!(a.history, b.history);
+        let bytes = |model: &RnnLm| model.to_bytes().unwrap();
+        assert!(bytes(&a.generator) == bytes(&b.generator));
+        assert!(bytes(&a.generator) != bytes(&start));
+    }
+}
+
+#[test]
+fn resume_refuses_other_texts_and_files_that_do_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("game.refrain");
+    let start = pretrained(1);
+    let mut game = small().trainer(&start, &corpus(), FRAME, &cpu()).unwrap();
+    game.save(&path).unwrap();
+    let refused = |corpus: &Corpus| {
+        SequenceTrainer::resume(&path, corpus, &cpu())
+            .unwrap_err()
+            .to_string()
+    };
+    let names = Vocabulary::numbered(9).unwrap();
+    let other = Corpus::documents(names, vec![vec![0, 2, 3, 1]; 3]).unwrap();
+    assert!(refused(&other).contains("other texts"));
+    start.save(&path).unwrap();
+    assert!(refused(&corpus()).contains("sequence.rnn"));
+    // A broken file is an error, wherever it is cut.
+    game.step().unwrap();
+    game.save(&path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    for share in 0..20 {
+        std::fs::write(&path, &whole[..whole.len() * share / 20]).unwrap();
+        refused(&corpus());
+    }
+}
+
+#[test]
 fn bad_texts_and_settings_are_refused_and_cancel_works() {
     let start = pretrained(1);
     let fit = |gan: &SequenceGan, corpus: &Corpus, frame| gan.fit(&start, corpus, frame, &cpu());
@@ -241,7 +313,7 @@ fn bad_texts_and_settings_are_refused_and_cancel_works() {
             ..small()
         },
         SequenceGan {
-            generator_rate: f64::NAN,
+            generator_adam: at_rate(f32::NAN),
             ..small()
         },
         SequenceGan {

@@ -1,0 +1,129 @@
+//! A sequence game in progress as a file, from which it goes on as if it had never stopped.
+//!
+//! The file holds both networks, both optimizers' moments, the step and the rounds so far, bit by bit.
+//! Random numbers need no state: each step draws from streams numbered by the step. The texts are not
+//! in the file; a fingerprint of them and of the tokens' names is, and others are refused.
+
+use std::path::Path;
+
+use refrain_core::{Device, ModelFile, ModelWriter};
+use refrain_sequence::{Corpus, RnnConfig, RnnLm};
+use serde::{Deserialize, Serialize};
+
+use super::{RoundReport, SequenceGan, SequenceTrainer, TextFrame};
+use crate::checkpoint::fingerprint;
+use crate::{Error, Result, params};
+
+const KIND: &str = "gan.sequence.checkpoint";
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    gan: SequenceGan,
+    frame: TextFrame,
+    rnn: RnnConfig,
+    fingerprint: String,
+}
+
+impl SequenceTrainer {
+    /// Writes a checkpoint.
+    ///
+    /// # Errors
+    /// [`refrain_core::Error::Io`]; [`Error::Device`].
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let saved = Saved {
+            gan: self.config.clone(),
+            frame: self.frame,
+            rnn: self.generator.config().clone(),
+            fingerprint: text_fingerprint(&self.real, self.generator.vocabulary().iter()),
+        };
+        let mut file = ModelWriter::new(KIND, VERSION).config(&saved)?;
+        file = params::write(file, "generator", &self.policy.net)?;
+        file = params::write(file, "discriminator", &self.discriminator.net)?;
+        file = self.policy.adam.write(file, "generator_adam")?;
+        file = self.discriminator.adam.write(file, "discriminator_adam")?;
+        let history: Vec<f32> = self.history.iter().flat_map(|r| r.numbers()).collect();
+        file =
+            file.u64("step", &[1], vec![self.step])?
+                .f32("history", &[history.len()], history)?;
+        Ok(file.write(path)?)
+    }
+
+    /// Goes on from a checkpoint, with the texts it was training on.
+    ///
+    /// # Errors
+    /// [`refrain_core::Error`] for a file that cannot be read or is no such checkpoint,
+    /// [`Error::Saved`] when its parts do not fit together or the texts are others.
+    pub fn resume(path: impl AsRef<Path>, corpus: &Corpus, device: &Device) -> Result<Self> {
+        let file = ModelFile::open(path)?;
+        file.expect(KIND, VERSION)?;
+        let saved: Saved = file.config()?;
+        let refuse = |reason: String| Error::Saved {
+            file: file.origin().to_string(),
+            reason,
+        };
+        let texts: Vec<Vec<u32>> = corpus.train().iter().map(<[u32]>::to_vec).collect();
+        let vocabulary = corpus.vocabulary();
+        if text_fingerprint(&texts, vocabulary.iter()) != saved.fingerprint {
+            return Err(refuse("it was training on other texts than these".into()));
+        }
+        // No layer is laid out that has no tensor.
+        if saved.rnn.layers > file.names().count() {
+            return Err(refuse(format!("it claims {} layers", saved.rnn.layers)));
+        }
+        let generator = saved.rnn.parameters(vocabulary.len())?;
+        params::check_size(&file, "generator", Some(generator))?;
+        saved.gan.discriminator.check()?;
+        let discriminator = saved.gan.discriminator.weights(vocabulary.len());
+        params::check_size(&file, "discriminator", discriminator)?;
+
+        let base = RnnLm::new(&saved.rnn, vocabulary.clone(), 0, device)?;
+        let mut trainer = Self::new(saved.gan, &base, corpus, saved.frame, device)?;
+        let plain = device.clone().inner();
+        trainer.policy.net = params::read(&file, "generator", trainer.policy.net, &plain)?;
+        let judge = trainer.discriminator.net;
+        trainer.discriminator.net = params::read(&file, "discriminator", judge, &plain)?;
+        let adam = trainer.policy.adam;
+        trainer.policy.adam = adam.read(&file, "generator_adam", &plain)?;
+        let adam = trainer.discriminator.adam;
+        trainer.discriminator.adam = adam.read(&file, "discriminator_adam", &plain)?;
+        trainer.generator = base.with_tensors(trainer.policy.tensors()?)?;
+        trainer.step = file.u64("step")?.expect_shape("step", &[1])?.data[0];
+        let history = file.f32("history")?;
+        let (rounds, rest) = history.data.as_chunks::<{ RoundReport::NUMBERS }>();
+        let played = trainer.step.saturating_sub(trainer.config.warm_up as u64);
+        if !rest.is_empty() || rounds.len() as u64 != played {
+            let numbers = history.data.len();
+            return Err(refuse(format!(
+                "{numbers} numbers of history are not those of {played} rounds"
+            )));
+        }
+        trainer.history = rounds.iter().map(|&n| RoundReport::of(n)).collect();
+        Ok(trainer)
+    }
+}
+
+impl RoundReport {
+    /// Columns of the saved history.
+    const NUMBERS: usize = 3;
+
+    fn numbers(&self) -> [f32; Self::NUMBERS] {
+        [self.reward, self.discriminator_loss, self.accuracy]
+    }
+
+    fn of([reward, discriminator_loss, accuracy]: [f32; Self::NUMBERS]) -> Self {
+        Self {
+            reward,
+            discriminator_loss,
+            accuracy,
+        }
+    }
+}
+
+/// Of the tokens of all texts, their lengths, and the tokens' names.
+fn text_fingerprint<'a>(texts: &[Vec<u32>], names: impl Iterator<Item = &'a str>) -> String {
+    let lengths = texts.iter().map(|text| text.len() as u64);
+    let tokens = texts.iter().flatten().map(|&token| u64::from(token));
+    let names = names.flat_map(|name| name.bytes().map(u64::from).chain([u64::MAX]));
+    fingerprint(lengths.chain(tokens).chain(names))
+}
