@@ -10,11 +10,11 @@ use std::path::Path;
 use refrain_core::{Device, ModelFile, ModelWriter};
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Tally, history};
-use crate::{EpochReport, Error, Gan, ImageShape, Images, Result, Trainer, params};
+use crate::report::{Tally, read_history, write_history};
+use crate::{Error, Gan, ImageShape, Images, Result, Trainer, params};
 
 const KIND: &str = "gan.checkpoint";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
@@ -29,7 +29,7 @@ impl Trainer {
     /// Writes a checkpoint.
     ///
     /// # Errors
-    /// [`refrain_core::Error::Io`]; [`Error::Device`].
+    /// [`Error::Broken`] after a step that failed; [`refrain_core::Error::Io`]; [`Error::Device`].
     ///
     /// ```
     /// use refrain_gan::{Gan, ImageShape, Images, Trainer};
@@ -48,6 +48,7 @@ impl Trainer {
     /// # Ok::<(), refrain_gan::Error>(())
     /// ```
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.expect_sound()?;
         Ok(self.writer()?.write(path)?)
     }
 
@@ -70,8 +71,7 @@ impl Trainer {
             .u64("step", &[1], vec![self.step])?
             .u64("tally", &[tally.len()], tally)?
             .f32("chance", &[1], vec![self.chance])?;
-        let numbers: Vec<f32> = self.history.iter().flat_map(EpochReport::numbers).collect();
-        Ok(file.f32("history", &[numbers.len()], numbers)?)
+        write_history(file, &self.history)
     }
 
     /// Goes on from a checkpoint, with the images it was training on.
@@ -152,7 +152,7 @@ impl Trainer {
                 ),
             });
         }
-        trainer.history = history(&trainer.config, &file.f32("history")?.data, file.origin())?;
+        trainer.history = read_history(&trainer.config, file)?;
         Ok(trainer)
     }
 }

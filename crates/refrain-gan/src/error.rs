@@ -66,6 +66,15 @@ pub enum Error {
         /// The length of the gradient for the weights.
         gradient: f32,
     },
+    /// A game in which a step failed was to go on or to be saved.
+    #[error(
+        "step {step} failed halfway, so this game cannot go on or be saved: go back to an earlier \
+         checkpoint"
+    )]
+    Broken {
+        /// The step, counted from 1.
+        step: u64,
+    },
     /// A matrix whose eigenvalues could not be found, or that holds values that are not finite.
     #[error("{what}: {reason}")]
     Numeric {

@@ -1,15 +1,18 @@
 //! Images from a folder of picture files.
 //!
-//! PNG and JPEG files are decoded side by side, laid on a background where they are transparent, brought
-//! to one size and to grey or colour. Files are read in the order of their paths, so a folder gives the
+//! PNG and JPEG files are decoded side by side, turned as their Exif orientation says (as cameras ask
+//! for), laid on a background where they are transparent, brought to one size and to grey or colour. Files are read in the order of their paths, so a folder gives the
 //! same images on every machine. A file that cannot be read is an error that names it, or is left out
 //! and told, as asked.
 
 use std::fs;
+use std::io::{BufRead, Seek};
 use std::path::{Path, PathBuf};
 
 use image::imageops::{FilterType, crop_imm, resize};
-use image::{ImageReader, Limits, Rgb, RgbImage, RgbaImage};
+use image::{
+    DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits, Rgb, RgbImage, RgbaImage,
+};
 use rayon::prelude::*;
 
 use crate::{Error, ImageShape, Images, Result};
@@ -101,7 +104,7 @@ impl ImageFolder {
     ///
     /// # Errors
     /// [`Error::Picture`] naming the first file that cannot be read or does not fit, unless they are
-    /// skipped; [`refrain_core::Error::Io`] for a folder that cannot be read; [`Error::Empty`] when no
+    /// skipped, and for a folder that is more than 32 folders deep; [`refrain_core::Error::Io`] for a folder that cannot be read; [`Error::Empty`] when no
     /// picture is left; [`Error::Class`] for a picture outside of all classes; [`Error::Config`] for
     /// channels other than 1 or 3, or sides that are 0 or beyond 16,384.
     pub fn read(&self, folder: impl AsRef<Path>) -> Result<FolderImages> {
@@ -198,7 +201,7 @@ impl ImageFolder {
         limits.max_image_height = Some(LONGEST);
         limits.max_alloc = Some(MOST);
         reader.limits(limits);
-        let picture = reader.decode().map_err(|e| refuse(e.to_string()))?;
+        let picture = upright(reader).map_err(|e| refuse(e.to_string()))?;
         let picture = opaque(&picture.into_rgba8(), self.background);
         let (height, width) = (self.shape.height as u32, self.shape.width as u32);
         let fitted = match self.fit {
@@ -215,6 +218,18 @@ impl ImageFolder {
             _ => fitted.into_raw(),
         })
     }
+}
+
+/// The picture as it should be seen.
+fn upright<R: BufRead + Seek>(reader: ImageReader<R>) -> ImageResult<DynamicImage> {
+    let mut decoder = reader.into_decoder()?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MOST);
+    limits.reserve(decoder.total_bytes())?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
 }
 
 /// The brightness of a colour (ITU-R BT.709), rounded.
@@ -280,9 +295,13 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> 
         let path = entry.path();
         // A link to a folder is not followed: it may lead back here.
         if entry.file_type().map_err(io)?.is_dir() {
-            if depth < DEEPEST {
-                collect(&path, depth + 1, files)?;
+            if depth == DEEPEST {
+                return Err(Error::Picture {
+                    file: path.display().to_string(),
+                    reason: format!("folders are looked into {DEEPEST} deep, not deeper"),
+                });
             }
+            collect(&path, depth + 1, files)?;
         } else if is_picture(&path) && path.is_file() {
             files.push(path);
         }

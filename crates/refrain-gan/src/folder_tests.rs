@@ -228,3 +228,70 @@ proptest! {
         }
     }
 }
+
+/// A JPEG of four grey quarters with an Exif segment (big-endian TIFF) that names an orientation.
+fn turned(orientation: u8) -> Vec<u8> {
+    let grey = |x: u32, y: u32| image::Luma([(80 * (x / 8 + 2 * (y / 8))) as u8]);
+    let picture = image::GrayImage::from_fn(16, 16, grey);
+    let mut jpeg = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
+    let jpeg = jpeg.into_inner();
+    let exif = [
+        &[0xff, 0xe1, 0, 34][..], // APP1 of 34 bytes
+        b"Exif\0\0MM\0\x2a\0\0\0\x08",
+        &[0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0], // one entry: orientation
+        &[0; 4],                                                  // no further directory
+    ];
+    [&jpeg[..2], &exif.concat(), &jpeg[2..]].concat()
+}
+
+#[test]
+fn pictures_are_turned_as_cameras_ask() {
+    // Exif 2.3, tag 274: where the first stored row and the first stored column are seen.
+    let sides = [
+        ("top", "left"),
+        ("top", "right"),
+        ("bottom", "right"),
+        ("bottom", "left"),
+        ("left", "top"),
+        ("right", "top"),
+        ("right", "bottom"),
+        ("left", "bottom"),
+    ];
+    for (i, (row_side, column_side)) in sides.into_iter().enumerate() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("a.jpg"), turned(i as u8 + 1)).unwrap();
+        let folder = ImageFolder::sized(1, 16).read(root.path()).unwrap();
+        let seen = folder.images.image(0);
+        for (row, column) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let (mut y, mut x) = (0, 0);
+            for (side, at) in [(row_side, row), (column_side, column)] {
+                match side {
+                    "top" => y = at,
+                    "bottom" => y = 1 - at,
+                    "left" => x = at,
+                    _ => x = 1 - at,
+                }
+            }
+            let expected = (80 * (column + 2 * row)) as f32 / 255.0;
+            let got = seen[(4 + 8 * y) * 16 + 4 + 8 * x];
+            assert!((got - expected).abs() < 0.02, "{i}: {got} {expected}");
+        }
+    }
+}
+
+#[test]
+fn folders_too_deep_are_named() {
+    let root = tempfile::tempdir().unwrap();
+    let mut deep = root.path().to_path_buf();
+    for _ in 0..DEEPEST {
+        deep.push("d");
+    }
+    write(deep.join("a.png"), colour(2, 2, [9; 3]), ImageFormat::Png);
+    let read = || ImageFolder::sized(1, 2).read(root.path());
+    assert_eq!(read().unwrap().images.len(), 1);
+    fs::create_dir(deep.join("deeper")).unwrap();
+    let error = read().unwrap_err();
+    assert!(matches!(error, Error::Picture { .. }), "{error}");
+    assert!(error.to_string().contains("deeper"), "{error}");
+}

@@ -165,6 +165,14 @@ impl Gan {
             let reason = format!("{weight} is not a positive number");
             return Err(Error::config("conditional.weight", reason));
         }
+        let unbound = self.penalty == Penalty::None && !self.discriminator.spectral();
+        if self.loss == Loss::Wasserstein && unbound {
+            return Err(Error::config(
+                "penalty",
+                "a Wasserstein critic without a bound grows for ever: use `Penalty::GradientPenalty` \
+                 or `WeightClip`, or a discriminator with `spectral`",
+            ));
+        }
         if matches!(self.penalty, Penalty::WeightClip { .. }) && self.discriminator.spectral() {
             return Err(Error::config(
                 "penalty",
@@ -208,7 +216,7 @@ mod tests {
     #[test]
     fn each_unusable_setting_is_named() {
         type Spoil = fn(&mut Gan);
-        let cases: [(&str, Spoil); 15] = [
+        let cases: [(&str, Spoil); 16] = [
             ("batch", |g| g.batch = 0),
             ("epochs", |g| g.epochs = 0),
             ("discriminator_steps", |g| g.discriminator_steps = 0),
@@ -243,6 +251,9 @@ mod tests {
                     ..Default::default()
                 }
                 .into();
+            }),
+            ("penalty", |g| {
+                (g.loss, g.penalty) = (Loss::Wasserstein, Penalty::None);
             }),
             ("generator_adam.rate", |g| g.generator_adam.rate = 0.0),
             ("generator.noise", |g| {

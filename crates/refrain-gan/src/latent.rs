@@ -103,7 +103,7 @@ impl GanModel {
     /// 2 changes little, 0.5 much. Labelled as by [`GanModel::sample`].
     ///
     /// # Errors
-    /// [`Error::Config`] for a threshold that is no positive number; [`Error::Device`].
+    /// [`Error::Config`] for a threshold that is no positive number; as [`GanModel::sample`].
     pub fn sample_truncated(&self, count: usize, threshold: f32, seed: u64) -> Result<Images> {
         if !(threshold.is_finite() && threshold > 0.0) {
             return Err(Error::config(
@@ -111,8 +111,9 @@ impl GanModel {
                 format!("{threshold} is not a positive number"),
             ));
         }
+        self.painter.expect_room(count)?;
         let labels = self.draw_labels(count, seed);
-        let mut latents = self.painter.latents(&labels, seed, Purpose::Sample);
+        let mut latents = self.painter.latents(&labels, 0, seed, Purpose::Sample);
         for (i, latent) in latents.iter_mut().enumerate() {
             let mut rng = stream(seed, Purpose::Inversion, i as u64);
             for value in &mut latent.noise {

@@ -78,6 +78,7 @@
 
 mod activation;
 mod adam;
+mod alarm;
 mod animation;
 mod augment;
 mod checkpoint;
@@ -93,6 +94,7 @@ mod gan;
 mod images;
 mod latent;
 mod loss;
+mod measure;
 pub mod metrics;
 mod mixture;
 mod mlp;
@@ -112,9 +114,11 @@ mod sheet;
 mod spectral;
 mod step;
 mod trainer;
+mod variety;
 
 pub use activation::Activation;
 pub use adam::Adam;
+pub use alarm::Alarm;
 pub use animation::{animation_gif, save_animation};
 pub use augment::{Augment, Chance};
 pub use classifier::{ImageClassifier, ImageClassifierModel};
@@ -131,7 +135,7 @@ pub use model::{GanModel, Latent};
 pub use penalty::Penalty;
 pub use piano_roll::{PianoRoll, RollNote};
 pub use players::{Conditional, DiscriminatorConfig, GeneratorConfig};
-pub use report::{Alarm, EpochReport, StepReport};
+pub use report::{EpochReport, StepReport};
 pub use residual::{ResidualDiscriminator, ResidualGenerator};
 #[cfg(feature = "sequence")]
 pub use sequence::{

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::params::{self, host, tensor};
 use crate::players::Generator;
 use crate::random::{Purpose, normal, stream};
-use crate::report::history;
+use crate::report::{read_history, write_history};
 use crate::{EpochReport, Error, Gan, ImageShape, Images, Output, Result};
 
 /// What the file of a trained model calls itself.
 const KIND: &str = "gan";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Images painted at once: bounds the memory a large request takes.
 const CHUNK: usize = 256;
@@ -88,18 +88,41 @@ pub(crate) struct Painter {
     pub(crate) noise: usize,
     pub(crate) shape: ImageShape,
     pub(crate) classes: usize,
+    pub(crate) shares: Vec<f32>, // how common each class is among the training images
     pub(crate) output: Output,
     pub(crate) device: Device,
 }
 
 impl Painter {
-    pub(crate) fn latents(&self, labels: &[u32], seed: u64, purpose: Purpose) -> Vec<Latent> {
+    /// The latents of images number `first` and on, of these classes.
+    pub(crate) fn latents(
+        &self,
+        labels: &[u32],
+        first: usize,
+        seed: u64,
+        purpose: Purpose,
+    ) -> Vec<Latent> {
         // Image i has a stream of its own: the first ten of a hundred are the ten of ten.
         let latent = |(i, &label): (usize, &u32)| Latent {
-            noise: normal(&mut stream(seed, purpose, i as u64), self.noise),
+            noise: normal(&mut stream(seed, purpose, (first + i) as u64), self.noise),
             class: Latent::one_hot(label, self.classes),
         };
         labels.iter().enumerate().map(latent).collect()
+    }
+
+    /// Refuses more images than there is memory for.
+    pub(crate) fn expect_room(&self, count: usize) -> Result<()> {
+        let each = self.shape.len() + self.noise + self.classes;
+        let room = count
+            .checked_mul(each)
+            .is_some_and(|values| Vec::<f32>::new().try_reserve_exact(values).is_ok());
+        match room {
+            true => Ok(()),
+            false => Err(Error::config(
+                "count",
+                format!("there is no memory for {count} images of {}", self.shape),
+            )),
+        }
     }
 
     /// Pixels of the images at `latents`, whose lengths fit.
@@ -118,9 +141,12 @@ impl Painter {
         Ok(pixels)
     }
 
-    fn labelled(&self, labels: Vec<u32>, seed: u64, purpose: Purpose) -> Result<Images> {
-        let pixels = self.pixels(&self.latents(&labels, seed, purpose))?;
-        let labels = (self.classes > 0).then_some(labels);
+    pub(crate) fn labelled(&self, labels: &[u32], seed: u64, purpose: Purpose) -> Result<Images> {
+        let mut pixels = Vec::with_capacity(labels.len().saturating_mul(self.shape.len()));
+        for (i, some) in labels.chunks(CHUNK).enumerate() {
+            pixels.extend(self.pixels(&self.latents(some, i * CHUNK, seed, purpose))?);
+        }
+        let labels = (self.classes > 0).then(|| labels.to_vec());
         Ok(self.images(pixels, labels, self.classes))
     }
 
@@ -133,10 +159,10 @@ impl Painter {
 
     pub(crate) fn sheet(&self, rows: usize, seed: u64, purpose: Purpose) -> Result<Images> {
         let columns = self.columns();
-        let labels = (0..rows.saturating_mul(columns))
-            .map(|i| (i % columns) as u32)
-            .collect();
-        self.labelled(labels, seed, purpose)
+        let count = rows.saturating_mul(columns);
+        self.expect_room(count)?;
+        let labels: Vec<u32> = (0..count).map(|i| (i % columns) as u32).collect();
+        self.labelled(&labels, seed, purpose)
     }
 
     fn columns(&self) -> usize {
@@ -193,24 +219,37 @@ impl GanModel {
         crate::curves::draw(&self.history)
     }
 
-    /// `count` new images; with classes, each of a class drawn at random and labelled with it. The
-    /// same seed gives the same images, and a longer request begins with the shorter one's (to
-    /// rounding).
+    /// `count` new images; with classes, each of a class drawn at random, as common as among the
+    /// training images ([`GanModel::class_shares`]), and labelled with it. For as many of each class
+    /// give their labels to [`GanModel::sample_labels`]. The same seed gives the same images, and a
+    /// longer request begins with the shorter one's (to rounding).
     ///
     /// # Errors
-    /// [`Error::Device`].
+    /// [`Error::Config`] for more images than there is memory for; [`Error::Device`].
     pub fn sample(&self, count: usize, seed: u64) -> Result<Images> {
-        self.painter
-            .labelled(self.draw_labels(count, seed), seed, Purpose::Sample)
+        self.painter.expect_room(count)?;
+        let labels = self.draw_labels(count, seed);
+        self.painter.labelled(&labels, seed, Purpose::Sample)
     }
 
-    /// A class at random for each of `count` images; 0 where there are no classes.
+    /// How common each class was among the training images, 1 in all; empty without classes.
+    pub fn class_shares(&self) -> &[f32] {
+        &self.painter.shares
+    }
+
+    /// A class for each of `count` images; 0 where there are no classes.
     pub(crate) fn draw_labels(&self, count: usize, seed: u64) -> Vec<u32> {
-        let classes = self.painter.classes as u32;
         let mut rng = stream(seed, Purpose::Sample, u64::MAX);
-        let class = |_| match classes {
-            0 => 0,
-            _ => rng.random_range(0..classes),
+        let shares = &self.painter.shares;
+        let class = |_| {
+            let mut left = rng.random::<f32>();
+            let reached = shares.iter().position(|&share| {
+                left -= share;
+                left < 0.0
+            });
+            // Rounding can leave a little: the last class that there is.
+            let last = || shares.iter().rposition(|&share| share > 0.0);
+            reached.or_else(last).unwrap_or(0) as u32
         };
         (0..count).map(class).collect()
     }
@@ -218,20 +257,20 @@ impl GanModel {
     /// One new image for each label.
     ///
     /// # Errors
-    /// [`Error::Class`] when the model has no such class; [`Error::Device`].
+    /// [`Error::Class`] when the model has no such class; as [`GanModel::sample`].
     pub fn sample_labels(&self, labels: &[u32], seed: u64) -> Result<Images> {
         labels
             .iter()
             .try_for_each(|&label| self.check_class(label))?;
-        self.painter
-            .labelled(labels.to_vec(), seed, Purpose::Sample)
+        self.painter.expect_room(labels.len())?;
+        self.painter.labelled(labels, seed, Purpose::Sample)
     }
 
     /// `rows` rows of eight new images, or of one image per class: feed them to
     /// [`save_grid`](crate::save_grid) with [`GanModel::columns`].
     ///
     /// # Errors
-    /// [`Error::Device`].
+    /// As [`GanModel::sample`].
     pub fn sheet(&self, rows: usize, seed: u64) -> Result<Images> {
         self.painter.sheet(rows, seed, Purpose::Sample)
     }
@@ -258,7 +297,7 @@ impl GanModel {
         }
         let mut latents = self
             .painter
-            .latents(&[class.unwrap_or(0)], seed, Purpose::Sample);
+            .latents(&[class.unwrap_or(0)], 0, seed, Purpose::Sample);
         latents.pop().ok_or(Error::Empty { what: "latents" })
     }
 
@@ -291,8 +330,9 @@ impl GanModel {
     /// `count` images on the way from one point to another, both ends included.
     ///
     /// # Errors
-    /// As [`GanModel::paint`].
+    /// As [`GanModel::paint`] and [`GanModel::sample`].
     pub fn interpolate(&self, from: &Latent, to: &Latent, count: usize) -> Result<Images> {
+        self.painter.expect_room(count)?;
         let last = count.saturating_sub(1).max(1) as f32;
         let walk: Vec<Latent> = (0..count)
             .map(|i| from.towards(to, i as f32 / last))
@@ -301,11 +341,12 @@ impl GanModel {
     }
 
     /// Writes the generator to a `*.refrain` file of kind `gan`, which is a safetensors file. Its tensors
-    /// are `history`, and per layer `generator.net.layers.<i>.weight` and `.bias`: matrices `[in, out]`,
+    /// are `history`, each `metric.<name>`, `class_shares`, and per layer `generator.net.layers.<i>.weight` and `.bias`: matrices `[in, out]`,
     /// convolutions `[out, in, height, width]`, transposed ones `[in, out, height, width]`; a residual
     /// block's stand under `.body.layers.<j>` and `.skip.layers.<j>`.
     ///
     /// # Errors
+    /// [`Error::Numeric`] for weights that are no numbers, as divergence leaves them;
     /// [`refrain_core::Error::Io`]; [`Error::Device`].
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         Ok(self.writer()?.write(path)?)
@@ -314,13 +355,18 @@ impl GanModel {
     /// The bytes [`GanModel::save`] writes.
     ///
     /// # Errors
-    /// [`Error::Device`].
+    /// [`Error::Numeric`] as there; [`Error::Device`].
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         Ok(self.writer()?.to_bytes()?)
     }
 
     fn writer(&self) -> Result<ModelWriter<'static>> {
-        let Painter { shape, classes, .. } = self.painter;
+        let Painter {
+            shape,
+            classes,
+            ref shares,
+            ..
+        } = self.painter;
         let saved = Saved {
             gan: self.config.clone(),
             shape,
@@ -328,8 +374,8 @@ impl GanModel {
         };
         let file = ModelWriter::new(KIND, VERSION).config(&saved)?;
         let file = params::write(file, "generator", &self.painter.generator)?;
-        let numbers: Vec<f32> = self.history.iter().flat_map(EpochReport::numbers).collect();
-        Ok(file.f32("history", &[numbers.len()], numbers)?)
+        let file = file.f32("class_shares", &[classes], shares.clone())?;
+        write_history(file, &self.history)
     }
 
     /// Reads a model that [`GanModel::save`] wrote.
@@ -361,7 +407,15 @@ impl GanModel {
         let device = device.clone().inner();
         let generator = gan.generator.build(shape, classes, 0, &device);
         let generator = params::read(file, "generator", generator, &device)?;
-        let history = history(&gan, &file.f32("history")?.data, file.origin())?;
+        let history = read_history(&gan, file)?;
+        let shares = file.f32("class_shares")?;
+        let shares = shares.expect_shape("class_shares", &[classes])?.data;
+        if let Some(share) = shares.iter().find(|s| !(0.0..=1.0).contains(*s)) {
+            return Err(Error::Saved {
+                file: file.origin().to_string(),
+                reason: format!("a class cannot have the share {share}"),
+            });
+        }
         let (noise, output) = (gan.generator.noise(), gan.generator.output());
         Ok(Self {
             config: gan,
@@ -370,6 +424,7 @@ impl GanModel {
                 noise,
                 shape,
                 classes,
+                shares: shares.into_owned(),
                 output,
                 device,
             },

@@ -105,7 +105,8 @@ pub(crate) fn drawn<M: Module>(
     })
 }
 
-/// Adds every weight to a file, as `prefix.name`.
+/// Adds every weight to a file, as `prefix.name`; weights that are not finite are refused, as
+/// [`read`] would refuse the file.
 pub(crate) fn write<'a>(
     mut file: ModelWriter<'a>,
     prefix: &str,
@@ -113,7 +114,14 @@ pub(crate) fn write<'a>(
 ) -> Result<ModelWriter<'a>> {
     for weight in weights(module) {
         let name = format!("{prefix}.{}", weight.name);
-        file = file.f32(name, &weight.shape, host(weight.values)?)?;
+        let values = host(weight.values)?;
+        if let Some((at, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+            return Err(Error::Numeric {
+                what: "weights to save",
+                reason: format!("{name}, value {at} is {value}"),
+            });
+        }
+        file = file.f32(name, &weight.shape, values)?;
     }
     Ok(file)
 }
@@ -179,4 +187,28 @@ pub(crate) fn host(values: Tensor<1>) -> Result<Vec<f32>> {
 pub(crate) fn tensor(values: Vec<f32>, device: &Device) -> Tensor<1> {
     let shape = [values.len()];
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{GeneratorConfig, ImageShape, MlpGenerator};
+
+    #[test]
+    fn weights_that_are_no_numbers_are_not_written() {
+        let device = refrain_core::device("cpu").unwrap();
+        let config = GeneratorConfig::from(MlpGenerator::default());
+        let module = config.build(ImageShape::square(1, 2), 0, 1, &device);
+        let write = |module: &_| super::write(ModelWriter::new("x", 1), "net", module).map(|_| ());
+        write(&module).unwrap();
+        for value in [f32::NAN, f32::INFINITY] {
+            let spoilt = map_weights(module.clone(), |i, old| match i {
+                2 => old * 0.0 + value,
+                _ => old,
+            });
+            let error = write(&spoilt).unwrap_err();
+            assert!(matches!(error, Error::Numeric { .. }), "{error}");
+            assert!(error.to_string().contains("value 0 is"), "{error}");
+        }
+    }
 }

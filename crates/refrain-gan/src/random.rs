@@ -23,6 +23,8 @@ pub(crate) enum Purpose {
     Sample = 5,
     /// Images for comparison, and subsets, in the metrics.
     Metric = 6,
+    /// The images painted at each epoch to be measured.
+    Variety = 7,
     /// Toy data and stacked digits.
     Data = 20,
     /// The classifier's first weights, and the batches it learns from.

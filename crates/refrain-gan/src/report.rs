@@ -1,8 +1,13 @@
-//! What training tells: per step, per epoch, and in words when the game goes wrong.
+//! What training tells: per step and per epoch.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{Error, Gan, Images, Loss, Result};
+use refrain_core::{ModelFile, ModelWriter};
+
+use crate::alarm::alarms;
+use crate::variety::Variety;
+use crate::{Alarm, Error, Gan, Loss, Result};
 
 /// The numbers of one training step.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -48,6 +53,8 @@ impl fmt::Display for StepReport {
 pub struct EpochReport {
     /// The epoch, counted from 1.
     pub epoch: usize,
+    /// Steps done at its end.
+    pub steps: u64,
     /// The discriminator's loss, without its penalty. When it can only guess: ln 2 = 0.693 in the
     /// relativistic game, 1.386 in the non-saturating one.
     pub discriminator_loss: f32,
@@ -62,19 +69,28 @@ pub struct EpochReport {
     /// How much the painted images differ among themselves (within a class, if there are classes),
     /// as a share of how much the real ones do: total variance over total variance.
     pub variety: f32,
+    /// Kinds of real image that the epoch's painted ones are of: k-means
+    /// [`Bins`](crate::metrics::Bins) of the training images (at most 32 bins of at least 32 images,
+    /// over pixels scaled to 16×16 at most) with a painted image in them.
+    pub modes: usize,
+    /// Kinds of real image that a fair set of as many images would have.
+    pub modes_in_data: usize,
     /// The length of the gradient for the discriminator's weights.
     pub discriminator_gradient: f32,
     /// The length of the gradient for the generator's weights.
     pub generator_gradient: f32,
     /// The chance of each augmentation.
     pub chance: f32,
-    /// What looks wrong.
+    /// What was asked to be measured in this epoch ([`Trainer::measure`](crate::Trainer::measure)), by
+    /// name.
+    pub metrics: BTreeMap<String, f32>,
+    /// What looks wrong; nothing in the first epochs (see [`Alarm`]).
     pub alarms: Vec<Alarm>,
 }
 
 impl EpochReport {
     /// Columns of the saved history.
-    pub(crate) const NUMBERS: usize = 9;
+    pub(crate) const NUMBERS: usize = 12;
 
     pub(crate) fn numbers(&self) -> [f32; Self::NUMBERS] {
         [
@@ -87,6 +103,9 @@ impl EpochReport {
             self.generator_gradient,
             self.chance,
             self.variety,
+            self.modes as f32,
+            self.modes_in_data as f32,
+            self.steps as f32,
         ]
     }
 
@@ -102,18 +121,25 @@ impl EpochReport {
             generator_gradient,
             chance,
             variety,
+            modes,
+            modes_in_data,
+            steps,
         ] = numbers;
         let mut report = Self {
             epoch: before.len() + 1,
+            steps: steps as u64,
             discriminator_loss,
             generator_loss,
             penalty,
             real_accuracy,
             fake_accuracy,
             variety,
+            modes: modes as usize,
+            modes_in_data: modes_in_data as usize,
             discriminator_gradient,
             generator_gradient,
             chance,
+            metrics: BTreeMap::new(),
             alarms: Vec::new(),
         };
         report.alarms = alarms(loss, before, &report);
@@ -121,144 +147,25 @@ impl EpochReport {
     }
 }
 
-/// What looks wrong in an epoch.
-fn alarms(loss: Loss, before: &[EpochReport], now: &EpochReport) -> Vec<Alarm> {
-    // A good game, too, starts with a sure discriminator and images that are all alike.
-    if before.len() < 10 {
-        return Vec::new();
-    }
-    let mut alarms = Vec::new();
-    // A critic is meant to win.
-    if loss != Loss::Wasserstein && now.real_accuracy.min(now.fake_accuracy) > 0.98 {
-        let accuracy = (now.real_accuracy + now.fake_accuracy) / 2.0;
-        alarms.push(Alarm::DiscriminatorWins { accuracy });
-    }
-    let best = before.iter().map(|e| e.variety).fold(0.0, f32::max);
-    if now.variety < 0.25 {
-        let variety = now.variety;
-        alarms.push(Alarm::Collapse { variety });
-    } else if now.variety < 0.6 * best.min(1.0) {
-        let variety = now.variety;
-        alarms.push(Alarm::VarietyFalls { variety, best });
-    }
-    type Length = fn(&EpochReport) -> f32;
-    let lengths: [(&str, Length); 2] = [
-        ("discriminator", |e| e.discriminator_gradient),
-        ("generator", |e| e.generator_gradient),
-    ];
-    for (network, length) in lengths {
-        let mut usual: Vec<f32> = before.iter().map(length).collect();
-        usual.sort_by(f32::total_cmp);
-        let usual = usual[usual.len() / 2];
-        let length = length(now);
-        if length > 30.0 * usual && usual > 0.0 {
-            alarms.push(Alarm::GradientExplodes {
-                network,
-                length,
-                usual,
-            });
-        } else if length < 1e-6 {
-            alarms.push(Alarm::GradientVanishes { network, length });
-        }
-    }
-    alarms
-}
-
 impl fmt::Display for EpochReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "epoch {}: D {:.3} G {:.3}, D right on {:.0} % of real and {:.0} % of painted, variety {:.2}",
+            "epoch {}: D {:.3} G {:.3}, D right on {:.0} % of real and {:.0} % of painted, variety {:.2}, modes {}/{}",
             self.epoch,
             self.discriminator_loss,
             self.generator_loss,
             100.0 * self.real_accuracy,
             100.0 * self.fake_accuracy,
-            self.variety
+            self.variety,
+            self.modes,
+            self.modes_in_data
         )?;
+        let mut metrics = self.metrics.iter();
+        metrics.try_for_each(|(name, value)| write!(f, ", {name} {value:.4}"))?;
         self.alarms
             .iter()
             .try_for_each(|alarm| write!(f, "; {alarm}"))
-    }
-}
-
-/// A way the game goes wrong, with what to try.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum Alarm {
-    /// The discriminator is hardly ever wrong, so the generator has little to learn from.
-    DiscriminatorWins {
-        /// How often it is right.
-        accuracy: f32,
-    },
-    /// The painted images hardly differ from one another.
-    Collapse {
-        /// Their variance, as a share of the real images'.
-        variety: f32,
-    },
-    /// The painted images differ far less than they did before.
-    VarietyFalls {
-        /// Their variance, as a share of the real images'.
-        variety: f32,
-        /// The largest of an earlier epoch.
-        best: f32,
-    },
-    /// A network's gradient is far longer than it was.
-    GradientExplodes {
-        /// `generator` or `discriminator`.
-        network: &'static str,
-        /// Its length.
-        length: f32,
-        /// The median length of the epochs before.
-        usual: f32,
-    },
-    /// A network's gradient is next to nothing: it does not learn.
-    GradientVanishes {
-        /// `generator` or `discriminator`.
-        network: &'static str,
-        /// Its length.
-        length: f32,
-    },
-}
-
-impl fmt::Display for Alarm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DiscriminatorWins { accuracy } => write!(
-                f,
-                "the discriminator is right {:.1} % of the time: strengthen the `penalty`, lower \
-                 `discriminator_adam.rate`, or `augment` a small set",
-                100.0 * accuracy
-            ),
-            Self::Collapse { variety } => write!(
-                f,
-                "the painted images vary {:.0} % as much as the real ones, which looks like a \
-                 collapse: strengthen the `penalty`, judge packs (`pac`), lower both rates, or \
-                 enlarge the batch",
-                100.0 * variety
-            ),
-            Self::VarietyFalls { variety, best } => write!(
-                f,
-                "the painted images vary {:.0} % as much as the real ones, after {:.0} %: a \
-                 collapse may be coming; lower both rates or strengthen the `penalty`",
-                100.0 * variety,
-                100.0 * best
-            ),
-            Self::GradientExplodes {
-                network,
-                length,
-                usual,
-            } => write!(
-                f,
-                "the {network}'s gradient is {length:.2e} long after {usual:.2e}: lower \
-                 `{network}_adam.rate` or strengthen the `penalty`"
-            ),
-            Self::GradientVanishes { network, length } => write!(
-                f,
-                "the {network}'s gradient is {length:.0e} long, so it does not learn: another \
-                 `loss` (minimax starves the generator), or a weaker discriminator"
-            ),
-        }
     }
 }
 
@@ -290,11 +197,31 @@ impl Tally {
     /// Numbers of its bits.
     pub(crate) const BITS: usize = 9;
 
-    pub(crate) fn epoch(&self, loss: Loss, before: &[EpochReport], variety: f32) -> EpochReport {
-        let mut numbers = [variety; EpochReport::NUMBERS];
-        for (number, sum) in numbers.iter_mut().zip(self.sums) {
-            *number = (sum / self.steps.max(1) as f64) as f32;
-        }
+    /// The report of the epoch that ends with step `steps`.
+    pub(crate) fn epoch(
+        &self,
+        loss: Loss,
+        before: &[EpochReport],
+        variety: Variety,
+        steps: u64,
+    ) -> EpochReport {
+        let mean = |sum: f64| (sum / self.steps.max(1) as f64) as f32;
+        let [a, b, c, d, e, f, g, h] = self.sums.map(mean);
+        let [modes, in_data] = [variety.modes, variety.modes_in_data].map(|n| n as f32);
+        let numbers = [
+            a,
+            b,
+            c,
+            d,
+            e,
+            f,
+            g,
+            h,
+            variety.share,
+            modes,
+            in_data,
+            steps as f32,
+        ];
         EpochReport::new(loss, before, numbers)
     }
 
@@ -317,119 +244,64 @@ impl Tally {
     }
 }
 
-/// A saved history back from its numbers.
-pub(crate) fn history(gan: &Gan, numbers: &[f32], file: &str) -> Result<Vec<EpochReport>> {
-    let (rows, rest) = numbers.as_chunks::<{ EpochReport::NUMBERS }>();
-    if !rest.is_empty() {
-        let reason = format!(
-            "the history's {} numbers are no whole epochs",
-            numbers.len()
-        );
-        return Err(Error::Saved {
-            file: file.to_string(),
-            reason,
-        });
-    }
+/// A history from its numbers.
+pub(crate) fn of_numbers(loss: Loss, numbers: &[f32]) -> Vec<EpochReport> {
+    let (rows, _) = numbers.as_chunks::<{ EpochReport::NUMBERS }>();
     let mut history = Vec::with_capacity(rows.len());
     for &row in rows {
-        history.push(EpochReport::new(gan.loss, &history, row));
+        history.push(EpochReport::new(loss, &history, row));
     }
-    Ok(history)
+    history
 }
 
-/// The total variance of images around the mean of their class (around the mean of all, without
-/// labels): mean over images of the squared distance to it.
-pub(crate) fn spread(images: &Images) -> f32 {
-    let size = images.shape().len();
-    let classes = images.classes().max(1);
-    let class_of = |i: usize| images.labels().map_or(0, |labels| labels[i] as usize);
-    let mut means = vec![0f64; classes * size];
-    let mut counts = vec![0usize; classes];
-    for i in 0..images.len() {
-        let class = class_of(i);
-        counts[class] += 1;
-        let mean = &mut means[class * size..(class + 1) * size];
-        mean.iter_mut()
-            .zip(images.image(i))
-            .for_each(|(m, &v)| *m += f64::from(v));
+/// Adds a history to a file: `history`, `[epoch, number]`, and each metric as `metric.<name>`,
+/// `[epoch]`, with NaN where it was not measured.
+pub(crate) fn write_history<'a>(
+    file: ModelWriter<'a>,
+    history: &[EpochReport],
+) -> Result<ModelWriter<'a>> {
+    let numbers: Vec<f32> = history.iter().flat_map(EpochReport::numbers).collect();
+    let mut file = file.f32("history", &[history.len(), EpochReport::NUMBERS], numbers)?;
+    let mut names: Vec<&String> = history.iter().flat_map(|e| e.metrics.keys()).collect();
+    names.sort();
+    names.dedup();
+    for name in names {
+        let of = |epoch: &EpochReport| epoch.metrics.get(name).copied().unwrap_or(f32::NAN);
+        let values: Vec<f32> = history.iter().map(of).collect();
+        file = file.f32(format!("metric.{name}"), &[values.len()], values)?;
     }
-    for (mean, count) in means.chunks_exact_mut(size).zip(&counts) {
-        mean.iter_mut().for_each(|m| *m /= (*count).max(1) as f64);
+    Ok(file)
+}
+
+/// Reads what [`write_history`] wrote.
+pub(crate) fn read_history(gan: &Gan, file: &ModelFile) -> Result<Vec<EpochReport>> {
+    let numbers = file.f32("history")?;
+    if numbers.shape.get(1..) != Some(&[EpochReport::NUMBERS][..]) {
+        let reason = format!("its history has the shape {:?}", numbers.shape);
+        let file = file.origin().to_string();
+        return Err(Error::Saved { file, reason });
     }
-    let total: f64 = (0..images.len())
-        .map(|i| {
-            let mean = &means[class_of(i) * size..][..size];
-            mean.iter()
-                .zip(images.image(i))
-                .map(|(m, &v)| (f64::from(v) - m).powi(2))
-                .sum::<f64>()
-        })
-        .sum();
-    // A mean over n images eats one degree of freedom per class.
-    let degrees = counts
-        .iter()
-        .map(|count| count.saturating_sub(1))
-        .sum::<usize>();
-    (total / degrees.max(1) as f64) as f32
+    let mut history = of_numbers(gan.loss, &numbers.data);
+    for tensor in file.names() {
+        let Some(name) = tensor.strip_prefix("metric.") else {
+            continue;
+        };
+        let values = file.f32(tensor)?.expect_shape(tensor, &[history.len()])?;
+        for (epoch, &value) in history.iter_mut().zip(values.data.iter()) {
+            if !value.is_nan() {
+                epoch.metrics.insert(name.to_string(), value);
+            }
+        }
+    }
+    Ok(history)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ImageShape;
 
     #[test]
-    fn spread_is_within_classes() {
-        let pixels = vec![0.0, 0.2, 0.8, 1.0];
-        let images = Images::from_f32(ImageShape::square(1, 1), pixels).unwrap();
-        assert!((spread(&images) - 0.68 / 3.0).abs() < 1e-6);
-        let labelled = images.with_labels(vec![0, 0, 1, 1], 2).unwrap();
-        assert!((spread(&labelled) - 0.04 / 2.0).abs() < 1e-6);
-    }
-
-    /// Losses, penalty, accuracies, gradients, chance and variety.
-    fn epochs(rows: &[[f32; 9]]) -> Vec<EpochReport> {
-        let numbers: Vec<f32> = rows.concat();
-        history(&Gan::default(), &numbers, "x").unwrap()
-    }
-
-    #[test]
-    fn alarms_speak_after_the_first_epochs() {
-        let bad = [0.01, 9.0, 0.0, 0.99, 1.0, 1.0, 1.0, 0.0, 0.01];
-        let all = epochs(&[bad; 11]);
-        assert!(all[9].alarms.is_empty());
-        assert_eq!(all[10].alarms.len(), 2);
-        let text = all[10].to_string();
-        assert!(
-            text.contains("99.5 %") && text.contains("collapse"),
-            "{text}"
-        );
-
-        let good = [0.6, 0.8, 0.1, 0.6, 0.6, 1.0, 1.0, 0.0, 0.9];
-        let with = |at: usize, value: f32| {
-            let mut rows = [good; 12];
-            rows[11][at] = value;
-            epochs(&rows)[11].alarms.clone()
-        };
-        assert!(with(0, 0.6).is_empty());
-        assert!(matches!(with(8, 0.4)[..], [Alarm::VarietyFalls { .. }]));
-        assert!(with(5, 29.0).is_empty());
-        let explodes = with(5, 31.0);
-        assert!(
-            explodes[0].to_string().contains("discriminator_adam.rate"),
-            "{explodes:?}"
-        );
-        assert!(matches!(
-            with(6, 0.0)[..],
-            [Alarm::GradientVanishes {
-                network: "generator",
-                ..
-            }]
-        ));
-    }
-
-    #[test]
-    fn tally_and_history_survive_bits() {
+    fn tally_survives_bits_and_history_a_file() {
         let mut tally = Tally::default();
         for step in 1..4 {
             tally.add(&StepReport {
@@ -446,10 +318,37 @@ mod tests {
         }
         assert_eq!(tally.to_bits().len(), Tally::BITS);
         assert_eq!(Tally::from_bits(&tally.to_bits()), tally);
-        let report = tally.epoch(Loss::default(), &[], 0.5);
-        assert!((report.discriminator_loss - 0.2).abs() < 1e-6);
-        assert_eq!((report.chance, report.variety), (0.25, 0.5));
-        assert_eq!(epochs(&[report.numbers()]), [report]);
-        assert!(history(&Gan::default(), &[1.0; 7], "x").is_err());
+        let variety = Variety {
+            share: 0.5,
+            modes: 3,
+            modes_in_data: 8,
+        };
+        let mut history = Vec::new();
+        for epoch in 1..=12 {
+            let report = tally.epoch(Loss::default(), &history, variety, 100 * epoch);
+            history.push(report);
+        }
+        assert!((history[0].discriminator_loss - 0.2).abs() < 1e-6);
+        assert_eq!((history[0].chance, history[0].variety), (0.25, 0.5));
+        assert_eq!((history[11].modes, history[11].steps), (3, 1200));
+        assert_eq!((history[8].alarms.len(), history[9].alarms.len()), (0, 1));
+        history[2].metrics.insert("Fréchet".to_string(), 1.5);
+        history[4].metrics.insert("copies".to_string(), 0.25);
+        history[6].metrics.insert("Fréchet".to_string(), 0.5);
+        assert!(
+            history[2].to_string().contains("Fréchet 1.5"),
+            "{}",
+            history[2]
+        );
+        let bytes = |numbers: &[f32], shape: &[usize]| {
+            let file = ModelWriter::new("x", 1).f32("history", shape, numbers);
+            file.unwrap().to_bytes().unwrap()
+        };
+        let writer = write_history(ModelWriter::new("x", 1), &history).unwrap();
+        let file = ModelFile::from_bytes(writer.to_bytes().unwrap()).unwrap();
+        assert_eq!(read_history(&Gan::default(), &file).unwrap(), history);
+        let old = ModelFile::from_bytes(bytes(&[1.0; 18], &[18])).unwrap();
+        let refused = read_history(&Gan::default(), &old).unwrap_err();
+        assert!(matches!(refused, Error::Saved { .. }), "{refused}");
     }
 }

@@ -11,10 +11,12 @@ use rand::seq::SliceRandom;
 use refrain_core::{Device, Monitor, Stage};
 
 use crate::adam::AdamState;
+use crate::measure::Measure;
 use crate::model::Painter;
 use crate::players::{Discriminator, Generator};
 use crate::random::{Purpose, stream};
-use crate::report::{Tally, spread};
+use crate::report::Tally;
+use crate::variety::Reference;
 use crate::{
     Conditional, EpochReport, Error, Gan, GanModel, Images, Loss, Output, Result, StepReport, ema,
 };
@@ -53,7 +55,9 @@ pub struct Trainer {
     pub(crate) history: Vec<EpochReport>,
     pub(crate) chance: f32,   // of each augmentation
     order: (u64, Vec<usize>), // which pass over the images this is the order of
-    spread: f32,
+    reference: Reference,
+    measures: Vec<Measure>,
+    halfway: bool, // a step has failed between its two halves
 }
 
 impl Trainer {
@@ -120,7 +124,9 @@ impl Trainer {
             average: generator.valid(),
             generator_adam: AdamState::new(config.generator_adam, &generator),
             discriminator_adam: AdamState::new(config.discriminator_adam, &discriminator),
-            spread: spread(&images),
+            reference: Reference::new(&images, config.seed)?,
+            measures: Vec::new(),
+            halfway: false,
             chance: config.augment.map_or(0.0, |augment| augment.first_chance()),
             config,
             images,
@@ -167,37 +173,115 @@ impl Trainer {
     /// Trains one step, whether or not the configured epochs are over.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when a loss is no longer a number; [`Error::Device`].
+    /// [`Error::Diverged`] when a loss is no longer a number, after which the game is over and cannot be
+    /// saved; [`Error::Device`]; and those of a metric ([`Trainer::measure`]).
     pub fn step(&mut self) -> Result<StepReport> {
+        self.expect_sound()?;
         let mut rng = stream(self.config.seed, Purpose::Step, self.step);
         let mut report = StepReport {
             step: self.step + 1,
             ..StepReport::default()
         };
+        self.halfway = true;
         let mut real = None;
         for turn in 0..self.config.discriminator_steps {
             real = Some(self.discriminator_step(turn, &mut rng, &mut report)?);
         }
         self.generator_step(real, &mut rng, &mut report)?;
+        self.halfway = false;
         let decay = ema::decay(self.config.average, self.step);
         self.average = ema::update(self.average.clone(), &self.generator, decay);
         self.step += 1;
 
         self.tally.add(&report);
         if self.step.is_multiple_of(self.steps_per_epoch()) {
-            let variety = spread(&self.sheet(8)?) / self.spread.max(1e-12);
-            let epoch = self.tally.epoch(self.config.loss, &self.history, variety);
-            self.history.push(epoch);
-            self.tally = Tally::default();
+            self.end_epoch()?;
         }
         Ok(report)
+    }
+
+    fn end_epoch(&mut self) -> Result<()> {
+        let labels = self.reference.labels();
+        let painted = self
+            .painter()
+            .labelled(labels, self.config.seed, Purpose::Variety)?;
+        let variety = self.reference.measure(&painted)?;
+        let (loss, before) = (self.config.loss, &self.history);
+        let mut epoch = self.tally.epoch(loss, before, variety, self.step);
+        self.tally = Tally::default();
+        let mut failed = Ok(());
+        if !self.measures.is_empty() {
+            let model = self.model();
+            for measure in &mut self.measures {
+                match measure.after(epoch.epoch, &model) {
+                    Some(Ok(value)) => {
+                        epoch.metrics.insert(measure.name.clone(), value as f32);
+                    }
+                    Some(Err(error)) => failed = Err(error),
+                    None => {}
+                }
+            }
+        }
+        self.history.push(epoch);
+        failed
+    }
+
+    /// From now on measures the model as it is, after each `every`-th epoch, into
+    /// [`EpochReport::metrics`] under `name`: it is printed, saved and drawn
+    /// ([`GanModel::curves`]) with the rest of the report. An error of `metric` is given back by the
+    /// step that ends the epoch, after which training can go on. A checkpoint holds the values, but not
+    /// the metrics: name them again after [`Trainer::resume`].
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that is empty, longer than 64 bytes, taken, or of more than one
+    /// line, and for an `every` of 0.
+    ///
+    /// ```
+    /// use refrain_core::Monitor;
+    /// use refrain_gan::{Gan, ImageShape, Images, metrics::frechet_images};
+    /// let device = refrain_core::device("cpu")?;
+    /// let images = Images::from_f32(ImageShape::square(1, 2), [0.2, 0.8].repeat(64))?;
+    /// let mut trainer = Gan { epochs: 4, batch: 8, ..Gan::default() }.trainer(&images, &device)?;
+    /// let real = images.clone();
+    /// trainer.measure("Fréchet", 2, move |model| frechet_images(&model.sample(50, 1)?, &real))?;
+    /// trainer.run(&Monitor::silent())?;
+    /// let measured: Vec<bool> = trainer.history().iter().map(|e| e.metrics.contains_key("Fréchet")).collect();
+    /// assert_eq!(measured, [false, true, false, true]);
+    /// # Ok::<(), refrain_gan::Error>(())
+    /// ```
+    pub fn measure(
+        &mut self,
+        name: impl Into<String>,
+        every: usize,
+        metric: impl FnMut(&GanModel) -> Result<f64> + Send + 'static,
+    ) -> Result<()> {
+        let measure = Measure::new(name.into(), every, metric)?;
+        if self.measures.iter().any(|m| m.name == measure.name) {
+            return Err(Error::config(
+                "name",
+                format!("{:?} is taken", measure.name),
+            ));
+        }
+        self.measures.push(measure);
+        Ok(())
+    }
+
+    /// Refuses a game in which a step failed: its weights may be no numbers, and its random numbers
+    /// would not be those of an unbroken run.
+    pub(crate) fn expect_sound(&self) -> Result<()> {
+        match self.halfway {
+            false => Ok(()),
+            true => Err(Error::Broken {
+                step: self.step + 1,
+            }),
+        }
     }
 
     /// Trains to the end of the current epoch; `None` when the configured epochs are over.
     ///
     /// # Errors
     /// As [`Trainer::step`], and [`refrain_core::Error::Cancelled`], after which training can go on
-    /// or be saved.
+    /// or be saved. An epoch whose last step is done is reported, and the next call is cancelled.
     pub fn epoch(&mut self, monitor: &Monitor) -> Result<Option<EpochReport>> {
         if self.step >= self.total_steps() {
             return Ok(None);
@@ -222,11 +306,13 @@ impl Trainer {
 
     fn epoch_in(&mut self, stage: &Stage) -> Result<Option<EpochReport>> {
         loop {
+            stage.check()?;
             let report = self.step()?;
-            stage.advance(1, report)?;
+            let told = stage.advance(1, report);
             if self.step.is_multiple_of(self.steps_per_epoch()) {
                 return Ok(self.history.last().cloned());
             }
+            told?;
         }
     }
 
@@ -251,6 +337,7 @@ impl Trainer {
 
     fn painter(&self) -> Painter {
         Painter {
+            shares: class_shares(&self.images),
             generator: self.average.clone(),
             noise: self.config.generator.noise(),
             shape: self.images.shape(),
@@ -280,6 +367,18 @@ impl Trainer {
         self.images
             .select(&self.order.1[at * self.batch()..(at + 1) * self.batch()])
     }
+}
+
+/// How common each class is; empty without labels.
+fn class_shares(images: &Images) -> Vec<f32> {
+    let mut counts = vec![0usize; images.classes()];
+    for &label in images.labels().unwrap_or(&[]) {
+        if let Some(count) = counts.get_mut(label as usize) {
+            *count += 1;
+        }
+    }
+    let share = |count| count as f32 / images.len().max(1) as f32;
+    counts.into_iter().map(share).collect()
 }
 
 #[cfg(test)]

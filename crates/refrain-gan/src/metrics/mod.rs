@@ -8,6 +8,7 @@
 //! | [`manifold`]: recall, coverage | whether they lie everywhere real ones do | 1 | 0 |
 //! | [`class_score`] | whether a classifier is sure of each and finds all classes | classes | 1 |
 //! | [`mode_coverage`] | how many modes of the data are painted, and how evenly | all | 1 |
+//! | [`Bins`] | the same for data without labels: kinds of sample (k-means bins) never painted | 0 | all |
 //! | [`memorisation`] | whether they are copies of training images | ½ | 1 |
 //! | [`Neighbours::judge`] | which class a sample is of, and whether it lies where real images do | | |
 //! | [`quality`] | a table with real images as the floor and noise as the ceiling | | |
@@ -19,6 +20,7 @@
 //! number alone says little: distances depend on the features, their count and the number of samples.
 //! Measure real images that were held out beside the painted ones.
 
+mod bins;
 mod class_score;
 mod frechet;
 #[cfg(test)]
@@ -32,6 +34,7 @@ mod piano_roll;
 mod quality;
 mod rows;
 
+pub use bins::{BinReport, Bins};
 pub use class_score::class_score;
 pub use frechet::{frechet_distance, frechet_images};
 pub use kernel::{Estimate, KernelDistance, kernel_distance};

@@ -147,6 +147,27 @@ fn cancel_stops_between_steps_and_training_can_go_on() {
 }
 
 #[test]
+fn an_epoch_cancelled_at_its_last_step_is_reported() {
+    let images = halves(23); // 4 steps an epoch
+    let token = CancelToken::new();
+    let inner = token.clone();
+    let monitor = Monitor::new(move |event: &Event<'_>| {
+        if let Event::Advance { done: 4, .. } = event {
+            inner.cancel();
+        }
+    })
+    .with_cancel(token);
+    let cancelled =
+        |error: Error| matches!(error, Error::Core(refrain_core::Error::Cancelled { .. }));
+    let mut trainer = tiny().trainer(&images, &cpu()).unwrap();
+    let report = trainer.epoch(&monitor).unwrap().unwrap();
+    assert_eq!((report.epoch, trainer.steps()), (1, 4));
+    assert!(cancelled(trainer.epoch(&monitor).unwrap_err()));
+    assert!(cancelled(trainer.run(&monitor).unwrap_err()));
+    assert_eq!(trainer.steps(), 4);
+}
+
+#[test]
 fn every_kind_of_image_trains() {
     let shapes = [(3, 5, 5), (1, 28, 28), (2, 1, 1), (3, 6, 9)];
     for (channels, height, width) in shapes {
@@ -213,7 +234,8 @@ fn training_moves_the_generator_onto_the_ring() {
     };
     let trainer = gan.trainer(&points, &cpu()).unwrap();
     let before = trainer.model().sample(512, 1).unwrap();
-    let after = gan.fit(&points, &cpu()).unwrap().sample(512, 1).unwrap();
+    let trained = gan.fit(&points, &cpu()).unwrap();
+    let after = trained.sample(512, 1).unwrap();
     let distance = |set: &Images| frechet_images(set, &points).unwrap();
     let (was, is) = (distance(&before), distance(&after));
     assert!(is < 0.1 * was, "{was} {is}");
@@ -226,8 +248,115 @@ fn training_moves_the_generator_onto_the_ring() {
     });
     let covered = covered.count();
     assert!(covered >= 7, "{covered} of 8 modes");
+    let last = trained.history().last().unwrap();
+    assert!(last.alarms.is_empty(), "{last}");
+    assert!(
+        last.modes_in_data >= 12 && last.modes + 1 >= last.modes_in_data,
+        "{last}"
+    );
     // Points are not clamped to brightness.
     assert!(after.pixels().iter().any(|&v| v < -0.5));
+}
+
+#[test]
+fn a_generator_that_stays_on_one_mode_raises_the_alarm() {
+    let (_, points) = ring(512);
+    let mut gan = Gan {
+        generator: MlpGenerator {
+            noise: 2,
+            hidden: vec![4],
+            output: Output::Any,
+            ..Default::default()
+        }
+        .into(),
+        discriminator: MlpDiscriminator {
+            hidden: vec![4],
+            ..Default::default()
+        }
+        .into(),
+        epochs: 11,
+        ..Gan::default()
+    };
+    gan.generator_adam.rate = 1e-9;
+    let model = gan.fit(&points.select(&[0; 64]), &cpu()).unwrap();
+    assert!(
+        model.history()[10].modes_in_data == 1,
+        "one point has one mode"
+    );
+    let model = gan.fit(&points, &cpu()).unwrap();
+    let [.., before, last] = model.history() else {
+        panic!("eleven epochs")
+    };
+    assert!(before.alarms.is_empty());
+    let lost =
+        |alarm: &Alarm| matches!(alarm, Alarm::ModesLost { lost, modes } if lost * 4 > *modes);
+    assert!(last.alarms.iter().any(lost), "{last}");
+    assert!(last.to_string().contains("kinds of real image"), "{last}");
+}
+
+#[test]
+fn metrics_are_measured_saved_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("game.refrain");
+    let images = halves(23);
+    let mut trainer = tiny().trainer(&images, &cpu()).unwrap();
+    let mut calls = 0.0;
+    trainer
+        .measure("calls", 2, move |model| {
+            calls += 1.0;
+            Ok(calls + model.sample(1, 1)?.len() as f64)
+        })
+        .unwrap();
+    let epoch = trainer.steps_per_epoch();
+    trainer
+        .measure("late", 3, |model| {
+            model.sample_labels(&[9], 1)?; // no such class
+            Ok(0.0)
+        })
+        .unwrap();
+    for (name, every) in [("calls", 1), ("", 1), ("two\nlines", 1), ("never", 0)] {
+        let refused = trainer.measure(name, every, |_| Ok(0.0)).unwrap_err();
+        assert!(matches!(refused, Error::Config { .. }), "{refused}");
+    }
+    // The metric's own error comes back, and training can go on.
+    let error = trainer.run(&Monitor::silent()).unwrap_err();
+    assert!(matches!(error, Error::Class(_)), "{error}");
+    assert_eq!((trainer.steps(), trainer.history().len()), (3 * epoch, 3));
+    trainer.step().unwrap();
+    trainer.save(&path).unwrap();
+    let resumed = Trainer::resume(&path, &images, &cpu()).unwrap();
+    assert_eq!(resumed.history(), trainer.history());
+    let model = resumed.into_model();
+    let measured: Vec<Option<f32>> = model
+        .history()
+        .iter()
+        .map(|e| e.metrics.get("calls").copied())
+        .collect();
+    assert_eq!(measured, [None, Some(2.0), None]);
+    assert!(model.curves().contains("calls"));
+    let read = GanModel::from_bytes(model.to_bytes().unwrap(), &cpu()).unwrap();
+    assert_eq!(read.history(), model.history());
+}
+
+#[test]
+fn classes_are_drawn_as_common_as_they_were() {
+    let images = halves(20);
+    let some: Vec<usize> = (0..20).filter(|i| i % 2 == 0 || i % 8 == 1).collect();
+    let images = images.select(&some); // ten of one class, three of the other
+    let shapes = |model: &GanModel| {
+        let labels = model.sample(2000, 3).unwrap().labels().unwrap().to_vec();
+        labels.iter().filter(|&&l| l == 1).count() as f64 / 2000.0
+    };
+    let gan = Gan {
+        epochs: 1,
+        ..tiny()
+    };
+    let model = gan.fit(&images, &cpu()).unwrap();
+    assert_eq!(model.class_shares(), [10.0 / 13.0, 3.0 / 13.0]);
+    assert!((shapes(&model) - 3.0 / 13.0).abs() < 0.03);
+    let read = GanModel::from_bytes(model.to_bytes().unwrap(), &cpu()).unwrap();
+    assert_eq!(read.class_shares(), model.class_shares());
+    assert_eq!(read.sample(30, 1).unwrap(), model.sample(30, 1).unwrap());
 }
 
 #[test]
@@ -282,7 +411,10 @@ fn every_combination_of_network_loss_and_penalty_trains() {
     ];
     for (i, (generator, discriminator)) in networks.into_iter().enumerate() {
         for (j, loss) in losses.into_iter().enumerate() {
-            let penalty = penalties[(i + j) % 5];
+            let penalty = match (loss, penalties[(i + j) % 5]) {
+                (Loss::Wasserstein, Penalty::None) => Penalty::R1 { gamma: 1.0 },
+                (_, penalty) => penalty,
+            };
             let conditional = match (i + j) % 3 {
                 0 => Conditional::None,
                 1 if loss != Loss::FeatureMatching => Conditional::Projection,

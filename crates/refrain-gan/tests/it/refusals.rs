@@ -83,7 +83,39 @@ fn divergence_is_an_error() {
         epochs: 9,
         ..tiny()
     };
-    let error = gan.fit(&images, &cpu()).unwrap_err();
+    let mut trainer = gan.trainer(&images, &cpu()).unwrap();
+    let error = trainer.run(&Monitor::silent()).unwrap_err();
     assert!(matches!(error, Error::Diverged { .. }), "{error}");
     assert!(error.to_string().contains("_adam.rate"), "{error}");
+    // What is left of such a game is neither played on nor saved.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.refrain");
+    for error in [
+        trainer.step().unwrap_err(),
+        trainer.save(&path).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Broken { .. }), "{error}");
+    }
+    assert!(!path.exists());
+}
+
+#[test]
+fn more_images_than_there_is_memory_for_are_refused() {
+    let gan = Gan {
+        epochs: 1,
+        ..tiny()
+    };
+    let model = gan.fit(&halves(10), &cpu()).unwrap();
+    let latent = model.latent(Some(0), 1).unwrap();
+    for count in [usize::MAX, 1 << 61, 1 << 50] {
+        for result in [
+            model.sample(count, 1),
+            model.sheet(count, 1),
+            model.sample_truncated(count, 1.0, 1),
+            model.interpolate(&latent, &latent, count),
+        ] {
+            let error = result.unwrap_err();
+            assert!(error.to_string().starts_with("count: "), "{error}");
+        }
+    }
 }
