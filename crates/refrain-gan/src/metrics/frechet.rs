@@ -7,13 +7,18 @@
 //!
 //! the squared 2-Wasserstein distance between normal distributions of the same means `μ` and
 //! covariances `Σ` (divided by n − 1). `tr (Σ₁ Σ₂)^½` is the sum of the square roots of the eigenvalues
-//! of `Σ₁^½ Σ₂ Σ₁^½`, which is symmetric, so no complex square root is needed.
+//! of `Σ₁^½ Σ₂ Σ₁^½`, which is symmetric, so no complex square root is needed. With `Σ₁ = A Aᵀ` and
+//! `Σ₂ = B Bᵀ` from the centred rows it is also the sum of the singular values of `Aᵀ B`, which has no
+//! more rows and columns than there are samples: where they are fewer than the features (whole images),
+//! that is computed.
 //!
 //! It sees two moments only, and is biased upwards for few samples: compare sets of the same size.
 //!
-//! **Cost**: n d² for the covariances, and some 20 d³ for the eigenvalues.
+//! **Cost**: n d² for the covariances, and some 20 d³ for the eigenvalues; with fewer samples than
+//! features n² d, and some 20 n³. The smaller of the two should stay below some 4,000 (minutes on one
+//! core, half a gigabyte): measure fewer images, or smaller ones ([`Images::resized`]).
 
-use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use nalgebra::{DMatrix, DVector, SVD, SymmetricEigen};
 
 use super::rows::Rows;
 use crate::{Error, Images, Result};
@@ -34,19 +39,31 @@ const WHAT: &str = "Fréchet distance";
 /// # Ok::<(), refrain_gan::Error>(())
 /// ```
 pub fn frechet_distance(a: &[f32], b: &[f32], dim: usize) -> Result<f64> {
-    let (mean_a, cov_a) = moments(a, dim)?;
-    let (mean_b, cov_b) = moments(b, dim)?;
-    let root = square_root(cov_a.clone())?;
-    let inner = &root * &cov_b * &root;
-    let inner = (&inner + inner.transpose()) * 0.5;
-    let cross: f64 = eigen(inner)?
-        .eigenvalues
-        .iter()
-        .map(|v| v.max(0.0).sqrt())
-        .sum();
-    let distance = (mean_a - mean_b).norm_squared() + cov_a.trace() + cov_b.trace() - 2.0 * cross;
+    let (mean_a, a) = centred(a, dim)?;
+    let (mean_b, b) = centred(b, dim)?;
+    let cross = match a.ncols().max(b.ncols()) < dim {
+        true => by_samples(&a, &b)?,
+        false => by_features(&a, &b)?,
+    };
+    let distance = (mean_a - mean_b).norm_squared() + a.norm_squared() + b.norm_squared();
     // Rounding can leave a little less than nothing.
-    Ok(distance.max(0.0))
+    Ok((distance - 2.0 * cross).max(0.0))
+}
+
+/// `tr (Σ₁ Σ₂)^½` from matrices of features.
+fn by_features(a: &DMatrix<f64>, b: &DMatrix<f64>) -> Result<f64> {
+    let root = square_root(a * a.transpose())?;
+    let inner = &root * (b * b.transpose()) * &root;
+    let inner = (&inner + inner.transpose()) * 0.5;
+    let values = eigen(inner)?.eigenvalues;
+    Ok(values.iter().map(|v| v.max(0.0).sqrt()).sum())
+}
+
+/// `tr (Σ₁ Σ₂)^½` from a matrix of samples.
+fn by_samples(a: &DMatrix<f64>, b: &DMatrix<f64>) -> Result<f64> {
+    let inner = a.transpose() * b;
+    let found = SVD::try_new(inner, false, false, f64::EPSILON, 10_000);
+    found.map(|svd| svd.singular_values.sum()).ok_or_else(stuck)
 }
 
 /// [`frechet_distance`] with the pixels as features.
@@ -58,16 +75,16 @@ pub fn frechet_images(a: &Images, b: &Images) -> Result<f64> {
     frechet_distance(a.pixels(), b.pixels(), a.shape().len())
 }
 
-/// Mean and covariance of the rows.
-fn moments(rows: &[f32], dim: usize) -> Result<(DVector<f64>, DMatrix<f64>)> {
+/// The mean of the rows, and what they differ from it, one a column, over √(n − 1).
+fn centred(rows: &[f32], dim: usize) -> Result<(DVector<f64>, DMatrix<f64>)> {
     let n = Rows::new(WHAT, rows, dim, 2)?.len();
     let mut matrix = DMatrix::from_iterator(dim, n, rows.iter().map(|&v| f64::from(v)));
     let mean = matrix.column_mean();
     for mut column in matrix.column_iter_mut() {
         column -= &mean;
     }
-    let covariance = &matrix * matrix.transpose() / (n - 1) as f64;
-    Ok((mean, covariance))
+    matrix /= ((n - 1) as f64).sqrt();
+    Ok((mean, matrix))
 }
 
 /// The symmetric square root of a positive semi-definite matrix.
@@ -78,10 +95,14 @@ fn square_root(matrix: DMatrix<f64>) -> Result<DMatrix<f64>> {
 }
 
 fn eigen(matrix: DMatrix<f64>) -> Result<SymmetricEigen<f64, nalgebra::Dyn>> {
-    SymmetricEigen::try_new(matrix, f64::EPSILON, 10_000).ok_or_else(|| Error::Numeric {
+    SymmetricEigen::try_new(matrix, f64::EPSILON, 10_000).ok_or_else(stuck)
+}
+
+fn stuck() -> Error {
+    Error::Numeric {
         what: WHAT,
         reason: "the covariance's eigenvalues do not converge".to_string(),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -145,6 +166,16 @@ mod tests {
             error.to_string(),
             "Fréchet distance: row 1, feature 0 is NaN"
         );
+    }
+
+    #[test]
+    fn both_ways_agree() {
+        for (n, m, d) in [(5, 9, 12), (30, 20, 31), (3, 2, 40)] {
+            let (a, b) = (made(n, d, 1), made(m, d, 5000));
+            let (a, b) = (centred(&a, d).unwrap().1, centred(&b, d).unwrap().1);
+            let (x, y) = (by_samples(&a, &b).unwrap(), by_features(&a, &b).unwrap());
+            assert!((x - y).abs() < 1e-6 * y, "{n} {m} {d}: {x} {y}");
+        }
     }
 
     proptest! {
