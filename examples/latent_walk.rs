@@ -65,7 +65,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let out = &options.out;
     std::fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let digits = match support::data(options.quick, "mnist") {
-        Some(folder) => support::mnist(&folder)?.resized(16, 16)?,
+        Some(folder) => support::mnist::mnist(&folder)?.resized(16, 16)?,
         None => support::digits()?,
     };
     let (train, held_out) = digits.split(0.2, options.seed)?;

@@ -66,7 +66,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(&options.out)?;
     let folder = support::data(options.quick, "mnist").filter(|_| options.mnist);
     let images = match &folder {
-        Some(folder) => support::mnist(folder)?,
+        Some(folder) => support::mnist::mnist(folder)?,
         None => {
             if options.mnist {
                 println!("REFRAIN_DATA/mnist not used: the bundled digits");

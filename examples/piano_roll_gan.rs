@@ -5,22 +5,24 @@
 //! ```
 //!
 //! Four bars of each tune in common time, moved to one key, are an image of 32 eighths by 32 keys. A GAN
-//! learns them and paints new ones; at each step only the brightest key sounds. Printed are MuseGAN's
+//! learns those of most tunes (a tune's bars are alike, so whole tunes are held out) and paints new ones; at each step only the brightest key sounds. Printed are MuseGAN's
 //! measures of the painted bars beside those of bars that were held out, and how like them they are. MIDI
 //! files, a picture and the model go into `--out`.
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use refrain::Monitor;
+use rand::seq::SliceRandom;
 use refrain::data::bundled;
 use refrain::gan::metrics::{kernel_distance, manifold, memorisation, piano_roll_quality};
 use refrain::gan::{Gan, Grid, ImageShape, Images, PianoRoll, RollNote, grid_png};
 use refrain::music::{Letter, Midi, PlayedNote, Tonic, Tune};
+use refrain::{Monitor, rng};
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -70,12 +72,17 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
     std::fs::create_dir_all(&options.out).map_err(|e| format!("{}: {e}", options.out.display()))?;
-    let rolls = bars(if options.quick { 120 } else { usize::MAX })?;
-    let (train, held_out) = rolls.split(0.2, options.seed)?;
+    let mut tunes = bars(if options.quick { 40 } else { usize::MAX })?;
+    tunes.shuffle(&mut rng::stream(options.seed, 0));
+    let kept = tunes.split_off(tunes.len() / 5);
+    let rolls = |tunes: &[Vec<f32>]| Images::from_f32(ROLL.shape(), tunes.concat());
+    let (train, held_out) = (rolls(&kept)?, rolls(&tunes)?);
     println!(
-        "{} times four bars to learn from, {} held out",
+        "{} times four bars of {} tunes to learn from, {} of {} tunes held out",
         train.len(),
-        held_out.len()
+        kept.len(),
+        held_out.len(),
+        tunes.len()
     );
 
     let gan = Gan {
@@ -170,14 +177,18 @@ fn upright(rolls: &Images) -> Result<Images, Box<dyn Error>> {
     )?)
 }
 
-/// Four bars at a time of the bundled tunes in common time, moved to G, whose notes begin on eighths.
-fn bars(most: usize) -> Result<Images, Box<dyn Error>> {
+/// Of each bundled tune in common time whose notes begin on eighths, moved to G: four bars at a time.
+/// Tunes of one title are settings of one tune.
+fn bars(most: usize) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
     let g = Tonic {
         letter: Letter::G,
         alter: 0,
     };
-    let mut pixels = Vec::new();
+    let mut tunes: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     for record in bundled::tunes()? {
+        if tunes.len() == most {
+            break;
+        }
         let Ok(tune) = Tune::parse(&record.abc()).and_then(|tune| tune.transpose_to(g)) else {
             continue;
         };
@@ -215,10 +226,12 @@ fn bars(most: usize) -> Result<Images, Box<dyn Error>> {
                 continue; // shorter notes than a roll of eighths can hold
             };
             let sounding: usize = bars.iter().map(|n| n.length).sum();
-            if sounding >= 24 && pixels.len() < most.saturating_mul(ROLL.shape().len()) {
+            if sounding >= 24 {
+                let title = record.title.to_lowercase();
+                let pixels = tunes.entry(title).or_default();
                 pixels.extend_from_slice(ROLL.image(&bars)?.pixels());
             }
         }
     }
-    Ok(Images::from_f32(ROLL.shape(), pixels)?)
+    Ok(tunes.into_values().collect())
 }

@@ -10,12 +10,16 @@
 //! `--stacked` three digits make one colour picture, and the 1,000 modes of 26,000 pictures are counted
 //! (PacGAN's measure).
 
+#[path = "../../../examples/support/mnist.rs"]
+mod mnist;
+
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
 use clap::Parser;
+use mnist::mnist;
 use refrain::Monitor;
 use refrain::gan::metrics::{frechet_distance, manifold, mode_coverage};
 use refrain::gan::{
@@ -225,21 +229,4 @@ fn theirs(
         Images::from_f32(shape, pixels)?,
         answer["ms"].as_f64().unwrap_or(f64::NAN),
     ))
-}
-
-/// One file for each digit, its images one behind the other.
-fn mnist(package: &Path) -> Result<Images, Box<dyn Error>> {
-    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
-    for digit in 0..10 {
-        let path = package
-            .join("src")
-            .join("digits")
-            .join(format!("{digit}.json"));
-        let text = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let file: Value = serde_json::from_slice(&text)?;
-        let values = file["data"].as_array().ok_or("no field `data`")?;
-        labels.extend(std::iter::repeat_n(digit, values.len() / 784));
-        pixels.extend(values.iter().map(|v| v.as_f64().unwrap_or(f64::NAN) as f32));
-    }
-    Ok(Images::from_f32(ImageShape::square(1, 28), pixels)?.with_labels(labels, 10)?)
 }
