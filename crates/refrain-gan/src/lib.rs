@@ -73,8 +73,8 @@
 //! The same seed gives the same images on one machine's CPU, bit for bit, also across a checkpoint
 //! ([`Trainer::save`], [`Trainer::resume`]); processors of other instruction sets round otherwise.
 //!
-//! Not here: the discriminator is in a checkpoint, not in the model's file; a [`GanModel`]'s file is
-//! safetensors, and nothing writes ONNX (the crates that do are in their first versions).
+//! A [`GanModel`]'s file is safetensors; with the feature `onnx`, `GanModel::export_onnx` writes the
+//! generator for other programs. The discriminator is in a checkpoint only.
 
 mod activation;
 mod adam;
@@ -100,6 +100,8 @@ mod mixture;
 mod mlp;
 mod model;
 mod net;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod params;
 mod penalty;
 mod piano_roll;

@@ -153,9 +153,7 @@ impl Resize {
 
 /// The mean of each 2 × 2 block; a row or column left over is averaged with zeros.
 #[derive(Module, Debug)]
-pub(crate) struct Pool {
-    pub(crate) unused: usize,
-}
+pub(crate) struct Pool;
 
 impl Pool {
     fn forward(x: Tensor<4>) -> Tensor<4> {
@@ -211,9 +209,7 @@ impl PixelNorm {
 /// One more channel, everywhere the standard deviation over the batch, averaged over all pixels
 /// (Karras et al. 2018): lets a discriminator see that the images are all alike.
 #[derive(Module, Debug)]
-pub(crate) struct BatchSpread {
-    pub(crate) unused: usize,
-}
+pub(crate) struct BatchSpread;
 
 impl BatchSpread {
     fn forward(x: Tensor<4>) -> Tensor<4> {
@@ -273,26 +269,32 @@ impl Kept {
 
 impl Layer {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.forward_kept(x).0
+        match self {
+            Self::Dense(dense) => dense.forward(x),
+            Self::Conv(conv) => conv.forward(x),
+            Self::Transposed(conv) => conv.forward(x),
+            Self::Resize(resize) => resize.forward(x),
+            Self::Pool(_) => Pool::forward(x),
+            Self::Activate(Activate { function }) => function.forward(x),
+            Self::PixelNorm(norm) => norm.forward(&x),
+            Self::BatchSpread(_) => BatchSpread::forward(x),
+            Self::Residual(Residual { body, skip }) => body.forward(x.clone()) + skip.forward(x),
+        }
     }
 
     fn forward_kept(&self, x: Tensor<4>) -> (Tensor<4>, Kept) {
-        let shape = Kept::Shape(x.dims());
         match self {
-            Self::Dense(dense) => (dense.forward(x), shape),
-            Self::Conv(conv) => (conv.forward(x), shape),
-            Self::Transposed(conv) => (conv.forward(x), shape),
-            Self::Resize(resize) => (resize.forward(x), shape),
-            Self::Pool(_) => (Pool::forward(x), shape),
-            Self::Activate(Activate { function }) => {
-                (function.forward(x.clone()), Kept::Input(Box::new(x)))
+            Self::Activate(_) | Self::PixelNorm(_) => {
+                (self.forward(x.clone()), Kept::Input(Box::new(x)))
             }
-            Self::PixelNorm(norm) => (norm.forward(&x), Kept::Input(Box::new(x))),
-            Self::BatchSpread(_) => (BatchSpread::forward(x), shape),
             Self::Residual(Residual { body, skip }) => {
                 let (by_body, body) = body.forward_kept(x.clone());
                 let (by_skip, skip) = skip.forward_kept(x);
                 (by_body + by_skip, Kept::Ways(body, skip))
+            }
+            _ => {
+                let shape = Kept::Shape(x.dims());
+                (self.forward(x), shape)
             }
         }
     }

@@ -137,12 +137,12 @@ impl Plan {
                 height: *height,
                 width: *width,
             }),
-            Self::Pool => Layer::Pool(Pool { unused: 0 }),
+            Self::Pool => Layer::Pool(Pool),
             Self::Activate(function) => Layer::Activate(Activate {
                 function: *function,
             }),
             Self::PixelNorm => Layer::PixelNorm(PixelNorm { epsilon: 1e-8 }),
-            Self::BatchSpread => Layer::BatchSpread(BatchSpread { unused: 0 }),
+            Self::BatchSpread => Layer::BatchSpread(BatchSpread),
             Self::Residual { body, skip } => Layer::Residual(Residual {
                 body: build(body, rng, device),
                 skip: build(skip, rng, device),

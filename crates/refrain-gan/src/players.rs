@@ -255,6 +255,11 @@ impl Generator {
         };
         self.net.forward(input)
     }
+
+    #[cfg(feature = "onnx")]
+    pub(crate) fn net(&self) -> &Net {
+        &self.net
+    }
 }
 
 /// The discriminator's network.
