@@ -22,6 +22,7 @@ use crate::{Error, Result};
 
 /// How one network follows its gradients. Give the two networks different rates for the two
 /// time-scale rule (Heusel et al. 2017).
+#[doc(alias = "TTUR")]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Adam {
     /// Step size: 0.001 suits small images with a penalty on the slope; 0.0002 is usual for large

@@ -35,6 +35,7 @@ use crate::{Error, Result};
 /// };
 /// # assert!(gan.augment.is_some());
 /// ```
+#[doc(alias = "DiffAugment")]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Augment {
     /// Brightness by up to a quarter of the range either way, saturation by a factor of 0 to 2,
@@ -49,6 +50,7 @@ pub struct Augment {
 }
 
 /// How often a change is made.
+#[doc(alias = "ADA")]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Chance {

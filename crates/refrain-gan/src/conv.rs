@@ -56,6 +56,7 @@ pub enum Upsample {
 /// };
 /// assert_eq!(tutorial.sizes(ImageShape::square(3, 64)), [[8, 8], [16, 16], [32, 32], [64, 64]]);
 /// ```
+#[doc(alias = "DCGAN")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConvGenerator {
     /// Numbers of noise per image.
@@ -151,6 +152,7 @@ pub(crate) fn hidden(norm: Norm) -> Vec<Plan> {
 }
 
 /// Image → (convolution, halving) … → features.
+#[doc(alias = "DCGAN")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConvDiscriminator {
     /// The last map's sides are at least this long, if the image's are.

@@ -34,6 +34,7 @@ use crate::{
 /// assert_eq!((painted.len(), painted.shape()), (3, squares.shape()));
 /// # Ok::<(), refrain_gan::Error>(())
 /// ```
+#[doc(alias = "PacGAN")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gan {
     /// The network that paints.
@@ -46,10 +47,12 @@ pub struct Gan {
     pub penalty: Penalty,
     /// The penalty is computed in every so many steps, and counts for as many (lazy regularisation,
     /// Karras et al. 2020); 1 for all of them.
+    #[doc(alias = "lazy regularization")]
     pub penalty_every: u64,
     /// Changes that real and painted images alike see before they are judged.
     pub augment: Option<Augment>,
     /// Images judged together (packing); needs [`Conditional::None`], or images without labels.
+    #[doc(alias = "PacGAN")]
     pub pac: usize,
     /// How the generator learns.
     pub generator_adam: Adam,
@@ -58,6 +61,7 @@ pub struct Gan {
     /// Discriminator updates before each generator update.
     pub discriminator_steps: usize,
     /// The longest memory of the averaged generator, which paints the samples; 0 turns averaging off.
+    #[doc(alias = "EMA")]
     pub average: f32,
     /// What class labels are for, where the images have some.
     pub conditional: Conditional,

@@ -7,10 +7,20 @@
 //! | type | is |
 //! |---|---|
 //! | [`Images`] | the training images, checked once: bytes, floats, labels, splits, resizing |
+//! | [`ImageFolder`] | pictures of a folder as such |
 //! | [`Gan`] | the configuration; [`Gan::fit`] plays the game to its end |
-//! | [`Trainer`] | the same game step by step: sheets, checkpoints, a loop of your own |
+//! | [`ConvGenerator`], [`ResidualGenerator`], [`MlpGenerator`] and their discriminators | the networks: DCGAN's, R3GAN's, and plain ones |
+//! | [`Loss`], [`Penalty`], [`Conditional`], [`Augment`], [`Adam`] | the rules of the game and how it is learnt |
+//! | [`Trainer`] | the same game step by step: sheets, metrics, checkpoints, a loop of your own |
+//! | [`EpochReport`], [`Alarm`] | how it goes, and in words when it goes wrong |
 //! | [`GanModel`] | the trained generator: samples, classes, walks between images, a file |
+//! | [`Latent`], [`Inversion`] | points to paint from: walks, directions, the point of a given image |
 //! | [`metrics`] | numbers that say whether the painted images are like real ones |
+//! | [`ImageClassifier`] | the features and classes that the metrics ask for |
+//! | [`Mixture`] | rings and grids of points, on which collapse is easy to see |
+//! | [`PianoRoll`] | bars of music as images |
+//! | `SequenceGan`, `SequenceTrainer` (feature `sequence`) | language models trained further against a discriminator |
+//! | [`Grid`], [`grid_png`], [`animation_gif`] | sheets and animations of images |
 //!
 //! # Paint digits
 //!
@@ -50,11 +60,13 @@
 //!
 //! # Is it working?
 //!
-//! The losses of a game do not go down; they balance. Look at three things instead:
+//! The losses of a game do not go down; they balance. Look at four things instead:
 //! - the sheet: [`Trainer::sheet`] paints from the same noise at every call;
 //! - each [`EpochReport`]: the discriminator should be right more often than not, and wrong at times;
-//!   `variety` should come near 1. When it looks like a collapse, an [`Alarm`] says so in words and
-//!   names the setting to change;
+//!   `variety` should come near 1, and `modes` near `modes_in_data`. When it looks like a collapse, an
+//!   [`Alarm`] says so in words and names the setting to change (after the first ten epochs or thousand
+//!   steps, when also a good game would look like one);
+//! - the curves ([`GanModel::curves`]) of any metric that [`Trainer::measure`] is given;
 //! - [`metrics::quality`]: a table with real images as the floor and noise as the ceiling.
 //!
 //! # Which setting when
@@ -102,6 +114,7 @@ mod model;
 mod net;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod painter;
 mod params;
 mod penalty;
 mod piano_roll;

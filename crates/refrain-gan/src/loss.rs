@@ -29,6 +29,7 @@ use crate::{Error, Result};
 #[non_exhaustive]
 pub enum Loss {
     /// Binary cross-entropy; the generator minimises `−ln σ(D(fake))`.
+    #[doc(alias = "BCE")]
     NonSaturating {
         /// What the discriminator should answer for real images: 1, or a little less (one-sided
         /// label smoothing, Salimans et al. 2016), which keeps it from growing sure of itself.
@@ -38,13 +39,17 @@ pub enum Loss {
     /// gradient while it is bad: for comparison.
     Minimax,
     /// Squared distance to 1 for real images and to 0 for fakes.
+    #[doc(alias = "LSGAN")]
     LeastSquares,
     /// Margins of 1 on either side; usual with spectral normalisation.
     Hinge,
     /// The discriminator is a critic: needs [`Penalty::GradientPenalty`](crate::Penalty) or
     /// [`Penalty::WeightClip`](crate::Penalty), and some discriminator steps each.
+    #[doc(alias = "WGAN")]
     Wasserstein,
     /// Each fake is compared with a real image.
+    #[doc(alias = "R3GAN")]
+    #[doc(alias = "RpGAN")]
     #[default]
     Relativistic,
     /// The generator matches the mean of the discriminator's last features.

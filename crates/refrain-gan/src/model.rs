@@ -1,22 +1,18 @@
 //! A trained generator: samples, walks between them, and its file.
 
-use burn::tensor::Tensor;
 use rand::RngExt;
 use refrain_core::{Device, ModelFile, ModelWriter};
 use serde::{Deserialize, Serialize};
 
-use crate::params::{self, host, tensor};
-use crate::players::Generator;
-use crate::random::{Purpose, normal, stream};
+use crate::painter::Painter;
+use crate::params;
+use crate::random::{Purpose, stream};
 use crate::report::{read_history, write_history};
-use crate::{EpochReport, Error, Gan, ImageShape, Images, Output, Result};
+use crate::{EpochReport, Error, Gan, ImageShape, Images, Result};
 
 /// What the file of a trained model calls itself.
 const KIND: &str = "gan";
 const VERSION: u32 = 3;
-
-/// Images painted at once: bounds the memory a large request takes.
-const CHUNK: usize = 256;
 
 /// Where an image is painted from: noise, and how much of each class.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,95 +75,6 @@ fn slerp(a: &[f32], b: &[f32], t: f32) -> Vec<f32> {
         .zip(b)
         .map(|(x, y)| scale * (wa * x + wb * y))
         .collect()
-}
-
-/// A generator and what is needed to feed it.
-#[derive(Debug, Clone)]
-pub(crate) struct Painter {
-    pub(crate) generator: Generator,
-    pub(crate) noise: usize,
-    pub(crate) shape: ImageShape,
-    pub(crate) classes: usize,
-    pub(crate) shares: Vec<f32>, // how common each class is among the training images
-    pub(crate) output: Output,
-    pub(crate) device: Device,
-}
-
-impl Painter {
-    /// The latents of images number `first` and on, of these classes.
-    pub(crate) fn latents(
-        &self,
-        labels: &[u32],
-        first: usize,
-        seed: u64,
-        purpose: Purpose,
-    ) -> Vec<Latent> {
-        // Image i has a stream of its own: the first ten of a hundred are the ten of ten.
-        let latent = |(i, &label): (usize, &u32)| Latent {
-            noise: normal(&mut stream(seed, purpose, (first + i) as u64), self.noise),
-            class: Latent::one_hot(label, self.classes),
-        };
-        labels.iter().enumerate().map(latent).collect()
-    }
-
-    /// Refuses more images than there is memory for.
-    pub(crate) fn expect_room(&self, count: usize) -> Result<()> {
-        let each = self.shape.len() + self.noise + self.classes;
-        let room = count
-            .checked_mul(each)
-            .is_some_and(|values| Vec::<f32>::new().try_reserve_exact(values).is_ok());
-        match room {
-            true => Ok(()),
-            false => Err(Error::config(
-                "count",
-                format!("there is no memory for {count} images of {}", self.shape),
-            )),
-        }
-    }
-
-    /// Pixels of the images at `latents`, whose lengths fit.
-    fn pixels(&self, latents: &[Latent]) -> Result<Vec<f32>> {
-        let mut pixels = Vec::with_capacity(latents.len().saturating_mul(self.shape.len()));
-        for chunk in latents.chunks(CHUNK) {
-            let input = |part: fn(&Latent) -> &[f32], width| {
-                let flat: Vec<f32> = chunk.iter().flat_map(part).copied().collect();
-                tensor(flat, &self.device).reshape([chunk.len(), width, 1, 1])
-            };
-            let noise = input(|l| &l.noise, self.noise);
-            let class = (self.classes > 0).then(|| input(|l| &l.class, self.classes));
-            let images: Tensor<4> = self.generator.forward(noise, class);
-            pixels.extend(host(images.reshape([chunk.len() * self.shape.len()]))?);
-        }
-        Ok(pixels)
-    }
-
-    pub(crate) fn labelled(&self, labels: &[u32], seed: u64, purpose: Purpose) -> Result<Images> {
-        let mut pixels = Vec::with_capacity(labels.len().saturating_mul(self.shape.len()));
-        for (i, some) in labels.chunks(CHUNK).enumerate() {
-            pixels.extend(self.pixels(&self.latents(some, i * CHUNK, seed, purpose))?);
-        }
-        let labels = (self.classes > 0).then(|| labels.to_vec());
-        Ok(self.images(pixels, labels, self.classes))
-    }
-
-    fn images(&self, pixels: Vec<f32>, labels: Option<Vec<u32>>, classes: usize) -> Images {
-        match self.output {
-            Output::Brightness => Images::painted(self.shape, pixels, labels, classes),
-            Output::Any => Images::unclamped(self.shape, pixels, labels, classes),
-        }
-    }
-
-    pub(crate) fn sheet(&self, rows: usize, seed: u64, purpose: Purpose) -> Result<Images> {
-        let columns = self.columns();
-        let count = rows.saturating_mul(columns);
-        self.expect_room(count)?;
-        let labels: Vec<u32> = (0..count).map(|i| (i % columns) as u32).collect();
-        self.labelled(&labels, seed, purpose)
-    }
-
-    fn columns(&self) -> usize {
-        if self.classes > 0 { self.classes } else { 8 }
-    }
 }
 
 /// A trained generative adversarial network.
@@ -451,6 +358,7 @@ impl GanModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::normal;
 
     #[test]
     fn slerp_keeps_length_and_ends() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::model::Painter;
+use crate::painter::Painter;
 use crate::{
     ConvGenerator, Gan, GeneratorConfig, Latent, MlpGenerator, Norm, Output, ResidualGenerator,
     Upsample,

@@ -14,7 +14,9 @@
 //!
 //! The gradients are exact: the discriminator's input gradient is computed by a program of its own,
 //! which automatic differentiation of first order walks through. Tests hold them against finite
-//! differences and PyTorch's `create_graph=True`. Images of 0..1 count as −1..1 here, as in the papers.
+//! differences and PyTorch's `create_graph=True`. Images of 0..1 count as −1..1 here, as in the papers. With
+//! [`Gan::augment`](crate::Gan::augment) the slope is that at the images as the discriminator sees them,
+//! augmented ones; the papers' penalties know no augmentation.
 //!
 //! **Cost**: R1 adds to a step about one discriminator pass and its gradient over the real images,
 //! R1 with R2 twice, WGAN-GP three times that, as its points need a pass of their own. Leave steps
@@ -32,6 +34,7 @@ pub enum Penalty {
     /// Nothing.
     None,
     /// `γ/2 ‖∇D‖²` at the real images.
+    #[doc(alias = "zero-centred gradient penalty")]
     R1 {
         /// How much it counts: more for few or large images.
         gamma: f32,
@@ -42,6 +45,7 @@ pub enum Penalty {
         gamma: f32,
     },
     /// `weight · (‖∇D‖ − target)²` on the way from real images to fakes.
+    #[doc(alias = "WGAN-GP")]
     GradientPenalty {
         /// How much it counts: 10 in the paper.
         weight: f32,

@@ -67,6 +67,7 @@ from! {
 }
 
 /// What class labels are for, where the images have some.
+#[doc(alias = "cGAN")]
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Conditional {
@@ -77,6 +78,7 @@ pub enum Conditional {
     Projection,
     /// The generator paints by class; the discriminator names the class beside its judgement, and
     /// both players want it to be right.
+    #[doc(alias = "ACGAN")]
     Auxiliary {
         /// How much the classification counts: 1 in the paper.
         weight: f32,

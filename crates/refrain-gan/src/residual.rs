@@ -24,6 +24,8 @@ use crate::{Activation, Error, ImageShape, Result};
 const SMALL: f32 = 0.25;
 
 /// Noise → matrix → map → blocks that double it → convolution → image.
+#[doc(alias = "SNGAN")]
+#[doc(alias = "R3GAN")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResidualGenerator {
     /// Numbers of noise per image.
@@ -84,6 +86,8 @@ impl ResidualGenerator {
 }
 
 /// Image → convolution → blocks, each halved → features.
+#[doc(alias = "SNGAN")]
+#[doc(alias = "R3GAN")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResidualDiscriminator {
     /// The last map's sides are at least this long, if the image's are.

@@ -12,7 +12,7 @@ use refrain_core::{Device, Monitor, Stage};
 
 use crate::adam::AdamState;
 use crate::measure::Measure;
-use crate::model::Painter;
+use crate::painter::Painter;
 use crate::players::{Discriminator, Generator};
 use crate::random::{Purpose, stream};
 use crate::report::Tally;
@@ -382,92 +382,5 @@ fn class_shares(images: &Images) -> Vec<f32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::params::{host, weights};
-    use crate::{ConvDiscriminator, ConvGenerator, ImageShape};
-
-    fn bits(module: &impl Module) -> Vec<u32> {
-        let values = weights(module)
-            .into_iter()
-            .flat_map(|w| host(w.values).unwrap());
-        values.map(f32::to_bits).collect()
-    }
-
-    #[test]
-    fn each_network_learns_alone() {
-        let pixels = (0..6 * 16).map(|i| (i % 7) as f32 / 6.0).collect();
-        let images = Images::from_f32(ImageShape::square(1, 4), pixels)
-            .unwrap()
-            .with_labels(vec![0, 1, 0, 1, 0, 1], 2)
-            .unwrap();
-        let gan = Gan {
-            generator: ConvGenerator {
-                noise: 3,
-                channels: vec![4],
-                ..Default::default()
-            }
-            .into(),
-            discriminator: ConvDiscriminator {
-                channels: vec![4],
-                ..Default::default()
-            }
-            .into(),
-            ..Gan::default()
-        };
-        let mut trainer = gan
-            .trainer(&images, &refrain_core::device("cpu").unwrap())
-            .unwrap();
-        let mut rng = stream(1, Purpose::Step, 0);
-        let (generator, discriminator) = (bits(&trainer.generator), bits(&trainer.discriminator));
-        assert_eq!(bits(&trainer.average), generator);
-
-        let real = trainer
-            .discriminator_step(0, &mut rng, &mut StepReport::default())
-            .unwrap();
-        assert_eq!(bits(&trainer.generator), generator);
-        let learnt = bits(&trainer.discriminator);
-        assert!(
-            learnt.iter().zip(&discriminator).all(|(a, b)| a != b),
-            "a weight stood still"
-        );
-
-        trainer
-            .generator_step(Some(real), &mut rng, &mut StepReport::default())
-            .unwrap();
-        assert_eq!(bits(&trainer.discriminator), learnt);
-        let moved = bits(&trainer.generator);
-        assert!(
-            moved.iter().zip(&generator).all(|(a, b)| a != b),
-            "a weight stood still"
-        );
-        assert_eq!(bits(&trainer.average), generator); // follows at the end of a step
-
-        // The discriminator can learn again after it was held fixed.
-        trainer
-            .discriminator_step(0, &mut rng, &mut StepReport::default())
-            .unwrap();
-        assert!(bits(&trainer.discriminator) != learnt);
-    }
-
-    #[test]
-    fn batches_cover_an_epoch_without_repeats() {
-        let pixels: Vec<f32> = (0..10).map(|i| i as f32 / 10.0).collect();
-        let images = Images::from_f32(ImageShape::square(1, 1), pixels.clone()).unwrap();
-        let gan = Gan {
-            batch: 3,
-            ..Gan::default()
-        };
-        let mut trainer = gan
-            .trainer(&images, &refrain_core::device("cpu").unwrap())
-            .unwrap();
-        for pass in 0..3 {
-            let mut seen: Vec<f32> = (0..3)
-                .flat_map(|i| trainer.real(3 * pass + i).pixels().to_vec())
-                .collect();
-            seen.sort_by(f32::total_cmp);
-            seen.dedup();
-            assert_eq!(seen.len(), 9);
-        }
-    }
-}
+#[path = "trainer_tests.rs"]
+mod tests;

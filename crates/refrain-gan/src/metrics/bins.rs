@@ -78,6 +78,7 @@ impl Bins {
     /// # Errors
     /// [`Error::Config`] for no bins, [`Error::Shape`] for rows that are none, [`Error::Numeric`] for
     /// values that are not finite.
+    #[doc(alias = "KMeans")]
     pub fn fit(rows: &[f32], dim: usize, bins: usize, seed: u64) -> Result<Self> {
         let rows = Rows::new("samples to bin", rows, dim, 1)?;
         if bins == 0 {

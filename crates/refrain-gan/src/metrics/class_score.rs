@@ -28,6 +28,8 @@ const WHAT: &str = "class score";
 /// assert!((sure.mean - 2.0).abs() < 1e-9 && (unsure.mean - 1.0).abs() < 1e-9);
 /// # Ok::<(), refrain_gan::Error>(())
 /// ```
+#[doc(alias = "IS")]
+#[doc(alias = "inception_score")]
 pub fn class_score(probabilities: &[f32], classes: usize, splits: usize) -> Result<Estimate> {
     if splits == 0 {
         return Err(Error::config("splits", "must be at least 1"));

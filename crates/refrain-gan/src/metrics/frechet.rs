@@ -38,6 +38,7 @@ const WHAT: &str = "Fréchet distance";
 /// assert!((frechet_distance(&a, &b, 1)? - 25.0).abs() < 1e-9);
 /// # Ok::<(), refrain_gan::Error>(())
 /// ```
+#[doc(alias = "FID")]
 pub fn frechet_distance(a: &[f32], b: &[f32], dim: usize) -> Result<f64> {
     let (mean_a, a) = centred(a, dim)?;
     let (mean_b, b) = centred(b, dim)?;

@@ -54,6 +54,8 @@ impl Estimate {
 /// assert!(near < far);
 /// # Ok::<(), refrain_gan::Error>(())
 /// ```
+#[doc(alias = "KID")]
+#[doc(alias = "MMD")]
 pub fn kernel_distance(a: &[f32], b: &[f32], dim: usize) -> Result<f64> {
     let (a, b) = (Rows::new(WHAT, a, dim, 2)?, Rows::new(WHAT, b, dim, 2)?);
     let (all_a, all_b): (Vec<_>, Vec<_>) = ((0..a.len()).collect(), (0..b.len()).collect());

@@ -50,6 +50,11 @@ pub struct Manifold {
 /// assert_eq!((some.precision, some.recall, some.coverage), (1.0, 0.0, 0.5));
 /// # Ok::<(), refrain_gan::Error>(())
 /// ```
+#[doc(alias = "PRDC")]
+#[doc(alias = "precision")]
+#[doc(alias = "recall")]
+#[doc(alias = "density")]
+#[doc(alias = "coverage")]
 pub fn manifold(painted: &[f32], real: &[f32], dim: usize, k: usize) -> Result<Manifold> {
     if k == 0 {
         return Err(Error::config("k", "must be at least 1"));

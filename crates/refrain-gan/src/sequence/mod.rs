@@ -78,6 +78,7 @@ pub struct TextFrame {
 /// assert_eq!(trained.history.len(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[doc(alias = "SeqGAN")]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SequenceGan {
     /// The network that judges texts.
