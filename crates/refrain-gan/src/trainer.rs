@@ -214,11 +214,11 @@ impl Trainer {
             let model = self.model();
             for measure in &mut self.measures {
                 match measure.after(epoch.epoch, &model) {
-                    Some(Ok(value)) => {
+                    Some(Ok(value)) if !value.is_nan() => {
                         epoch.metrics.insert(measure.name.clone(), value as f32);
                     }
                     Some(Err(error)) => failed = Err(error),
-                    None => {}
+                    _ => {}
                 }
             }
         }
@@ -228,7 +228,7 @@ impl Trainer {
 
     /// From now on measures the model as it is, after each `every`-th epoch, into
     /// [`EpochReport::metrics`] under `name`: it is printed, saved and drawn
-    /// ([`GanModel::curves`]) with the rest of the report. An error of `metric` is given back by the
+    /// ([`GanModel::curves`]) with the rest of the report; NaN is left out. An error of `metric` is given back by the
     /// step that ends the epoch, after which training can go on. A checkpoint holds the values, but not
     /// the metrics: name them again after [`Trainer::resume`].
     ///

@@ -29,8 +29,9 @@ impl SequenceTrainer {
     /// Writes a checkpoint.
     ///
     /// # Errors
-    /// [`refrain_core::Error::Io`]; [`Error::Device`].
+    /// [`Error::Broken`] after a step that failed; [`refrain_core::Error::Io`]; [`Error::Device`].
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.expect_sound()?;
         let saved = Saved {
             gan: self.config.clone(),
             frame: self.frame,

@@ -285,6 +285,23 @@ fn resume_refuses_other_texts_and_files_that_do_not_fit() {
 }
 
 #[test]
+fn a_broken_game_is_not_saved() {
+    let gan = SequenceGan {
+        generator_adam: at_rate(f32::MAX),
+        warm_up: 0,
+        ..small()
+    };
+    let start = pretrained(1);
+    let mut game = gan.trainer(&start, &corpus(), FRAME, &cpu()).unwrap();
+    let error = game.run(&Monitor::silent()).unwrap_err();
+    assert!(!matches!(error, Error::Broken { .. }), "{error}");
+    let path = tempfile::tempdir().unwrap().path().join("x.refrain");
+    for error in [game.step().unwrap_err(), game.save(&path).unwrap_err()] {
+        assert!(matches!(error, Error::Broken { .. }), "{error}");
+    }
+}
+
+#[test]
 fn bad_texts_and_settings_are_refused_and_cancel_works() {
     let start = pretrained(1);
     let fit = |gan: &SequenceGan, corpus: &Corpus, frame| gan.fit(&start, corpus, frame, &cpu());

@@ -56,6 +56,7 @@ pub struct SequenceTrainer {
     pub(super) real: Vec<Vec<u32>>,
     pub(super) step: u64,
     pub(super) history: Vec<RoundReport>,
+    halfway: bool, // a step has failed
 }
 
 impl SequenceTrainer {
@@ -82,6 +83,7 @@ impl SequenceTrainer {
             real,
             step: 0,
             history: Vec::new(),
+            halfway: false,
         })
     }
 
@@ -110,8 +112,10 @@ impl SequenceTrainer {
     ///
     /// # Errors
     /// [`Error::Numeric`] when a loss is no longer a number; [`Error::Device`], and those of the
-    /// sequence models. The game cannot go on after one.
+    /// sequence models. The game can neither go on nor be saved after one ([`Error::Broken`]).
     pub fn step(&mut self) -> Result<Option<RoundReport>> {
+        self.expect_sound()?;
+        self.halfway = true;
         let report = match self.step.checked_sub(self.config.warm_up as u64) {
             None => {
                 self.judge(0, self.step)?;
@@ -123,8 +127,19 @@ impl SequenceTrainer {
                 Some(report)
             }
         };
+        self.halfway = false;
         self.step += 1;
         Ok(report)
+    }
+
+    /// Refuses a game in which a step failed.
+    pub(super) fn expect_sound(&self) -> Result<()> {
+        match self.halfway {
+            false => Ok(()),
+            true => Err(Error::Broken {
+                step: self.step + 1,
+            }),
+        }
     }
 
     /// Plays until the configured rounds are over.
