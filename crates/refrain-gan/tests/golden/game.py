@@ -16,7 +16,7 @@ sys.path.append(str(pathlib.Path(__file__).parents[4] / "benches" / "peers"))
 from torch_gan import ConvDiscriminator, ConvGenerator
 
 torch.set_default_dtype(torch.float64)
-BATCH, NOISE, SIDE = 4, 3, 6
+BATCH, NOISE, SIDE = 4, 3, 7
 
 
 def values(i, n):
