@@ -68,9 +68,12 @@ struct Options {
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Judge these weights, of an earlier run with the same options, instead of learning
-    #[arg(long, value_name = "FILE")]
-    model: Option<PathBuf>,
+    /// Train so many models, each of the next seed, and let them judge together
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    models: u64,
+    /// Judge these weights, of earlier runs with the same options, instead of learning
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    read: Vec<PathBuf>,
     /// Judge on the part to choose by: to choose settings without a look at the test part
     #[arg(long)]
     choose: bool,
@@ -154,19 +157,23 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
                 .collect();
         }
     }
-    let model = match &options.model {
-        Some(path) => Labeller::load(path, &device)?,
-        None => {
-            let features = words.dim() + width + listed;
-            let held_out: &[Labelled] = if options.both { &[] } else { &validation };
-            learn(options, &words, features, &train, held_out, &device)?
+    let read = options.read.iter();
+    let mut models = read
+        .map(|path| Labeller::load(path, &device))
+        .collect::<Result<Vec<_>, _>>()?;
+    if models.is_empty() {
+        let features = words.dim() + width + listed;
+        let held_out: &[Labelled] = if options.both { &[] } else { &validation };
+        for seed in (options.seed..).take(options.models as usize) {
+            let parts = [train.as_slice(), held_out];
+            models.push(learn(options, seed, &words, features, parts, &device)?);
         }
-    };
+    }
     let bias = match options.bias {
         Some(bias) => bias,
-        None => best_bias(&model, &validation)?,
+        None => best_bias(&models, &validation)?,
     };
-    let (scores, found) = judge(&model.with_bias("O", bias)?, &test)?;
+    let (scores, found) = judge(&biased(&models, bias)?, &test)?;
     let part = if options.choose { "validation" } else { "test" };
     println!("{part} set, whole spans:\n{scores}");
     println!(
@@ -186,10 +193,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 /// Trains a labeller and writes it.
 fn learn(
     options: &Options,
+    seed: u64,
     words: &Embeddings,
     features: usize,
-    train: &[Labelled],
-    validation: &[Labelled],
+    [train, validation]: [&[Labelled]; 2],
     device: &Device,
 ) -> Result<Labeller, Box<dyn Error>> {
     let body = match options.transformer {
@@ -216,7 +223,7 @@ fn learn(
     let config = LabellerConfig {
         reading,
         crf: !options.softmax,
-        seed: options.seed,
+        seed,
         ..LabellerConfig::default()
     };
     let model = Labeller::new(&config, train, device)?
@@ -225,12 +232,14 @@ fn learn(
     let epochs = options.epochs.unwrap_or(if options.quick { 4 } else { 12 });
     let rate = if options.transformer { 1e-3 } else { 3e-3 };
     let mut trainer = support::trainer(examples.len(), 16, epochs, rate);
-    trainer.seed = options.seed;
+    trainer.seed = seed;
     trainer.average = Some(0.998);
     let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
-    let path = support::written(&options.out, "entities.refrain", |path| {
-        Ok(trained.model.save(path)?)
-    })?;
+    let file = match options.models {
+        1 => "entities.refrain".to_string(),
+        _ => format!("entities-{seed}.refrain"),
+    };
+    let path = support::written(&options.out, &file, |path| Ok(trained.model.save(path)?))?;
     println!("{} written", path.display());
     Ok(trained.model)
 }
@@ -238,9 +247,9 @@ fn learn(
 type Labels = Vec<Vec<String>>;
 
 /// Scores, and the labels found.
-fn judge(model: &Labeller, part: &[Labelled]) -> Result<(SpanScores, Labels), Box<dyn Error>> {
+fn judge(models: &[Labeller], part: &[Labelled]) -> Result<(SpanScores, Labels), Box<dyn Error>> {
     let sentences: Vec<Sentence> = part.iter().map(|(s, _)| s.clone()).collect();
-    let found = model.label(&sentences)?.into_iter();
+    let found = Labeller::label_together(models, &sentences)?.into_iter();
     let found: Labels = found
         .map(|sentence| sentence.into_iter().map(|judged| judged.label).collect())
         .collect();
@@ -248,13 +257,19 @@ fn judge(model: &Labeller, part: &[Labelled]) -> Result<(SpanScores, Labels), Bo
     Ok((SpanScores::new(&truth, &found)?, found))
 }
 
+fn biased(models: &[Labeller], bias: f32) -> Result<Vec<Labeller>, Box<dyn Error>> {
+    let models = models.iter().cloned();
+    let biased = models.map(|model| model.with_bias("O", bias));
+    Ok(biased.collect::<Result<_, _>>()?)
+}
+
 /// What to add to the score of "no name" for the best F1: as names are rare in training, models find
 /// too few.
-fn best_bias(model: &Labeller, validation: &[Labelled]) -> Result<f32, Box<dyn Error>> {
+fn best_bias(models: &[Labeller], validation: &[Labelled]) -> Result<f32, Box<dyn Error>> {
     let mut best = (f64::NEG_INFINITY, 0.0);
     for step in 0..10 {
         let bias = 0.0 - 0.5 * step as f32;
-        let (scores, _) = judge(&model.clone().with_bias("O", bias)?, validation)?;
+        let (scores, _) = judge(&biased(models, bias)?, validation)?;
         if scores.micro().f1() > best.0 {
             best = (scores.micro().f1(), bias);
         }

@@ -252,4 +252,5 @@ def main():
         print(json.dumps(burst(int(line))), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

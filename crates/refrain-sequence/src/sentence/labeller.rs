@@ -10,8 +10,9 @@ use refrain_core::IdMap;
 use serde::{Deserialize, Serialize};
 
 use super::encode::Known;
+use super::labelling::paths;
 use super::reader::{Reader, seeded};
-use super::{EncodedSentence, Judgement, Sentence, SentenceConfig, file};
+use super::{EncodedSentence, Sentence, SentenceConfig, file};
 use crate::metrics::{Matches, SpanScores};
 use crate::ragged::check_size;
 use crate::train::{Learner, Learning};
@@ -77,8 +78,6 @@ pub struct LabelledSentence {
 
 /// A score that rules a label out.
 const NEVER: f32 = -1e4;
-/// Sentences read at a time.
-const BATCH: usize = 32;
 
 /// Labels each word of a sentence: entities (Lample et al., 2016; Ma and Hovy, 2016), roles, parts of
 /// speech. A [`Trainer`](crate::Trainer) fits it.
@@ -111,13 +110,13 @@ const BATCH: usize = 32;
 pub struct Labeller {
     reader: Reader,
     head: Linear,
-    crf: Crf,
+    pub(super) crf: Crf,
     #[module(skip)]
-    config: LabellerConfig,
+    pub(super) config: LabellerConfig,
     #[module(skip)]
-    known: Arc<Known>,
+    pub(super) known: Arc<Known>,
     #[module(skip)]
-    labels: Arc<IdMap>,
+    pub(super) labels: Arc<IdMap>,
 }
 
 impl Labeller {
@@ -232,57 +231,12 @@ impl Labeller {
         Ok(examples)
     }
 
-    /// A label for each word, with its probability given the whole sentence.
-    ///
-    /// # Errors
-    /// As [`examples`](Self::examples), for what concerns the words; those of the device.
-    pub fn label(&self, sentences: &[Sentence]) -> Result<Vec<Vec<Judgement>>> {
-        let encode = |s| self.known.encode(&self.config.reading, s);
-        let encoded = sentences.iter().map(encode).collect::<Result<Vec<_>>>()?;
-        let found = self.paths(&encoded.iter().collect::<Vec<_>>(), true)?;
-        let named = found.into_iter().map(|(labels, likely)| {
-            let count = self.labels.len();
-            let rows = labels.iter().zip(likely.chunks_exact(count));
-            rows.map(|(&label, row)| Judgement {
-                label: self.labels.name(label).unwrap_or_default().to_string(),
-                probability: row.get(label as usize).copied().unwrap_or_default(),
-            })
-            .collect()
-        });
-        Ok(named.collect())
-    }
-
-    /// The best labels of each sentence, and the probabilities of all of them where they are wanted.
-    fn paths(
-        &self,
-        sentences: &[&EncodedSentence],
-        likely: bool,
-    ) -> Result<Vec<(Vec<u32>, Vec<f32>)>> {
-        let device = self.device();
-        file::in_batches(
-            sentences,
-            BATCH,
-            |s| s.len(),
-            |batch| {
-                let lengths: Vec<usize> = batch.iter().map(|s| s.len()).collect();
-                let scores = self.scores(batch, &lengths, &Learning::default(), &device)?;
-                let marginals = match likely {
-                    true => self.crf.marginals(scores.clone(), Some(&lengths))?,
-                    false => vec![Vec::new(); batch.len()],
-                };
-                let paths = self.crf.viterbi(scores, Some(&lengths))?;
-                let labels = paths.into_iter().map(|path| path.labels);
-                Ok(labels.zip(marginals).collect())
-            },
-        )
-    }
-
-    fn device(&self) -> Device {
+    pub(super) fn device(&self) -> Device {
         self.head.weight.val().device().inner()
     }
 
     /// `[batch, words, labels]`.
-    fn scores(
+    pub(super) fn scores(
         &self,
         batch: &[&EncodedSentence],
         lengths: &[usize],
@@ -437,8 +391,9 @@ impl Learner for Labeller {
 
     /// One minus the F1 of the spans; in the plain scheme, of all labels but `O`.
     fn validation_error(&self, examples: &[LabelledSentence]) -> Result<Option<f64>> {
-        let sentences: Vec<&EncodedSentence> = examples.iter().map(|e| &e.sentence).collect();
-        let found = self.paths(&sentences, false)?;
+        let sentences: Vec<[&EncodedSentence; 1]> =
+            examples.iter().map(|e| [&e.sentence]).collect();
+        let found = paths(&[self], &self.crf, &sentences, false)?;
         let name = |&label: &u32| self.labels.name(label).unwrap_or_default();
         if self.config.scheme == LabelScheme::Iob2 {
             let names = |labels: &[u32]| labels.iter().map(name).collect::<Vec<&str>>();

@@ -4,6 +4,7 @@ mod classifier;
 mod encode;
 pub(crate) mod file;
 mod labeller;
+mod labelling;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::encode::Known;
 use super::*;
 use crate::metrics::to_iob2;
-use crate::{Cell, Learner, Learning, Trainer};
+use crate::{Cell, Crf, Learner, Learning, Trainer};
 
 fn device() -> crate::Device {
     refrain_core::device("cpu").unwrap()
@@ -320,4 +320,59 @@ fn a_bias_multiplies_the_odds_of_its_label() {
     let own = || labeller(bodies()[0].clone(), true);
     assert!(own().with_bias("B-org", 1.0).is_err());
     assert!(own().with_bias("O", f32::NAN).is_err());
+}
+
+/// Scores are linear in a bias: two biases together are their mean, with a CRF or without.
+#[test]
+fn models_together_have_the_mean_of_their_scores() {
+    let sentences = [
+        sentence("Ada met rain in New York"),
+        sentence("King of rain"),
+    ];
+    for (body, crf) in bodies().into_iter().zip([true, false]) {
+        let own = || labeller(body.clone(), crf);
+        let with = |by| own().with_bias("B-per", by).unwrap();
+        let alone = own().label(&sentences).unwrap();
+        assert_eq!(
+            Labeller::label_together(&[own()], &sentences).unwrap(),
+            alone
+        );
+        let together = Labeller::label_together(&[with(3.0), with(-1.0)], &sentences).unwrap();
+        let mean = with(1.0).label(&sentences).unwrap();
+        for (a, b) in together.iter().flatten().zip(mean.iter().flatten()) {
+            assert_eq!(a.label, b.label);
+            assert!((a.probability - b.probability).abs() < 1e-5);
+        }
+        assert_ne!(mean, alone);
+    }
+    // Two that differ in the scores of neighbours alone.
+    let mut one = labeller(bodies()[0].clone(), true);
+    let mut two = one.clone();
+    let scores = |by: f32| (0..5 * 5).map(move |i| by * (i as f32).sin());
+    let crf = |all: Vec<f32>| Crf::from_scores(&all, &all[..5], &all[5..10], &device()).unwrap();
+    one.crf = crf(scores(1.0).collect());
+    two.crf = crf(scores(4.0).collect());
+    let together = Labeller::label_together(&[one.clone(), two], &sentences).unwrap();
+    one.crf = crf(scores(2.5).collect());
+    let mean = one.label(&sentences).unwrap();
+    for (a, b) in together.iter().flatten().zip(mean.iter().flatten()) {
+        assert_eq!(a.label, b.label);
+        assert!((a.probability - b.probability).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn models_of_other_labels_do_not_work_together() {
+    let one = labeller(bodies()[0].clone(), true);
+    let config = one.config().clone();
+    let other = Labeller::new(&config, &training()[..1], &device()).unwrap();
+    let plain = LabellerConfig {
+        scheme: LabelScheme::Plain,
+        ..config
+    };
+    let plain = Labeller::new(&plain, &training(), &device()).unwrap();
+    for models in [vec![], vec![one.clone(), other], vec![one, plain]] {
+        let error = Labeller::label_together(&models, &[sentence("rain")]).unwrap_err();
+        assert!(matches!(error, crate::Error::Config { .. }), "{error}");
+    }
 }
