@@ -23,8 +23,8 @@ use mnist::mnist;
 use refrain::Monitor;
 use refrain::gan::metrics::{frechet_distance, manifold, mode_coverage};
 use refrain::gan::{
-    ConvDiscriminator, ConvGenerator, Gan, Grid, ImageClassifier, ImageClassifierModel, ImageShape,
-    Images, Penalty, save_grid,
+    ConvDiscriminator, ConvGenerator, Gan, Grid, ImageClassifier, ImageClassifierModel, Images,
+    Penalty, save_grid,
 };
 use refrain_benches::script;
 use serde_json::Value;

@@ -70,8 +70,9 @@ pub struct EpochReport {
     /// as a share of how much the real ones do: total variance over total variance.
     pub variety: f32,
     /// Kinds of real image that the epoch's painted ones are of: k-means
-    /// [`Bins`](crate::metrics::Bins) of the training images (at most 32 bins of at least 32 images,
-    /// over pixels scaled to 16×16 at most) with a painted image in them.
+    /// [`Bins`](crate::metrics::Bins) of the training images with a painted image in them. There are at
+    /// most 32 bins, of at least 32 images on average, over pixels scaled to 16×16 at most; fewer where
+    /// these leave less than half a hundredth of the variance, so that modes of points are bins.
     pub modes: usize,
     /// Kinds of real image that a fair set of as many images would have.
     pub modes_in_data: usize,

@@ -80,11 +80,29 @@ impl Bins {
     /// values that are not finite.
     #[doc(alias = "KMeans")]
     pub fn fit(rows: &[f32], dim: usize, bins: usize, seed: u64) -> Result<Self> {
+        Self::fit_until(rows, dim, bins, 0.0, seed)
+    }
+
+    /// [`Bins::fit`] with as few bins as leave no more than this share of the samples' variance inside
+    /// them: where the data has modes, a bin for each.
+    pub(crate) fn fit_until(
+        rows: &[f32],
+        dim: usize,
+        bins: usize,
+        left: f64,
+        seed: u64,
+    ) -> Result<Self> {
         let rows = Rows::new("samples to bin", rows, dim, 1)?;
         if bins == 0 {
             return Err(Error::config("bins", "must be at least 1"));
         }
-        let mut centres = spread_out(rows, bins, &mut stream(seed, Purpose::Metric, 1));
+        let mean = means(rows, &vec![0; rows.len()], &vec![0.0; dim], dim);
+        let variance: f64 = rows
+            .iter()
+            .map(|row| f64::from(squared_distance(row, &mean)))
+            .sum();
+        let mut rng = stream(seed, Purpose::Metric, 1);
+        let mut centres = spread_out(rows, bins, left * variance, &mut rng);
         let mut places = Vec::new();
         for _ in 0..ROUNDS {
             let before = std::mem::replace(&mut places, nearest(rows, &centres, dim)?);
@@ -131,8 +149,9 @@ impl Bins {
     }
 }
 
-/// First centres: rows drawn by their squared distance to the nearest one drawn before.
-fn spread_out(rows: Rows<'_>, bins: usize, rng: &mut Stream) -> Vec<f32> {
+/// First centres: rows drawn by their squared distance to the nearest one drawn before, until no more
+/// than `left` of these distances is left in all.
+fn spread_out(rows: Rows<'_>, bins: usize, left: f64, rng: &mut Stream) -> Vec<f32> {
     let mut centre = rows.row(rng.random_range(0..rows.len()));
     let mut centres = centre.to_vec();
     let mut gaps = vec![f32::INFINITY; rows.len()];
@@ -141,13 +160,13 @@ fn spread_out(rows: Rows<'_>, bins: usize, rng: &mut Stream) -> Vec<f32> {
             *gap = gap.min(squared_distance(row, centre));
         }
         let total: f64 = gaps.iter().map(|&g| f64::from(g)).sum();
-        if !(total > 0.0 && total.is_finite()) {
-            break; // every row is a centre
+        if !(total > left && total.is_finite()) {
+            break; // at the latest when every row is a centre
         }
-        let mut left = rng.random::<f64>() * total;
+        let mut way = rng.random::<f64>() * total;
         let reached = gaps.iter().position(|&gap| {
-            left -= f64::from(gap);
-            left < 0.0 && gap > 0.0
+            way -= f64::from(gap);
+            way < 0.0 && gap > 0.0
         });
         let farthest = || {
             let all = gaps.iter().enumerate();
@@ -197,6 +216,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Mixture;
     use crate::metrics::rows::tests::made;
 
     #[test]
@@ -251,6 +271,28 @@ mod tests {
             let same = bins.compare(&rows).unwrap();
             prop_assert_eq!(&same.counts, &bins.counts);
             prop_assert_eq!((same.empty, same.different), (0, 0));
+        }
+    }
+
+    #[test]
+    fn modes_of_points_are_bins() {
+        for (mixture, modes) in [(Mixture::ring(), 8), (Mixture::grid(), 25)] {
+            for seed in 0..20 {
+                let points = mixture.sample(1000, seed);
+                let bins = Bins::fit_until(points.pixels(), 2, 32, 0.005, seed).unwrap();
+                let fair = bins
+                    .compare(mixture.sample(1000, seed + 50).pixels())
+                    .unwrap();
+                // A mode has two of them once in a while.
+                assert!((modes..=modes + 2).contains(&fair.bins), "{seed}: {fair:?}");
+                assert_eq!(fair.empty, 0);
+                let lacking = Mixture {
+                    centres: mixture.centres[1..].to_vec(),
+                    ..mixture.clone()
+                };
+                let lacking = bins.compare(lacking.sample(1000, 9).pixels()).unwrap();
+                assert!(lacking.empty > 0, "{seed}: {lacking:?}");
+            }
         }
     }
 
