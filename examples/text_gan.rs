@@ -13,6 +13,7 @@
 
 mod support;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
@@ -203,14 +204,24 @@ fn verdict(gan: &[SweepPoint], likelihood: &[SweepPoint]) -> String {
             .count()
     };
     let (gan_beaten, likelihood_beaten) = (beaten(gan, likelihood), beaten(likelihood, gan));
-    let who = match gan_beaten.cmp(&likelihood_beaten) {
-        std::cmp::Ordering::Greater => "maximum likelihood wins",
-        std::cmp::Ordering::Less => "SeqGAN wins",
-        std::cmp::Ordering::Equal => "neither wins",
+    // Quality and variety in one number.
+    let lowest = |points: &[SweepPoint]| {
+        let all = points.iter().filter_map(|p| p.reverse_perplexity);
+        all.fold(f64::INFINITY, f64::min)
+    };
+    let (gan_lowest, likelihood_lowest) = (lowest(gan), lowest(likelihood));
+    let who = match (
+        gan_beaten.cmp(&likelihood_beaten),
+        gan_lowest > likelihood_lowest,
+    ) {
+        (Ordering::Greater, true) => "maximum likelihood wins both",
+        (Ordering::Less, false) => "SeqGAN wins both",
+        _ => "neither wins both",
     };
     format!(
         "In BLEU and self-BLEU at once, likelihood at some temperature beats {gan_beaten} of {} points of \
-         SeqGAN, and SeqGAN beats {likelihood_beaten} of {} of likelihood: {who}.",
+         SeqGAN, and SeqGAN beats {likelihood_beaten} of {} of likelihood. The lowest reverse perplexity \
+         is {likelihood_lowest:.1} for likelihood, {gan_lowest:.1} for SeqGAN: {who}.",
         gan.len(),
         likelihood.len()
     )
