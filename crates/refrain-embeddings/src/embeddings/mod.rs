@@ -14,14 +14,13 @@ pub(crate) mod subwords;
 use std::borrow::Cow;
 
 use rayon::prelude::*;
-use refrain_core::kernels;
+use refrain_core::{Values, kernels};
 
 pub use analogy::Analogy;
 pub use search::Neighbour;
 pub use subwords::{SubwordHashing, Subwords};
 
 use codes::Codes;
-pub(crate) use file::Values;
 pub(crate) use search::best;
 use search::{BLOCK, named};
 

@@ -10,7 +10,7 @@ pub(crate) mod product;
 use std::path::Path;
 
 use rayon::prelude::*;
-use refrain_core::{Error as CoreError, ModelFile, ModelWriter, kernels};
+use refrain_core::{Error as CoreError, ModelFile, ModelWriter, Values, kernels};
 use serde::{Deserialize, Serialize};
 
 use crate::embeddings::{Neighbour, best, direction, inverse_norm};
@@ -56,15 +56,15 @@ pub struct QuantizedEmbeddings {
     vocabulary: Vocabulary,
     dim: usize,
     /// The length of each vector.
-    norms: Vec<f32>,
+    norms: Values,
     /// `[words, bytes of a word]`.
-    codes: Vec<u8>,
+    codes: Values<u8>,
     coder: Coder,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Coder {
-    Int8 { scales: Vec<f32> },
+    Int8 { scales: Values },
     Product(Product),
 }
 
@@ -88,7 +88,7 @@ impl Embeddings {
         let inverse = |vector: &[f32]| inverse_norm(vector);
         let inverses: Vec<f32> = self.vectors().par_chunks(dim).map(inverse).collect();
         let norm = |&inverse: &f32| if inverse > 0.0 { 1.0 / inverse } else { 0.0 };
-        let norms = inverses.iter().map(norm).collect();
+        let norms: Vec<f32> = inverses.iter().map(norm).collect();
         let mut directions = self.vectors().to_vec();
         directions
             .par_chunks_mut(dim)
@@ -108,7 +108,8 @@ impl Embeddings {
                     kernels::quantize_i8(row, bytemuck::cast_slice_mut(codes))
                 };
                 let rows = directions.par_chunks(dim).zip(codes.par_chunks_mut(dim));
-                let scales = rows.map(encode).collect();
+                let scales: Vec<f32> = rows.map(encode).collect();
+                let scales = scales.into();
                 (codes, Coder::Int8 { scales })
             }
             Quantization::Product { parts, seed } => {
@@ -120,8 +121,8 @@ impl Embeddings {
         Ok(QuantizedEmbeddings {
             vocabulary: self.vocabulary().clone(),
             dim,
-            norms,
-            codes,
+            norms: norms.into(),
+            codes: codes.into(),
             coder,
         })
     }
@@ -268,7 +269,7 @@ impl QuantizedEmbeddings {
     /// The vectors in full again, about what they were.
     ///
     /// # Errors
-    /// None in practice: the words and values were checked before.
+    /// [`Error::NotFinite`] for a file that was damaged.
     pub fn to_embeddings(&self) -> Result<Embeddings> {
         let row = |index: u32| {
             let mut row = self.direction(index).unwrap_or_default();
@@ -299,7 +300,7 @@ impl QuantizedEmbeddings {
         };
         let writer = ModelWriter::new(KIND, VERSION)
             .config(&header)?
-            .ids("words", self.vocabulary.ids())?
+            .ids_in_place("words", self.vocabulary.ids())?
             .u64("counts", &[words], self.vocabulary.counts())?
             .f32("norms", &[words], &self.norms[..])?
             .u8("codes", &[words, self.width()], &self.codes[..])?;
@@ -312,10 +313,10 @@ impl QuantizedEmbeddings {
         })
     }
 
-    /// Reads a file.
+    /// Opens a file, whose words and codes stay in it as [those in full](Embeddings::load) do.
     ///
     /// # Errors
-    /// When there is none, it is broken, or another model's.
+    /// When there is none, its parts do not fit one another, or it is another model's.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_file(&ModelFile::open(path)?)
     }
@@ -323,7 +324,7 @@ impl QuantizedEmbeddings {
     fn from_file(file: &ModelFile) -> Result<Self> {
         file.expect(KIND, VERSION)?;
         let header: Header = file.config()?;
-        let ids = file.ids("words")?;
+        let ids = file.ids_in_place("words")?;
         let (words, dim) = (ids.len(), header.dim);
         let width = header.parts.unwrap_or(dim);
         if dim == 0 || width == 0 || width > dim {
@@ -332,32 +333,34 @@ impl QuantizedEmbeddings {
                 reason: format!("vectors of {dim} values in {width} parts"),
             }));
         }
-        let floats = |name: &str, count: usize| -> Result<Vec<f32>> {
-            let values = file.f32(name)?.expect_shape(name, &[count])?.data;
-            match values.iter().position(|value| !value.is_finite()) {
-                None => Ok(values.into_owned()),
-                Some(at) => Err(Error::NotFinite {
-                    word: format!("{name} {at}"),
-                }),
-            }
+        let floats = |name: &str, count: usize| {
+            Ok::<_, Error>(file.f32(name)?.expect_shape(name, &[count])?.data)
         };
         let coder = match header.parts {
             None => Coder::Int8 {
-                scales: floats("scales", words)?,
+                scales: file.keep(floats("scales", words)?),
             },
-            Some(parts) => Coder::Product(Product {
-                dim,
-                parts,
-                centroids: floats("centroids", dim.saturating_mul(256))?,
-            }),
+            Some(parts) => {
+                let centroids = floats("centroids", dim.saturating_mul(256))?.into_owned();
+                if let Some(at) = centroids.iter().position(|value| !value.is_finite()) {
+                    return Err(Error::NotFinite {
+                        word: format!("centroids {at}"),
+                    });
+                }
+                Coder::Product(Product {
+                    dim,
+                    parts,
+                    centroids,
+                })
+            }
         };
         let counts = file.u64("counts")?.expect_shape("counts", &[words])?;
         let codes = file.u8("codes")?.expect_shape("codes", &[words, width])?;
         Ok(Self {
-            vocabulary: Vocabulary::from_ids(ids, counts.data.into_owned()),
+            vocabulary: Vocabulary::from_ids(ids, file.keep(counts.data)),
             dim,
-            norms: floats("norms", words)?,
-            codes: codes.data.into_owned(),
+            norms: file.keep(floats("norms", words)?),
+            codes: file.keep(codes.data),
             coder,
         })
     }
