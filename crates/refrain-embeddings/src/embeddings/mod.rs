@@ -275,6 +275,25 @@ impl Embeddings {
         Self::new(vocabulary, self.dim, vectors.to_vec())
     }
 
+    /// The same words with the first `dim` values of their vectors: for vectors that were trained so that
+    /// their beginnings serve alone (Kusupati et al., *Matryoshka Representation Learning*, 2022), as those
+    /// of WordLlama. N-grams are left out.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `dim` is between 1 and the length of the vectors.
+    pub fn truncated(&self, dim: usize) -> Result<Self> {
+        if !(1..=self.dim).contains(&dim) {
+            return Err(Error::Config {
+                field: "dim",
+                value: dim.to_string(),
+                reason: "choose between 1 and the length of the vectors",
+            });
+        }
+        let rows = self.vectors().chunks_exact(self.dim);
+        let vectors = rows.flat_map(|row| row.iter().take(dim).copied());
+        Self::new(self.vocabulary.clone(), dim, vectors.collect())
+    }
+
     /// The same words in lower case; of those that become equal the most frequent keeps its vector,
     /// and their counts add up.
     ///
