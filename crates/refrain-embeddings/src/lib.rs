@@ -101,7 +101,7 @@
 //! | faster search that finds the same; many questions at once | [`Embeddings::indexed`]; [`Embeddings::nearest_batch`] |
 //! | vectors in a quarter of their bytes, or a fiftieth | [`Embeddings::quantized`] |
 //! | neighbours among some words only | [`Embeddings::nearest_where`] |
-//! | go on with another corpus and its new words | [`Word2VecTraining::extend`], [`TextClassifierModel::extend`] |
+//! | go on with another corpus and its new words | [`Word2VecTraining::extend`], [`GloveTraining::extend`], [`TextClassifierModel::extend`] |
 //! | a vector of a word that was never seen | [`Embeddings::embed`] |
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
 //! | a picture of some words; of their groups | [`Embeddings::project`]; [`Tsne`] |

@@ -43,6 +43,7 @@ impl GloveTraining {
             .u64("losses", &[self.losses.len()], bits(&self.losses))?
             .ids("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
+            .u64("seen", &shape[..1], &self.seen[..])?
             .f32("word_rows", &shape, table(&self.words))?
             .f32("context_rows", &shape, table(&self.contexts))?
             .write(path)?;
@@ -76,6 +77,14 @@ impl GloveTraining {
         let shape = [ids.len(), layout.stride()];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
         let counts = counts.data.into_owned();
+        // Once a corpus was all there was to count.
+        let seen = match file.names().any(|name| name == "seen") {
+            true => {
+                let seen = file.u64("seen")?.expect_shape("seen", &shape[..1])?;
+                seen.data.into_owned()
+            }
+            false => counts.clone(),
+        };
         let table = |name: &str| {
             let rows = file.f32(name)?.expect_shape(name, &shape)?.data;
             let mut groups = vec![Vec::new(); config.threads];
@@ -92,6 +101,7 @@ impl GloveTraining {
             words,
             contexts,
             cells: None,
+            seen,
             losses: losses.iter().map(|&bits| f64::from_bits(bits)).collect(),
             interrupted: false,
         })

@@ -49,6 +49,8 @@ pub struct GloveTraining {
     pub(super) contexts: Vec<Vec<f32>>,
     /// For each group of words and each of contexts, their pairs; counted again after a resume.
     pub(super) cells: Option<Vec<Vec<Vec<Pair>>>>,
+    /// How often each word occurs in the corpus.
+    pub(super) seen: Vec<u64>,
     pub(super) losses: Vec<f64>,
     pub(super) interrupted: bool,
 }
@@ -78,22 +80,82 @@ impl GloveTraining {
             config.cache_tokens,
             config.threads,
         )?;
-        let cells = count(&config, &vocabulary, corpus, &encoded, monitor)?;
-        let layout = Layout::new(config.dim);
-        let (words, contexts) = (
-            first_rows(&config, vocabulary.len(), 0),
-            first_rows(&config, vocabulary.len(), 1),
-        );
+        let seen = vocabulary.counts().to_vec();
+        Self::begin(config, vocabulary, seen, corpus, &encoded, monitor)
+    }
+
+    /// Counts the pairs and draws first rows.
+    fn begin(
+        config: Glove,
+        vocabulary: Vocabulary,
+        seen: Vec<u64>,
+        corpus: &Corpus<'_>,
+        encoded: &Encoded,
+        monitor: &Monitor,
+    ) -> Result<Self> {
+        let cells = count(&config, &vocabulary, corpus, encoded, monitor)?;
         Ok(Self {
+            layout: Layout::new(config.dim),
+            words: first_rows(&config, vocabulary.len(), 0),
+            contexts: first_rows(&config, vocabulary.len(), 1),
             config,
             vocabulary,
-            layout,
-            words,
-            contexts,
             cells: Some(cells),
+            seen,
             losses: Vec::new(),
             interrupted: false,
         })
+    }
+
+    /// Goes on with another corpus for `epochs` more epochs, from the vectors so far and the learning rates
+    /// that AdaGrad gave them. Words of the new corpus that occur [`Glove::min_count`] times in it are added
+    /// behind those that are known, and counts add up. The pairs are those of the new corpus alone.
+    ///
+    /// ```
+    /// use refrain_core::Monitor;
+    /// use refrain_embeddings::{Corpus, Glove};
+    /// let first = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "blue"]));
+    /// let second = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "violet"]));
+    /// let monitor = Monitor::silent();
+    /// let config = Glove { dim: 8, epochs: 3, threads: 1, ..Glove::default() };
+    /// let mut training = config.start(&first, &monitor)?;
+    /// while !training.is_finished() {
+    ///     training.epoch(&first, &monitor)?;
+    /// }
+    /// let mut training = training.extend(&second, 2, &monitor)?;
+    /// while !training.is_finished() {
+    ///     training.epoch(&second, &monitor)?;
+    /// }
+    /// assert!(training.finish()?.vector("violet").is_some());
+    /// # Ok::<(), refrain_embeddings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Glove::start`], and [`Error::Interrupted`].
+    pub fn extend(self, corpus: &Corpus<'_>, epochs: usize, monitor: &Monitor) -> Result<Self> {
+        self.check_whole()?;
+        let config = Glove {
+            epochs,
+            ..self.config.clone()
+        };
+        config.validate()?;
+        let (vocabulary, encoded, seen) = Encoded::extend(
+            corpus,
+            &self.vocabulary,
+            config.min_count,
+            config.cache_tokens,
+        )?;
+        let mut training = Self::begin(config, vocabulary, seen, corpus, &encoded, monitor)?;
+        // Words keep their numbers, and so their places in the groups.
+        for (new, old) in [
+            (&mut training.words, &self.words),
+            (&mut training.contexts, &self.contexts),
+        ] {
+            for (new, old) in new.iter_mut().zip(old) {
+                new[..old.len()].copy_from_slice(old);
+            }
+        }
+        Ok(training)
     }
 
     /// The config; `threads` is the number that is used.
@@ -129,9 +191,9 @@ impl GloveTraining {
             None => {
                 let budget = self.config.cache_tokens;
                 let (encoded, seen) = Encoded::encode(corpus, &self.vocabulary, budget)?;
-                if seen != self.vocabulary.counts() {
+                if seen != self.seen {
                     return Err(Error::CorpusChanged {
-                        expected: self.vocabulary.tokens(),
+                        expected: self.seen.iter().sum(),
                         found: seen.iter().sum(),
                     });
                 }
@@ -272,7 +334,7 @@ fn count(
     let pairs = pairs::count(corpus, encoded, vocabulary, &how, monitor)?;
     if pairs.is_empty() {
         return Err(Error::NoPairs {
-            tokens: vocabulary.tokens(),
+            tokens: encoded.tokens,
         });
     }
     let threads = config.threads;
