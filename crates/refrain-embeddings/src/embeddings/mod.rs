@@ -21,8 +21,8 @@ pub use search::Neighbour;
 pub use subwords::{SubwordHashing, Subwords};
 
 use codes::Codes;
-pub(crate) use search::best;
 use search::{BLOCK, named};
+pub(crate) use search::{best, check};
 
 use crate::{Error, Result, Vocabulary};
 
@@ -146,9 +146,7 @@ impl Embeddings {
         let (mut names, mut values) = (Vec::new(), Vec::new());
         for word in words {
             let vector = subwords.embed(word.as_ref());
-            values.extend(vector.ok_or_else(|| Error::UnknownWord {
-                word: word.as_ref().to_string(),
-            })?);
+            values.extend(vector.ok_or_else(|| Error::unknown(word.as_ref()))?);
             names.push((word, 1));
         }
         let vocabulary = Vocabulary::from_counts(names)?;
@@ -331,9 +329,7 @@ impl Embeddings {
 
     fn find(&self, word: &str) -> Result<Found<'_>> {
         let index = self.vocabulary.get(word);
-        let vector = self.embed(word).ok_or_else(|| Error::UnknownWord {
-            word: word.to_string(),
-        })?;
+        let vector = self.embed(word).ok_or_else(|| Error::unknown(word))?;
         let inverse = match index {
             Some(index) => self.inverse(index),
             None => inverse_norm(&vector),
@@ -350,17 +346,6 @@ impl Embeddings {
             .get(index as usize)
             .copied()
             .unwrap_or_default()
-    }
-
-    fn check(&self, vector: &[f32]) -> Result<()> {
-        match vector.len() == self.dim {
-            true => Ok(()),
-            false => Err(Error::Shape {
-                what: "vector".to_string(),
-                expected: self.dim,
-                found: vector.len(),
-            }),
-        }
     }
 }
 

@@ -85,7 +85,7 @@ impl GloveTraining {
     }
 
     /// Counts the pairs and draws first rows.
-    fn begin(
+    pub(super) fn begin(
         config: Glove,
         vocabulary: Vocabulary,
         seen: Vec<u64>,
@@ -105,57 +105,6 @@ impl GloveTraining {
             losses: Vec::new(),
             interrupted: false,
         })
-    }
-
-    /// Goes on with another corpus for `epochs` more epochs, from the vectors so far and the learning rates
-    /// that AdaGrad gave them. Words of the new corpus that occur [`Glove::min_count`] times in it are added
-    /// behind those that are known, and counts add up. The pairs are those of the new corpus alone.
-    ///
-    /// ```
-    /// use refrain_core::Monitor;
-    /// use refrain_embeddings::{Corpus, Glove};
-    /// let first = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "blue"]));
-    /// let second = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "violet"]));
-    /// let monitor = Monitor::silent();
-    /// let config = Glove { dim: 8, epochs: 3, threads: 1, ..Glove::default() };
-    /// let mut training = config.start(&first, &monitor)?;
-    /// while !training.is_finished() {
-    ///     training.epoch(&first, &monitor)?;
-    /// }
-    /// let mut training = training.extend(&second, 2, &monitor)?;
-    /// while !training.is_finished() {
-    ///     training.epoch(&second, &monitor)?;
-    /// }
-    /// assert!(training.finish()?.vector("violet").is_some());
-    /// # Ok::<(), refrain_embeddings::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Glove::start`], and [`Error::Interrupted`].
-    pub fn extend(self, corpus: &Corpus<'_>, epochs: usize, monitor: &Monitor) -> Result<Self> {
-        self.check_whole()?;
-        let config = Glove {
-            epochs,
-            ..self.config.clone()
-        };
-        config.validate()?;
-        let (vocabulary, encoded, seen) = Encoded::extend(
-            corpus,
-            &self.vocabulary,
-            config.min_count,
-            config.cache_tokens,
-        )?;
-        let mut training = Self::begin(config, vocabulary, seen, corpus, &encoded, monitor)?;
-        // Words keep their numbers, and so their places in the groups.
-        for (new, old) in [
-            (&mut training.words, &self.words),
-            (&mut training.contexts, &self.contexts),
-        ] {
-            for (new, old) in new.iter_mut().zip(old) {
-                new[..old.len()].copy_from_slice(old);
-            }
-        }
-        Ok(training)
     }
 
     /// The config; `threads` is the number that is used.

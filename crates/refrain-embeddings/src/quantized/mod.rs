@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use refrain_core::{Error as CoreError, ModelFile, ModelWriter, Values, kernels};
 use serde::{Deserialize, Serialize};
 
-use crate::embeddings::{Neighbour, best, direction, inverse_norm};
+use crate::embeddings::{Neighbour, best, check, direction, inverse_norm};
 use crate::{Embeddings, Error, Result, Vocabulary};
 use product::Product;
 
@@ -179,9 +179,13 @@ impl QuantizedEmbeddings {
 
     /// The vector of `word`, about what it was.
     pub fn vector(&self, word: &str) -> Option<Vec<f32>> {
-        let mut vector = self.direction(self.vocabulary.get(word)?)?;
-        let norm = self.norms.get(self.vocabulary.get(word)? as usize)?;
-        kernels::scale(*norm, &mut vector);
+        self.row(self.vocabulary.get(word)?)
+    }
+
+    /// The vector of the word with this number, about what it was.
+    pub fn row(&self, index: u32) -> Option<Vec<f32>> {
+        let mut vector = self.direction(index)?;
+        kernels::scale(*self.norms.get(index as usize)?, &mut vector);
         Some(vector)
     }
 
@@ -209,9 +213,7 @@ impl QuantizedEmbeddings {
     pub fn neighbours(&self, word: &str, k: usize) -> Result<Vec<Neighbour<'_>>> {
         let index = self.vocabulary.get(word);
         let found = index.and_then(|index| self.direction(index));
-        let vector = found.ok_or_else(|| Error::UnknownWord {
-            word: word.to_string(),
-        })?;
+        let vector = found.ok_or_else(|| Error::unknown(word))?;
         self.nearest_where(&vector, k, |other, _| Some(other) != index)
     }
 
@@ -233,13 +235,7 @@ impl QuantizedEmbeddings {
         k: usize,
         keep: impl Fn(u32, &str) -> bool + Sync,
     ) -> Result<Vec<Neighbour<'_>>> {
-        if vector.len() != self.dim {
-            return Err(Error::Shape {
-                what: "vector".to_string(),
-                expected: self.dim,
-                found: vector.len(),
-            });
-        }
+        check(vector, self.dim)?;
         let query = direction(vector, inverse_norm(vector));
         let width = self.width();
         let codes =
@@ -271,12 +267,7 @@ impl QuantizedEmbeddings {
     /// # Errors
     /// [`Error::NotFinite`] for a file that was damaged.
     pub fn to_embeddings(&self) -> Result<Embeddings> {
-        let row = |index: u32| {
-            let mut row = self.direction(index).unwrap_or_default();
-            let norm = self.norms.get(index as usize).copied();
-            kernels::scale(norm.unwrap_or_default(), &mut row);
-            row
-        };
+        let row = |index: u32| self.row(index).unwrap_or_default();
         let rows: Vec<Vec<f32>> = (0..self.len() as u32).into_par_iter().map(row).collect();
         Embeddings::new(self.vocabulary.clone(), self.dim, rows.concat())
     }
