@@ -109,8 +109,13 @@ impl Vocabulary {
 
     /// How many tokens of the corpus are words of the vocabulary.
     pub fn tokens(&self) -> u64 {
-        self.counts.iter().sum()
+        total(&self.counts)
     }
+}
+
+/// The sum of counts; those of a damaged file may not fit.
+pub(crate) fn total(counts: &[u64]) -> u64 {
+    counts.iter().copied().fold(0, u64::saturating_add)
 }
 
 /// Separates sentences in a stream of word numbers.

@@ -13,6 +13,7 @@ use super::Glove;
 use super::pairs::{self, Counting, Pair};
 use super::step::{Layout, Step};
 use crate::encoded::Encoded;
+use crate::vocabulary::total;
 use crate::{Corpus, Embeddings, Error, Result, Vocabulary};
 
 /// GloVe between epochs: run the next one, look at the vectors so far, save, resume.
@@ -142,8 +143,8 @@ impl GloveTraining {
                 let (encoded, seen) = Encoded::encode(corpus, &self.vocabulary, budget)?;
                 if seen != self.seen {
                     return Err(Error::CorpusChanged {
-                        expected: self.seen.iter().sum(),
-                        found: seen.iter().sum(),
+                        expected: total(&self.seen),
+                        found: total(&seen),
                     });
                 }
                 count(&self.config, &self.vocabulary, corpus, &encoded, monitor)?

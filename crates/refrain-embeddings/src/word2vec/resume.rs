@@ -105,7 +105,8 @@ impl Word2VecTraining {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         file.expect(KIND, VERSION)?;
-        let config = Word2Vec::from_file(&file)?;
+        let mut config = Word2Vec::from_file(&file)?;
+        config.threads = config.threads.max(1);
         let losses = file.u64("losses")?.data;
         let ids = file.ids("words")?;
         let shape = [ids.len(), config.dim];
