@@ -48,13 +48,19 @@ struct Arguments {
     compared: usize,
 }
 
-const QUESTIONS: [&str; 6] = [
+const QUESTIONS: [&str; 12] = [
     "What is the capital of France?",
     "Write a short poem about the sea.",
     "Explain in two sentences why the sky is blue.",
     "Give me a recipe for pancakes.",
     "How do I reverse a list in Python?",
     "Who was Ada Lovelace?",
+    "List the days of the week.",
+    "Count from one to twenty.",
+    "What are the months of the year?",
+    "Write a letter to a friend about a holiday in the mountains.",
+    "What is photosynthesis?",
+    "Name three animals that live in the sea and say what they eat.",
 ];
 
 #[derive(Deserialize, Default, Clone, Copy)]

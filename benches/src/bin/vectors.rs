@@ -224,7 +224,7 @@ fn open_own(arguments: &Arguments, folder: &Path) -> Result<(), Box<dyn Error>> 
         ("opening it and first neighbours", asked.firsts),
         ("a later query", asked.queries),
     ] {
-        println!("{name:34} {:>9.4}", median(times));
+        println!("{name:34} {:>9.6}", median(times));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`IdMap`] | a user's ids ↔ dense `u32`, in order of first appearance |
 //! | [`MappedFile`] | a file's bytes, read when they are looked at |
+//! | [`Values`] | numbers in memory, or in a mapped file |
 //! | [`Monitor`] | progress and cancellation, in one value passed to long work |
 //! | [`rng`] | seeded random streams, one per thread or per row |
 //! | [`kernels`] | dot, axpy, norms, blocked scoring and top-k, dispatched on the processor at run time |
@@ -42,6 +43,7 @@ pub mod model_file;
 pub mod operation;
 mod progress;
 pub mod rng;
+mod values;
 
 #[cfg(feature = "device")]
 pub use device::{Device, device, device_from_env, devices, is_cpu};
@@ -52,3 +54,4 @@ pub use model_file::{ModelFile, ModelWriter};
 #[cfg(feature = "indicatif")]
 pub use progress::Bars;
 pub use progress::{CancelToken, Event, Monitor, Progress, Silent, Stage};
+pub use values::Values;

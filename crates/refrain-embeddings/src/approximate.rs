@@ -7,7 +7,7 @@ use std::sync::Arc;
 use instant_distance::{Builder, Point, Search};
 use refrain_core::kernels;
 
-use crate::embeddings::{Neighbour, direction, inverse_norm};
+use crate::embeddings::{Neighbour, check, direction, inverse_norm};
 use crate::{Embeddings, Error, Result};
 
 /// Settings of a graph; [`build`](Self::build) makes it.
@@ -127,9 +127,8 @@ impl ApproximateEmbeddings {
     /// # Errors
     /// [`Error::UnknownWord`].
     pub fn neighbours(&self, word: &str, k: usize) -> Result<Vec<Neighbour<'_>>> {
-        let vector = self.words.embed(word).ok_or_else(|| Error::UnknownWord {
-            word: word.to_string(),
-        })?;
+        let vector = self.words.embed(word);
+        let vector = vector.ok_or_else(|| Error::unknown(word))?;
         let own = self.words.vocabulary().get(word);
         self.walk(&vector, k, own)
     }
@@ -143,28 +142,15 @@ impl ApproximateEmbeddings {
     }
 
     fn walk(&self, vector: &[f32], k: usize, without: Option<u32>) -> Result<Vec<Neighbour<'_>>> {
-        if vector.len() != self.words.dim() {
-            return Err(Error::Shape {
-                what: "vector".to_string(),
-                expected: self.words.dim(),
-                found: vector.len(),
-            });
-        }
+        check(vector, self.words.dim())?;
         if vector.iter().any(|value| !value.is_finite()) {
             return Ok(Vec::new());
         }
         let mut search = Search::default();
         let found = self.graph.search(&Place::of(u32::MAX, vector), &mut search);
         let found = found.filter(|item| Some(item.point.index) != without);
-        let named = found.map(|item| Neighbour {
-            word: self
-                .words
-                .vocabulary()
-                .word(item.point.index)
-                .unwrap_or_default(),
-            index: item.point.index,
-            similarity: 1.0 - item.distance,
-        });
+        let words = self.words.vocabulary();
+        let named = found.map(|item| Neighbour::new(words, item.point.index, 1.0 - item.distance));
         Ok(named.take(k).collect())
     }
 

@@ -40,6 +40,17 @@ fn lines_paragraphs_and_files_agree() {
     let files = Corpus::from_files([&plain, &packed], tokenize::whitespace);
     assert_eq!(list(&files), [list(&lines), list(&lines)].join(" "));
 
+    // A packed file that was cut, or is none, is an error that names it.
+    let whole = std::fs::read(&packed).unwrap();
+    for bytes in [&whole[..whole.len() - 9], &whole[..15], b"no gzip"] {
+        let broken = folder.path().join("broken.gz");
+        std::fs::write(&broken, bytes).unwrap();
+        let corpus = Corpus::from_files([&broken], tokenize::whitespace);
+        let error = corpus.visit(&mut List(Vec::new())).unwrap_err();
+        assert!(error.to_string().contains("broken.gz"), "{error}");
+        std::fs::remove_file(&broken).unwrap();
+    }
+
     // A folder is its files, in the order of their names.
     let within = folder.path().join("a");
     std::fs::create_dir(&within).unwrap();

@@ -41,6 +41,8 @@ pub(crate) struct Encoded {
     stream: Option<Vec<u32>>,
     /// How many sentences there are.
     pub(crate) sentences: u64,
+    /// How many words of the vocabulary there are.
+    pub(crate) tokens: u64,
 }
 
 impl Encoded {
@@ -54,7 +56,36 @@ impl Encoded {
         let counter = Counter::of(corpus, budget, threads, max_vocabulary)?;
         let sentences = counter.sentences;
         let (vocabulary, stream) = counter.finish(min_count)?;
-        Ok((vocabulary, Self { stream, sentences }))
+        let encoded = Self {
+            stream,
+            sentences,
+            tokens: vocabulary.tokens(),
+        };
+        Ok((vocabulary, encoded))
+    }
+
+    /// Adds to a vocabulary the words that occur `min_count` times in another corpus, and its counts to
+    /// theirs; the corpus in the new numbers, and how often each word occurs in it.
+    pub(crate) fn extend(
+        corpus: &Corpus<'_>,
+        vocabulary: &Vocabulary,
+        min_count: u64,
+        budget: usize,
+    ) -> Result<(Vocabulary, Self, Vec<u64>)> {
+        let found = match Vocabulary::build(corpus, min_count) {
+            // Known words may be rarer than that in the new corpus.
+            Err(Error::EmptyVocabulary { .. }) => Vocabulary::default(),
+            found => found?,
+        };
+        let vocabulary = vocabulary.extended(&found)?;
+        let (encoded, seen) = Self::encode(corpus, &vocabulary, budget)?;
+        if encoded.tokens == 0 {
+            return Err(Error::EmptyVocabulary {
+                tokens: 0,
+                min_count,
+            });
+        }
+        Ok((vocabulary.with_more(&seen), encoded, seen))
     }
 
     /// Encodes `corpus` with a vocabulary that is already known, and counts its words there.
@@ -107,6 +138,7 @@ impl Encoded {
         let encoded = Self {
             stream: keep.kept,
             sentences: keep.sentences,
+            tokens: keep.seen.iter().sum(),
         };
         Ok((encoded, keep.seen))
     }

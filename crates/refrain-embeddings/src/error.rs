@@ -122,3 +122,9 @@ pub enum Error {
 
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn unknown(word: impl Into<String>) -> Self {
+        Self::UnknownWord { word: word.into() }
+    }
+}

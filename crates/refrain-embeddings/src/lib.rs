@@ -97,11 +97,11 @@
 //! | listening sessions | [`Corpus::from_interactions`] |
 //! | progress, cancelling | [`Word2Vec::fit_with`] |
 //! | a GPU | [`Word2Vec::fit_on`] |
-//! | epochs one by one, checkpoints, resuming | [`Word2Vec::start`], [`Word2VecTraining`] |
+//! | epochs one by one, checkpoints, resuming | [`Word2Vec::start`], [`Word2VecTraining`]; [`GloveTraining`]; [`TextClassifierTraining`] |
 //! | faster search that finds the same; many questions at once | [`Embeddings::indexed`]; [`Embeddings::nearest_batch`] |
 //! | vectors in a quarter of their bytes, or a fiftieth | [`Embeddings::quantized`] |
 //! | neighbours among some words only | [`Embeddings::nearest_where`] |
-//! | go on with another corpus and its new words | [`Word2VecTraining::extend`] |
+//! | go on with another corpus and its new words | [`Word2VecTraining::extend`], [`GloveTraining::extend`], [`TextClassifierModel::extend`] |
 //! | a vector of a word that was never seen | [`Embeddings::embed`] |
 //! | arithmetic, analogies, the odd one out | [`Embeddings::combine`], [`Embeddings::analogy`], [`Embeddings::doesnt_match`] |
 //! | a picture of some words; of their groups | [`Embeddings::project`]; [`Tsne`] |
@@ -142,6 +142,7 @@ pub use alignment::Alignment;
 pub use approximate::{Approximate, ApproximateEmbeddings};
 pub use classify::{
     ClassificationReport, Example, LabelReport, Prediction, TextClassifier, TextClassifierModel,
+    TextClassifierTraining,
 };
 pub use corpus::Corpus;
 pub use embeddings::{Analogy, Embeddings, Neighbour, SubwordHashing, Subwords};

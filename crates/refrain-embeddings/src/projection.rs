@@ -65,9 +65,7 @@ impl Embeddings {
         }
         let mut rows = Vec::with_capacity(words.len() * dim);
         for &word in words {
-            let vector = self.embed(word).ok_or_else(|| Error::UnknownWord {
-                word: word.to_string(),
-            })?;
+            let vector = self.embed(word).ok_or_else(|| Error::unknown(word))?;
             let mut vector: Vec<f64> = vector.iter().map(|&v| f64::from(v)).collect();
             let length = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
             if of_length_one && length > 0.0 {

@@ -1,5 +1,5 @@
 use rayon::prelude::*;
-use refrain_core::IdMap;
+use refrain_core::{IdMap, Values};
 
 use crate::{Corpus, Error, Result};
 
@@ -9,7 +9,7 @@ use crate::{Corpus, Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Vocabulary {
     ids: IdMap,
-    counts: Vec<u64>,
+    counts: Values<u64>,
 }
 
 impl Vocabulary {
@@ -37,11 +37,12 @@ impl Vocabulary {
             }
             counts.push(count);
         }
-        Ok(Self { ids, counts })
+        Ok(Self::from_ids(ids, counts))
     }
 
     /// Words with a count for each.
-    pub(crate) fn from_ids(ids: IdMap, counts: Vec<u64>) -> Self {
+    pub(crate) fn from_ids(ids: IdMap, counts: impl Into<Values<u64>>) -> Self {
+        let counts = counts.into();
         debug_assert_eq!(ids.len(), counts.len());
         Self { ids, counts }
     }
@@ -52,17 +53,18 @@ impl Vocabulary {
         for (word, _) in other.iter() {
             ids.insert(word)?;
         }
-        let mut counts = self.counts.clone();
+        let mut counts = self.counts.to_vec();
         counts.resize(ids.len(), 0);
-        Ok(Self { ids, counts })
+        Ok(Self::from_ids(ids, counts))
     }
 
     /// The same words, that many times more each.
-    pub(crate) fn with_more(mut self, more: &[u64]) -> Self {
-        for (count, more) in self.counts.iter_mut().zip(more) {
+    pub(crate) fn with_more(self, more: &[u64]) -> Self {
+        let mut counts = self.counts.to_vec();
+        for (count, more) in counts.iter_mut().zip(more) {
             *count = count.saturating_add(*more);
         }
-        self
+        Self::from_ids(self.ids, counts)
     }
 
     /// How many words there are.
@@ -107,8 +109,13 @@ impl Vocabulary {
 
     /// How many tokens of the corpus are words of the vocabulary.
     pub fn tokens(&self) -> u64 {
-        self.counts.iter().sum()
+        total(&self.counts)
     }
+}
+
+/// The sum of counts; those of a damaged file may not fit.
+pub(crate) fn total(counts: &[u64]) -> u64 {
+    counts.iter().copied().fold(0, u64::saturating_add)
 }
 
 /// Separates sentences in a stream of word numbers.
@@ -251,7 +258,7 @@ impl Counter {
         for &old in &order {
             renamed[old as usize] = Some(ids.insert(self.ids.name(old).unwrap_or_default())?);
         }
-        let counts = order.iter().map(|&i| self.counts[i as usize]).collect();
+        let counts: Vec<u64> = order.iter().map(|&i| self.counts[i as usize]).collect();
         let kept = (self.budget > 0).then(|| {
             self.kept
                 .retain_mut(|id| match renamed.get(*id as usize).copied() {
@@ -265,7 +272,7 @@ impl Counter {
             self.kept.shrink_to_fit();
             self.kept
         });
-        Ok((Vocabulary { ids, counts }, kept))
+        Ok((Vocabulary::from_ids(ids, counts), kept))
     }
 }
 

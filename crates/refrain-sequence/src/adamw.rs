@@ -181,10 +181,15 @@ impl ModuleMapper for Step<'_> {
             false => 1.0,
         };
         param.map(|value| {
+            let strategy = value.gradient_checkpointing_strategy();
             let value = value.inner();
             let shape = value.shape();
-            let next = value * keep - change.reshape(shape);
-            next.autodiff().require_grad()
+            let next = (value * keep - change.reshape(shape)).autodiff();
+            match strategy {
+                Some(strategy) => next.with_gradient_checkpointing_strategy(strategy),
+                None => next,
+            }
+            .require_grad()
         })
     }
 }

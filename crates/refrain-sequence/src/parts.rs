@@ -91,7 +91,10 @@ impl Layers {
     pub fn program(&self, weights: &[f32], device: &Device) -> LayersProgram {
         let network = &self.0;
         LayersProgram {
-            engine: TensorEngine::new(&network.config, &network.layout, weights, device),
+            engine: {
+                let device = device.clone().autodiff();
+                TensorEngine::new(&network.config, &network.layout, weights, &device)
+            },
             causal: network.causal,
         }
     }

@@ -12,6 +12,11 @@
 //! `ids.NAME.bytes` (U8, the names end to end) and `ids.NAME.ends` (U64, where each ends), since a
 //! catalogue of millions would not fit a JSON header.
 //!
+//! A third, `ids.NAME.slots` (U32), may be the hash table of the names, for a reader that looks an id up
+//! without reading them all: 2ᵏ slots, at least twice as many as names, each the number of a name or
+//! 4,294,967,295 for none. A name's own slot is `(h ^ h >> 32) mod 2ᵏ`, `h` being FNV-1a of 64 bits over its
+//! UTF-8; where that was taken it stands in the next free one of the 1,023 that follow, around the end.
+//!
 //! Reading maps the file into memory, checks every size against the file before anything is
 //! allocated, refuses what it does not know, and executes nothing.
 //!
@@ -137,6 +142,8 @@ mod tests {
             .unwrap()
             .f32("w", &[2, 2], vec![1.0, 2.0, 3.0, f32::NAN])
             .unwrap()
+            .ids_in_place("items", &IdMap::from_ids(["x", "yy"]).unwrap())
+            .unwrap()
             .u32("n", &[3], vec![7, 8, 9])
             .unwrap()
             .i64("t", &[1], vec![-1])
@@ -151,6 +158,15 @@ mod tests {
         file.expect("test.kind", 2)?;
         let _: Result<Vec<i32>> = file.config();
         let _ = file.ids("users");
+        if let Ok(mut ids) = file.ids_in_place("items") {
+            for name in ["x", "yy", "z"] {
+                let found = ids.get(name).map(|id| ids.name(id));
+                assert!(matches!(found, None | Some(Some(_))));
+            }
+            let (all, len) = (ids.iter().count(), ids.len());
+            assert_eq!(all, len);
+            let _ = ids.insert("z");
+        }
         for name in file.names() {
             let _ = (
                 file.f32(name),
@@ -183,8 +199,45 @@ mod tests {
             assert_eq!(file.f32("v").unwrap().data[..], values);
             assert!(matches!(file.f32("v").unwrap().data, Cow::Borrowed(_)));
             assert_eq!(file.ids("x").unwrap(), ids);
+            assert_eq!(file.ids_in_place("x").unwrap(), ids, "without slots");
         }
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn ids_stay_in_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.refrain");
+        let ids = IdMap::from_ids(["ann", "", "五"]).unwrap();
+        let writer = ModelWriter::new("k", 1).ids_in_place("x", &ids).unwrap();
+        writer.write(&path).unwrap();
+        let file = ModelFile::open(&path).unwrap();
+        let again = file.ids_in_place("x").unwrap();
+        let (names, _) = again.parts();
+        let place = file.bytes().as_ptr_range();
+        assert!(place.contains(&names.as_ptr()), "not copied");
+        assert_eq!((&again, &file.ids("x").unwrap()), (&ids, &ids));
+        assert_eq!((again.get("五"), again.get("bob")), (Some(2), None));
+        // What stays in a file is written as what does not.
+        let copy = ModelWriter::new("k", 1).ids_in_place("x", &again).unwrap();
+        assert_eq!(copy.to_bytes().unwrap(), &file.bytes()[..]);
+        let more = {
+            let mut more = again.clone();
+            assert_eq!(more.insert("bob").unwrap(), 3);
+            more
+        };
+        assert_eq!((more.len(), again.len()), (4, 3));
+
+        // Slots too few, or ends beyond the names.
+        for (ends, slots) in [(vec![1, 2], vec![0, 1]), (vec![1, 3], vec![0, 1, 9, 9])] {
+            let writer = ModelWriter::new("k", 1)
+                .u8("ids.x.bytes", &[2], b"ab".to_vec())
+                .and_then(|w| w.u64("ids.x.ends", &[2], ends))
+                .and_then(|w| w.u32("ids.x.slots", &[slots.len()], slots));
+            let file = ModelFile::from_bytes(writer.unwrap().to_bytes().unwrap()).unwrap();
+            let error = file.ids_in_place("x").unwrap_err().to_string();
+            assert!(error.contains("ids x"), "{error}");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ use safetensors::tensor::{Dtype, SafeTensors};
 use serde::de::DeserializeOwned;
 
 use super::{Array, FORMAT, Header, KEY, bad};
-use crate::{BadIds, Error, IdMap, MappedFile, Result};
+use crate::ids::Stored;
+use crate::{Error, IdMap, MappedFile, Result, Values};
 
 /// An open `*.refrain` file.
 pub struct ModelFile {
@@ -118,11 +119,6 @@ impl ModelFile {
         &self.backing
     }
 
-    /// Where the values of a tensor stand among [all bytes](Self::bytes), if there is one of this name.
-    pub fn place(&self, name: &str) -> Option<Range<usize>> {
-        self.tensors.get(name).map(|(_, _, place)| place.clone())
-    }
-
     /// The names of its tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
@@ -163,12 +159,47 @@ impl ModelFile {
     pub fn ids(&self, name: &str) -> Result<IdMap> {
         let bytes = self.u8(&format!("ids.{name}.bytes"))?;
         let ends = self.u64(&format!("ids.{name}.ends"))?;
-        let names = (bytes.data.into_owned(), ends.data.into_owned());
-        IdMap::from_parts(names.0, names.1).map_err(|bad| match bad {
-            BadIds::Broken(i) => self.bad(format_args!("ids {name}: entry {i} is broken")),
-            BadIds::Twice(i) => self.bad(format_args!("ids {name}: entry {i} stood before")),
-            BadIds::LeftOver => self.bad(format_args!("ids {name}: bytes left over")),
-        })
+        let names = IdMap::from_parts(bytes.data.into_owned(), ends.data.into_owned());
+        names.map_err(|why| self.bad(format_args!("ids {name}: {why}")))
+    }
+
+    /// An id table that stays in the file, if it was [written for it](super::ModelWriter::ids_in_place):
+    /// opening does not depend on how many ids there are. Otherwise it is read as by [`ids`](Self::ids).
+    ///
+    /// The ids of a broken file are looked at when they are asked for: some may be unknown then, or have no
+    /// name.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] when there is none, or its parts do not fit one another.
+    pub fn ids_in_place(&self, name: &str) -> Result<IdMap> {
+        let slots = format!("ids.{name}.slots");
+        if !self.tensors.contains_key(&slots) {
+            return self.ids(name);
+        }
+        let bytes = self.keep(self.u8(&format!("ids.{name}.bytes"))?.data);
+        let ends = self.keep(self.u64(&format!("ids.{name}.ends"))?.data);
+        let slots = self.keep(self.u32(&slots)?.data);
+        Stored::new(format!("{}: ids {name}", self.origin), bytes, ends, slots)
+            .map(IdMap::from_stored)
+            .ok_or_else(|| self.bad(format_args!("ids {name}: parts that do not fit together")))
+    }
+
+    /// Values of a tensor, left in the file if they were borrowed from it.
+    pub fn keep<T: Pod>(&self, values: Cow<'_, [T]>) -> Values<T> {
+        let start = |bytes: &[u8]| bytes.as_ptr().addr();
+        let place = match &values {
+            Cow::Owned(_) => None,
+            Cow::Borrowed(values) => {
+                let bytes = bytemuck::cast_slice(values);
+                let from = start(bytes).checked_sub(start(&self.backing));
+                from.map(|from| from..from.saturating_add(bytes.len()))
+                    .filter(|place| place.end <= self.backing.len())
+            }
+        };
+        match place {
+            Some(place) => Values::Mapped(self.backing.clone(), place),
+            None => Values::Owned(values.into_owned()),
+        }
     }
 
     pub(super) fn array<T: Pod>(&self, name: &str, dtype: Dtype) -> Result<Array<'_, T>> {

@@ -7,6 +7,7 @@ use safetensors::tensor::{Dtype, View};
 use serde::Serialize;
 
 use super::{FORMAT, Header, KEY, bad};
+use crate::ids::slots;
 use crate::{Error, IdMap, Result};
 
 /// Collects a model's config, ids and tensors, and writes them as one file.
@@ -66,15 +67,22 @@ impl<'a> ModelWriter<'a> {
     /// # Errors
     /// [`Error::ModelFile`] when the name is taken.
     pub fn ids(self, name: &str, ids: &IdMap) -> Result<Self> {
-        let mut bytes = Vec::new();
-        let mut ends = Vec::with_capacity(ids.len());
-        for id in ids.iter() {
-            bytes.extend_from_slice(id.as_bytes());
-            ends.push(bytes.len() as u64);
+        let (bytes, ends) = ids.parts();
+        self.u8(format!("ids.{name}.bytes"), &[bytes.len()], bytes.to_vec())?
+            .u64(format!("ids.{name}.ends"), &[ends.len()], ends.to_vec())
+    }
+
+    /// Adds an id table and a hash table of it, with which it need not be read
+    /// [at opening](super::ModelFile::ids_in_place): 8 to 16 bytes more an id.
+    ///
+    /// # Errors
+    /// [`Error::ModelFile`] when the name is taken.
+    pub fn ids_in_place(self, name: &str, ids: &IdMap) -> Result<Self> {
+        let writer = self.ids(name, ids)?;
+        match slots(ids) {
+            None => Ok(writer),
+            Some(slots) => writer.u32(format!("ids.{name}.slots"), &[slots.len()], slots),
         }
-        let (n_bytes, n_ends) = (bytes.len(), ends.len());
-        self.u8(format!("ids.{name}.bytes"), &[n_bytes], bytes)?
-            .u64(format!("ids.{name}.ends"), &[n_ends], ends)
     }
 
     pub(super) fn push<T: Pod>(

@@ -18,9 +18,9 @@
 mod example;
 mod model;
 mod report;
+mod training;
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use refrain_core::rng::stream;
 use refrain_core::{IdMap, Monitor};
@@ -29,10 +29,9 @@ use serde::{Deserialize, Serialize};
 pub use example::Example;
 pub use model::{Prediction, TextClassifierModel};
 pub use report::{ClassificationReport, LabelReport};
+pub use training::TextClassifierTraining;
 
 use crate::{Error, Ngrams, Result};
-use model::Work;
-
 /// Configuration of the classifier.
 ///
 /// ```
@@ -99,67 +98,41 @@ impl TextClassifier {
         self.fit_with(examples, &Monitor::silent())
     }
 
-    /// The same, telling `monitor` the loss.
+    /// The same, telling `monitor` the loss and the speed.
     ///
     /// # Errors
     /// As [`TextClassifier::fit`], and cancellation.
     pub fn fit_with(&self, examples: &[Example], monitor: &Monitor) -> Result<TextClassifierModel> {
-        self.validate()?;
-        let mut model = self.begin(examples)?;
-        let mut texts = Vec::with_capacity(examples.len());
-        for example in examples {
-            let rows = model.rows(&example.tokens);
-            let labels = example
-                .labels
-                .iter()
-                .filter_map(|label| model.labels.get(label));
-            texts.push((rows, labels.collect::<Vec<u32>>()));
+        let mut training = self.start(examples)?;
+        while !training.is_finished() {
+            training.epoch(examples, monitor)?;
         }
-        let total = (examples.len() * self.epochs) as f64;
-        let mut order: Vec<usize> = (0..examples.len()).collect();
-        let mut work = Work::default();
-        for epoch in 0..self.epochs {
-            let title = format!("classifier, epoch {}/{}", epoch + 1, self.epochs);
-            let stage = monitor.start(title, Some(examples.len() as u64));
-            order.shuffle(&mut stream(self.seed, (1 << 40) + epoch as u64));
-            let (mut loss, mut told) = (0.0, 0u64);
-            for (done, &at) in order.iter().enumerate() {
-                let past = (epoch * examples.len() + done) as f64;
-                let rate = (self.learning_rate * (1.0 - past / total)) as f32;
-                let (rows, labels) = &texts[at];
-                if let Some(own) = model.step(rows, labels, rate, &mut work) {
-                    (loss, told) = (loss + f64::from(own), told + 1);
-                }
-                if done % 1024 == 1023 {
-                    let mean = loss / told.max(1) as f64;
-                    stage.advance(1024, format_args!("loss {mean:.4}"))?;
-                }
-            }
-            if !(loss / told.max(1) as f64).is_finite() {
-                return Err(Error::Diverged {
-                    loss,
-                    step: ((epoch + 1) * examples.len()) as u64,
-                    epoch: epoch + 1,
-                });
-            }
-            let rest = examples.len() as u64 % 1024;
-            let mean = loss / told.max(1) as f64;
-            stage.advance(rest, format_args!("loss {mean:.4}"))?;
-        }
-        Ok(model)
+        training.finish()
     }
 
     /// Counts words and labels and draws the first rows.
     fn begin(&self, examples: &[Example]) -> Result<TextClassifierModel> {
-        let (mut all, mut counts, mut labels) = (IdMap::new(), Vec::<u64>::new(), IdMap::new());
+        self.validate()?;
+        let (words, labels) = self.names(examples, IdMap::new(), IdMap::new())?;
+        Ok(TextClassifierModel {
+            inputs: self.first_rows(words.len()),
+            outputs: vec![0.0; labels.len() * self.dim],
+            config: self.clone(),
+            words,
+            labels,
+        })
+    }
+
+    /// These words and labels, and behind them those of the examples that are new and, if words, frequent.
+    fn names(
+        &self,
+        examples: &[Example],
+        mut words: IdMap,
+        mut labels: IdMap,
+    ) -> Result<(IdMap, IdMap)> {
+        let (mut all, mut counts) = (IdMap::new(), Vec::<u64>::new());
         for (at, example) in examples.iter().enumerate() {
-            let n = example.labels.len();
-            if n == 0 || (n > 1 && !self.several) {
-                return Err(Error::Labels {
-                    example: at,
-                    found: n,
-                });
-            }
+            self.check_labels(at, example.labels.len())?;
             for label in &example.labels {
                 labels.insert(label)?;
             }
@@ -170,36 +143,38 @@ impl TextClassifier {
                 }
             }
         }
-        let frequent = all
-            .iter()
-            .zip(&counts)
-            .filter(|(_, n)| **n >= self.min_count);
-        let words = IdMap::from_ids(frequent.map(|(word, _)| word))?;
-        if words.is_empty() {
-            return Err(Error::EmptyVocabulary {
+        for (word, &count) in all.iter().zip(&counts) {
+            if count >= self.min_count {
+                words.insert(word)?;
+            }
+        }
+        match examples.is_empty() || words.is_empty() {
+            false => Ok((words, labels)),
+            true => Err(Error::EmptyVocabulary {
                 tokens: counts.iter().sum(),
                 min_count: self.min_count,
-            });
+            }),
         }
-        let rows = words.len() + self.hashed();
+    }
+
+    fn check_labels(&self, example: usize, found: usize) -> Result<()> {
+        match found == 0 || (found > 1 && !self.several) {
+            false => Ok(()),
+            true => Err(Error::Labels { example, found }),
+        }
+    }
+
+    /// First rows of so many words and of all n-grams, a random stream for each.
+    fn first_rows(&self, words: usize) -> Vec<f32> {
         let half = 1.0 / self.dim as f32;
-        let mut inputs = vec![0.0; rows * self.dim];
-        inputs
-            .par_chunks_mut(self.dim)
-            .enumerate()
-            .for_each(|(row, values)| {
-                let mut rng = stream(self.seed, row as u64);
-                values
-                    .iter_mut()
-                    .for_each(|v| *v = rng.random_range(-half..half));
-            });
-        Ok(TextClassifierModel {
-            outputs: vec![0.0; labels.len() * self.dim],
-            config: self.clone(),
-            words,
-            labels,
-            inputs,
-        })
+        let mut rows = vec![0.0; (words + self.hashed()) * self.dim];
+        let draw = |(row, values): (usize, &mut [f32])| {
+            let mut rng = stream(self.seed, row as u64);
+            let values = values.iter_mut();
+            values.for_each(|v| *v = rng.random_range(-half..half));
+        };
+        rows.par_chunks_mut(self.dim).enumerate().for_each(draw);
+        rows
     }
 
     /// Rows of n-grams of words and of characters.

@@ -229,15 +229,19 @@ impl TextClassifierModel {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let writer = self.fill(ModelWriter::new(KIND, VERSION))?;
+        Ok(writer.write(path)?)
+    }
+
+    /// Adds config, names and rows to a file.
+    pub(super) fn fill<'a>(&'a self, writer: ModelWriter<'a>) -> Result<ModelWriter<'a>> {
         let dim = self.config.dim;
-        ModelWriter::new(KIND, VERSION)
+        Ok(writer
             .config(&self.config)?
             .ids("words", &self.words)?
             .ids("labels", &self.labels)?
             .f32("inputs", &[self.inputs.len() / dim, dim], &self.inputs[..])?
-            .f32("outputs", &[self.labels.len(), dim], &self.outputs[..])?
-            .write(path)?;
-        Ok(())
+            .f32("outputs", &[self.labels.len(), dim], &self.outputs[..])?)
     }
 
     /// Reads a file.
@@ -247,20 +251,19 @@ impl TextClassifierModel {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         file.expect(KIND, VERSION)?;
+        Self::from_file(&file)
+    }
+
+    pub(super) fn from_file(file: &ModelFile) -> Result<Self> {
         let config: TextClassifier = file.config()?;
         config.validate()?;
         let (words, labels) = (file.ids("words")?, file.ids("labels")?);
         let table = |name: &str, rows: usize| {
-            let shape = [rows, config.dim];
-            Ok::<_, Error>(
-                file.f32(name)?
-                    .expect_shape(name, &shape)?
-                    .data
-                    .into_owned(),
-            )
+            let values = file.f32(name)?.expect_shape(name, &[rows, config.dim])?;
+            Ok::<_, Error>(values.data.into_owned())
         };
         Ok(Self {
-            inputs: table("inputs", words.len() + config.hashed())?,
+            inputs: table("inputs", words.len().saturating_add(config.hashed()))?,
             outputs: table("outputs", labels.len())?,
             config,
             words,

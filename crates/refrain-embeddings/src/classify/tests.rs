@@ -1,3 +1,4 @@
+use super::model::Work;
 use super::*;
 use crate::embeddings::subwords;
 use crate::tokenize;
@@ -75,6 +76,133 @@ fn topics_and_orders_are_told_apart() {
     .unwrap();
     let report = words.evaluate(&test);
     assert!(report.accuracy > 0.6 && report.accuracy < 0.75, "{report}");
+}
+
+#[test]
+fn a_resumed_training_is_the_unbroken_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.refrain");
+    let (data, monitor) = (examples(1500), Monitor::silent());
+    let config = TextClassifier {
+        epochs: 4,
+        learning_rate: 0.1 + 0.2, // a number whose last digits matter
+        ngrams: Some(Ngrams {
+            buckets: 300,
+            ..Ngrams::default()
+        }),
+        ..small()
+    };
+    let unbroken = config.fit(&data).unwrap();
+    let mut training = config.start(&data).unwrap();
+    for epoch in 1..=3 {
+        let report = training.epoch(&data, &monitor).unwrap();
+        assert_eq!(
+            (report.epoch, report.loss),
+            (epoch, training.losses()[epoch - 1])
+        );
+        assert_eq!(report.tokens, 5 * 1000 + 4 * 500);
+        training.save(&path).unwrap();
+        training = TextClassifierTraining::load(&path).unwrap();
+    }
+    assert!(training.losses()[2] < training.losses()[0]);
+    assert_eq!(training.config(), &config);
+
+    // Other examples are noticed, and cancelling leaves nothing half trained to be saved.
+    let error = training.epoch(&data[1..], &monitor).unwrap_err();
+    assert!(matches!(error, Error::CorpusChanged { .. }), "{error}");
+    let cancelled = Monitor::silent();
+    cancelled.cancel_token().cancel();
+    let error = training.epoch(&data, &cancelled).unwrap_err().to_string();
+    assert!(
+        error.contains("cancelled during classifier, epoch 4/4"),
+        "{error}"
+    );
+    let interrupted = |error: Error| matches!(error, Error::Interrupted { epoch: 4 });
+    assert!(interrupted(
+        training.save(folder.path().join("never")).unwrap_err()
+    ));
+    assert!(interrupted(training.epoch(&data, &monitor).unwrap_err()));
+    assert!(interrupted(training.model().map(drop).unwrap_err()));
+    assert!(interrupted(training.finish().map(drop).unwrap_err()));
+
+    let mut training = TextClassifierTraining::load(&path).unwrap();
+    assert_ne!(training.model().unwrap(), &unbroken);
+    let last = training.epoch(&data, &monitor).unwrap();
+    assert!(training.is_finished());
+    let after = training.epoch(&data, &monitor).unwrap();
+    assert_eq!((after.epoch, after.loss, after.tokens), (4, last.loss, 0));
+    assert_eq!(training.finish().unwrap(), unbroken);
+
+    std::fs::write(&path, &std::fs::read(&path).unwrap()[..900]).unwrap();
+    assert!(TextClassifierTraining::load(&path).is_err());
+    unbroken.save(&path).unwrap();
+    assert!(TextClassifierTraining::load(&path).is_err(), "a model");
+}
+
+#[test]
+fn progress_is_words_a_second_and_loss() {
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = seen.clone();
+    let monitor = Monitor::new(move |event: &refrain_core::Event<'_>| {
+        if let refrain_core::Event::Advance {
+            done,
+            total,
+            message,
+            ..
+        } = event
+        {
+            log.lock()
+                .unwrap()
+                .push(format!("{done}/{total:?} {message}"));
+        }
+    });
+    let one = TextClassifier {
+        epochs: 1,
+        ..small()
+    };
+    one.fit_with(&examples(1500), &monitor).unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen[0].starts_with("1024/Some(1500) "), "{seen:?}");
+    assert!(seen[1].starts_with("1500/Some(1500) "), "{seen:?}");
+    assert!(
+        seen.iter().all(|line| line.contains("k words/s, loss ")),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn new_words_and_labels_are_learnt_and_old_ones_kept() {
+    let monitor = Monitor::silent();
+    let old = small().fit(&examples(300)).unwrap();
+    let mut new = examples(60);
+    new.extend((0..40).map(|i| Example::new("d", [format!("d{}", i % 5), "noise1".into()])));
+    let mut training = old.clone().extend(&new, 3).unwrap();
+    let first = training.model().unwrap();
+    assert_eq!(
+        first.labels().iter().collect::<Vec<_>>(),
+        ["a", "b", "c", "d"]
+    );
+    assert_eq!(first.words().len(), old.words().len() + 5);
+    // Before any step old texts have the scores they had, up to the new label's.
+    let text = ["noise3", "man", "bites", "dog", "d1"];
+    let known = ["noise3", "man", "bites", "dog"];
+    let ratio = |model: &TextClassifierModel, text: &[&str]| {
+        let p = model.probabilities(text);
+        (p[2] / p[0]).ln()
+    };
+    assert!((ratio(first, &known) - ratio(&old, &known)).abs() < 1e-4);
+    while !training.is_finished() {
+        training.epoch(&new, &monitor).unwrap();
+    }
+    let model = training.finish().unwrap();
+    assert_eq!(model.predict(&["d4"], 1)[0].label, "d");
+    assert_eq!(model.predict(&text, 1)[0].label, "c");
+    assert!(model.evaluate(&examples(300)).accuracy > 0.95);
+    assert!(matches!(
+        old.clone().extend(&[], 1),
+        Err(Error::EmptyVocabulary { .. })
+    ));
+    assert!(old.extend(&new, 0).is_err());
 }
 
 #[test]

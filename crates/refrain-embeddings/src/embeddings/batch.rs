@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use refrain_core::kernels::{self, TopK};
 
-use super::{BLOCK, Embeddings, Neighbour, direction, inverse_norm, named};
+use super::{BLOCK, Embeddings, Neighbour, check, direction, inverse_norm, named};
 use crate::Result;
 
 /// Fewer questions are asked one by one.
@@ -57,7 +57,7 @@ impl Embeddings {
         without: &[Option<u32>],
     ) -> Result<Vec<Vec<Neighbour<'_>>>> {
         for vector in vectors {
-            self.check(vector)?;
+            check(vector, self.dim)?;
         }
         if vectors.len() <= FEW {
             let asked = vectors.iter().zip(without);

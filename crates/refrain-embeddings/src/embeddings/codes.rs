@@ -6,9 +6,9 @@
 //! all others are compared in full, so nothing is missed.
 
 use rayon::prelude::*;
+use refrain_core::Values;
 use refrain_core::kernels::{self, TopK};
 
-use super::file::Values;
 use super::{BLOCK, Embeddings, direction, inverse_norm};
 
 /// More than rounding in 32 bits can change a cosine.

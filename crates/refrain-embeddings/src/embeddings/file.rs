@@ -1,13 +1,9 @@
 //! Embeddings as a `*.refrain` file: words, counts, vectors and their lengths, and the rows of
 //! n-grams if there are any.
 
-use std::borrow::Cow;
-use std::ops::{Deref, Range};
 use std::path::Path;
 
-use bytemuck::Pod;
-use refrain_core::model_file::Array;
-use refrain_core::{Error as CoreError, MappedFile, ModelFile, ModelWriter};
+use refrain_core::{Error as CoreError, ModelFile, ModelWriter, Values};
 
 use super::codes::Codes;
 use super::{Embeddings, SubwordHashing, Subwords};
@@ -25,57 +21,6 @@ const ERRORS: &str = "code_errors";
 const NGRAMS: &str = "ngrams";
 const LENGTHS: &str = "ngram_lengths";
 const KEPT: &str = "ngrams_kept";
-
-/// Numbers in memory, or those at a place in a mapped file.
-#[derive(Debug, Clone)]
-pub(crate) enum Values<T = f32> {
-    Owned(Vec<T>),
-    Mapped(MappedFile, Range<usize>),
-}
-
-impl<T: Pod> Values<T> {
-    /// The numbers of a tensor, left in the file if they can be.
-    fn open<'a>(
-        file: &'a ModelFile,
-        name: &str,
-        shape: &[usize],
-        of: impl Fn(&'a ModelFile, &str) -> refrain_core::Result<Array<'a, T>>,
-    ) -> Result<Self> {
-        let values = of(file, name)?.expect_shape(name, shape)?.data;
-        Ok(match (values, file.place(name)) {
-            (Cow::Borrowed(_), Some(place)) => Self::Mapped(file.bytes().clone(), place),
-            (values, _) => Self::Owned(values.into_owned()),
-        })
-    }
-
-    /// The numbers that stand at a place in a file, left there if the place allows.
-    pub fn at(file: &MappedFile, place: Range<usize>) -> Self {
-        let bytes = file.get(place.clone()).unwrap_or_default();
-        match bytemuck::try_cast_slice::<u8, T>(bytes) {
-            Ok(_) => Self::Mapped(file.clone(), place),
-            Err(_) => Self::Owned(bytemuck::pod_collect_to_vec(bytes)),
-        }
-    }
-}
-
-impl<T: Pod> Deref for Values<T> {
-    type Target = [T];
-    fn deref(&self) -> &[T] {
-        match self {
-            Self::Owned(values) => values,
-            Self::Mapped(file, place) => {
-                let bytes = file.get(place.clone()).unwrap_or_default();
-                bytemuck::try_cast_slice(bytes).unwrap_or_default()
-            }
-        }
-    }
-}
-
-impl PartialEq for Values {
-    fn eq(&self, other: &Self) -> bool {
-        self[..] == other[..]
-    }
-}
 
 impl Embeddings {
     /// Words whose vectors are in a file, and the inverses of their lengths; both are trusted.
@@ -101,6 +46,10 @@ impl Embeddings {
     /// # Errors
     /// When it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        Ok(self.writer()?.write(path)?)
+    }
+
+    fn writer(&self) -> Result<ModelWriter<'_>> {
         let shape = [self.len(), self.dim];
         let hashing = self.subwords.as_ref().map(Subwords::hashing);
         let writer = match hashing {
@@ -108,7 +57,7 @@ impl Embeddings {
             Some(hashing) => ModelWriter::new(KIND, VERSION).config(&(self.dim, hashing))?,
         };
         let mut writer = writer
-            .ids("words", self.vocabulary.ids())?
+            .ids_in_place("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
             .f32(VECTORS, &shape, self.vectors())?
             .f32(NORMS, &shape[..1], &self.inverse_norms[..])?;
@@ -130,13 +79,16 @@ impl Embeddings {
                 writer = writer.u64(KEPT, &[kept.len()], kept)?;
             }
         }
-        Ok(writer.write(path)?)
+        Ok(writer)
     }
 
-    /// Opens a file. The vectors stay in it and are read as they are needed; the words are read now.
+    /// Opens a file. Words and vectors stay in it and are read as they are needed, so that opening takes no
+    /// longer for more of them; only files of earlier versions have their words read now. It must not be
+    /// changed in place meanwhile; replacing it is safe.
     ///
     /// # Errors
-    /// When there is none, it is broken, or another model's.
+    /// When there is none, its parts do not fit one another, or it is another model's. Words are not looked
+    /// at: in a file that was damaged some may be unknown or empty.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_file(ModelFile::open(path)?)
     }
@@ -147,10 +99,10 @@ impl Embeddings {
             1 => (file.config()?, SubwordHashing::FastText),
             _ => file.config()?,
         };
-        let ids = file.ids("words")?;
+        let ids = file.ids_in_place("words")?;
         let shape = [ids.len(), dim];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
-        let vocabulary = Vocabulary::from_ids(ids, counts.data.into_owned());
+        let vocabulary = Vocabulary::from_ids(ids, file.keep(counts.data));
         let origin = file.origin().to_string();
         let broken = |reason: &str| CoreError::ModelFile {
             origin: origin.clone(),
@@ -159,8 +111,8 @@ impl Embeddings {
         if dim == 0 {
             return Err(broken("vectors of length 0").into());
         }
-        let floats = |name: &str, shape: &[usize]| {
-            Values::open(&file, name, shape, |file, name| file.f32(name))
+        let floats = |name: &str, shape: &[usize]| -> Result<Values> {
+            Ok(file.keep(file.f32(name)?.expect_shape(name, shape)?.data))
         };
         let vectors = floats(VECTORS, &shape)?;
         let inverse_norms = floats(NORMS, &shape[..1])?;
@@ -189,7 +141,7 @@ impl Embeddings {
         let codes = match has(CODES) {
             false => None,
             true => Some(Codes {
-                codes: Values::open(&file, CODES, &shape, |file, name| file.u8(name))?,
+                codes: file.keep(file.u8(CODES)?.expect_shape(CODES, &shape)?.data),
                 scales: floats(SCALES, &shape[..1])?,
                 errors: floats(ERRORS, &shape[..1])?,
             }),
@@ -207,6 +159,8 @@ impl Embeddings {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -265,6 +219,87 @@ mod tests {
             assert_eq!(again.vectors(), words.vectors());
             assert_eq!(again.embed("thee"), words.embed("thee"));
             assert_eq!(ModelFile::open(&path).unwrap().version(), version);
+        }
+    }
+
+    /// Words stay in the file, and what needs them in memory reads them.
+    #[test]
+    fn words_stay_in_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("words.refrain");
+        let count = 3000;
+        let names = (0..count).map(|i| (format!("w{i}"), u64::from(2 * count - i)));
+        let values: Vec<f32> = (0..2 * count).map(|i| (i * i % 97) as f32 - 40.0).collect();
+        let words = Embeddings::new(Vocabulary::from_counts(names).unwrap(), 2, values).unwrap();
+        words.save(&path).unwrap();
+        let again = Embeddings::load(&path).unwrap();
+        assert_eq!(again.vocabulary(), words.vocabulary());
+        for i in (0..2 * count).step_by(7) {
+            let word = format!("w{i}");
+            assert_eq!(again.vector(&word), words.vector(&word));
+            assert_eq!(again.vocabulary().get(&word), words.vocabulary().get(&word));
+        }
+        let near = again.neighbours("w17", 5).unwrap();
+        assert_eq!(near, words.neighbours("w17", 5).unwrap());
+        let few = again.most_frequent(10).unwrap();
+        assert_eq!(
+            few.vocabulary(),
+            words.most_frequent(10).unwrap().vocabulary()
+        );
+        let other = Vocabulary::from_counts([("new", 1), ("w3", 1)]).unwrap();
+        let more = again.vocabulary().extended(&other).unwrap();
+        assert_eq!(more, words.vocabulary().extended(&other).unwrap());
+        assert_eq!(more.get("new"), Some(count));
+        let copy = folder.path().join("copy.refrain");
+        again.save(&copy).unwrap();
+        assert_eq!(std::fs::read(copy).unwrap(), std::fs::read(&path).unwrap());
+
+        // As it was written before there were slots.
+        let shape = [count as usize, 2];
+        let writer = ModelWriter::new(KIND, 1)
+            .config(&2usize)
+            .and_then(|w| w.ids("words", words.vocabulary().ids()))
+            .and_then(|w| w.u64("counts", &shape[..1], words.vocabulary().counts()))
+            .and_then(|w| w.f32(VECTORS, &shape, words.vectors()))
+            .and_then(|w| w.f32(NORMS, &shape[..1], &words.inverse_norms[..]));
+        writer.unwrap().write(&path).unwrap();
+        let old = Embeddings::load(&path).unwrap();
+        assert_eq!(old.vocabulary(), words.vocabulary());
+        assert_eq!(old.neighbours("w17", 5).unwrap(), near);
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_files_never_panic(
+            edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            coded in any::<bool>(),
+        ) {
+            let names = ["the", "猫", "", "of", "a"];
+            let vectors = (0..5).map(|i| [i as f32, 1.0, -0.5]);
+            let words = Embeddings::from_vectors(names.iter().zip(vectors)).unwrap();
+            let ngrams = Subwords::new(2..=3, 3, vec![0.5; 6]).unwrap();
+            let words = words.with_subwords(ngrams).unwrap();
+            let words = if coded { words.indexed() } else { words };
+            let mut bytes = words.writer().unwrap().to_bytes().unwrap();
+            for (at, value) in &edits {
+                let at = at.index(bytes.len());
+                bytes[at] = *value;
+            }
+            let words = ModelFile::from_bytes(bytes).map(Embeddings::from_file);
+            if let Ok(Ok(words)) = words {
+                for name in names {
+                    if let Some(id) = words.vocabulary().get(name) {
+                        prop_assert_eq!(words.vocabulary().word(id), Some(name));
+                    }
+                    let _ = words.neighbours(name, 3);
+                    let _ = words.embed(name);
+                }
+                prop_assert_eq!(words.iter().count(), words.len());
+                let _ = (words.folded(), words.most_frequent(3), words.writer());
+                let _ = words.neighbours_batch(&["the", "猫"], 2);
+                let other = Vocabulary::from_counts([("new", 1)]).unwrap();
+                let _ = words.vocabulary().extended(&other);
+            }
         }
     }
 

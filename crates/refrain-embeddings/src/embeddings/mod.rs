@@ -14,16 +14,15 @@ pub(crate) mod subwords;
 use std::borrow::Cow;
 
 use rayon::prelude::*;
-use refrain_core::kernels;
+use refrain_core::{Values, kernels};
 
 pub use analogy::Analogy;
 pub use search::Neighbour;
 pub use subwords::{SubwordHashing, Subwords};
 
 use codes::Codes;
-pub(crate) use file::Values;
-pub(crate) use search::best;
 use search::{BLOCK, named};
+pub(crate) use search::{best, check};
 
 use crate::{Error, Result, Vocabulary};
 
@@ -147,9 +146,7 @@ impl Embeddings {
         let (mut names, mut values) = (Vec::new(), Vec::new());
         for word in words {
             let vector = subwords.embed(word.as_ref());
-            values.extend(vector.ok_or_else(|| Error::UnknownWord {
-                word: word.as_ref().to_string(),
-            })?);
+            values.extend(vector.ok_or_else(|| Error::unknown(word.as_ref()))?);
             names.push((word, 1));
         }
         let vocabulary = Vocabulary::from_counts(names)?;
@@ -276,6 +273,25 @@ impl Embeddings {
         Self::new(vocabulary, self.dim, vectors.to_vec())
     }
 
+    /// The same words with the first `dim` values of their vectors: for vectors that were trained so that
+    /// their beginnings serve alone (Kusupati et al., *Matryoshka Representation Learning*, 2022), as those
+    /// of WordLlama. N-grams are left out.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `dim` is between 1 and the length of the vectors.
+    pub fn truncated(&self, dim: usize) -> Result<Self> {
+        if !(1..=self.dim).contains(&dim) {
+            return Err(Error::Config {
+                field: "dim",
+                value: dim.to_string(),
+                reason: "choose between 1 and the length of the vectors",
+            });
+        }
+        let rows = self.vectors().chunks_exact(self.dim);
+        let vectors = rows.flat_map(|row| row.iter().take(dim).copied());
+        Self::new(self.vocabulary.clone(), dim, vectors.collect())
+    }
+
     /// The same words in lower case; of those that become equal the most frequent keeps its vector,
     /// and their counts add up.
     ///
@@ -313,9 +329,7 @@ impl Embeddings {
 
     fn find(&self, word: &str) -> Result<Found<'_>> {
         let index = self.vocabulary.get(word);
-        let vector = self.embed(word).ok_or_else(|| Error::UnknownWord {
-            word: word.to_string(),
-        })?;
+        let vector = self.embed(word).ok_or_else(|| Error::unknown(word))?;
         let inverse = match index {
             Some(index) => self.inverse(index),
             None => inverse_norm(&vector),
@@ -332,17 +346,6 @@ impl Embeddings {
             .get(index as usize)
             .copied()
             .unwrap_or_default()
-    }
-
-    fn check(&self, vector: &[f32]) -> Result<()> {
-        match vector.len() == self.dim {
-            true => Ok(()),
-            false => Err(Error::Shape {
-                what: "vector".to_string(),
-                expected: self.dim,
-                found: vector.len(),
-            }),
-        }
     }
 }
 

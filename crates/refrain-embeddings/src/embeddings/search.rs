@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use refrain_core::kernels::{self, TopK};
 
 use super::{Embeddings, direction, inverse_norm};
-use crate::{Result, Vocabulary};
+use crate::{Error, Result, Vocabulary};
 
 /// Rows searched together.
 pub(super) const BLOCK: usize = 4096;
@@ -22,11 +22,21 @@ pub struct Neighbour<'a> {
     pub similarity: f32,
 }
 
+impl<'a> Neighbour<'a> {
+    pub(crate) fn new(words: &'a Vocabulary, index: u32, similarity: f32) -> Self {
+        Self {
+            word: words.word(index).unwrap_or_default(),
+            index,
+            similarity,
+        }
+    }
+}
+
 impl Embeddings {
     /// The `k` words nearest to `word`, itself left out, nearest first.
     ///
     /// # Errors
-    /// [`Error::UnknownWord`](crate::Error::UnknownWord).
+    /// [`Error::UnknownWord`].
     pub fn neighbours(&self, word: &str, k: usize) -> Result<Vec<Neighbour<'_>>> {
         let found = self.find(word)?;
         self.nearest_where(&found.vector, k, |other, _| Some(other) != found.index)
@@ -35,7 +45,7 @@ impl Embeddings {
     /// The `k` words nearest to a vector.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when its length differs.
+    /// [`Error::Shape`] when its length differs.
     pub fn nearest(&self, vector: &[f32], k: usize) -> Result<Vec<Neighbour<'_>>> {
         self.nearest_where(vector, k, |_, _| true)
     }
@@ -54,14 +64,14 @@ impl Embeddings {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when its length differs.
+    /// [`Error::Shape`] when its length differs.
     pub fn nearest_where(
         &self,
         vector: &[f32],
         k: usize,
         keep: impl Fn(u32, &str) -> bool + Sync,
     ) -> Result<Vec<Neighbour<'_>>> {
-        self.check(vector)?;
+        check(vector, self.dim)?;
         let scale = inverse_norm(vector);
         if let Some(codes) = self.codes.as_ref().filter(|_| scale.is_finite()) {
             let keep = |index| keep(index, self.vocabulary.word(index).unwrap_or_default());
@@ -132,10 +142,18 @@ pub(crate) fn best(
 pub(super) fn named(words: &Vocabulary, top: TopK) -> Vec<Neighbour<'_>> {
     let found = top.into_sorted().into_iter();
     found
-        .map(|found| Neighbour {
-            word: words.word(found.index).unwrap_or_default(),
-            index: found.index,
-            similarity: found.score,
-        })
+        .map(|found| Neighbour::new(words, found.index, found.score))
         .collect()
+}
+
+/// Refuses a vector of another length.
+pub(crate) fn check(vector: &[f32], dim: usize) -> Result<()> {
+    match vector.len() == dim {
+        true => Ok(()),
+        false => Err(Error::Shape {
+            what: "vector".to_string(),
+            expected: dim,
+            found: vector.len(),
+        }),
+    }
 }

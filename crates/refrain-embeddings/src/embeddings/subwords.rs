@@ -8,10 +8,9 @@
 
 use std::ops::RangeInclusive;
 
-use refrain_core::kernels;
+use refrain_core::{Values, kernels};
 use serde::{Deserialize, Serialize};
 
-use super::file::Values;
 use crate::{Error, Result};
 
 /// How n-grams are numbered, which each program does in its own way.

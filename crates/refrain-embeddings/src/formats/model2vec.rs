@@ -7,6 +7,14 @@
 //! its own. Words are the tokens as the tokenizer writes them: `##ing`, `▁the`, or bytes in the alphabet
 //! of GPT-2 are left as they are. Splitting text into tokens is left to the crate `tokenizers`.
 //!
+//! *WordLlama* keeps vectors of 16 bits as `embedding.weight` in a file of any name, to be given to
+//! [`read_files`] with its tokenizer. What it says of a text is then
+//! [`sentence`](Embeddings::sentence) of the text's tokens with weights of 1; its `trunc_dim` is
+//! [`truncated`](Embeddings::truncated) before that; its binary form keeps only which values of the mean are
+//! above 0, the first in the highest bit of the first byte, eight bytes a little-endian number. A text
+//! without tokens is zeros there and `None` here; a token beyond the rows has the last row there and is an
+//! error here.
+//!
 //! *Writing* makes a folder that Model2Vec loads: words are whole tokens of a WordLevel tokenizer that
 //! cuts at spaces and signs.
 

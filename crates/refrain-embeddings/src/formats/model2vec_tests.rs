@@ -116,6 +116,58 @@ fn vectors_are_those_of_model2vec() {
     }
 }
 
+/// Made by `tests/golden/make_wordllama.py` with WordLlama itself, as are tokens, means and bits.
+#[test]
+fn texts_are_those_of_wordllama() {
+    #[derive(Deserialize)]
+    struct Expected {
+        tokens: Vec<String>,
+        mean: Vec<f32>,
+        unit: Vec<f32>,
+        cut: Vec<f32>,
+        bits: Vec<u64>,
+    }
+    let vectors = include_bytes!("../../tests/golden/wordllama.safetensors");
+    let words = parse(vectors, include_str!("../../tests/golden/wordllama.json")).unwrap();
+    assert_eq!((words.len(), words.dim()), (20, 64));
+    let expected = include_str!("../../tests/golden/wordllama_expected.json");
+    let expected: Vec<Expected> = serde_json::from_str(expected).unwrap();
+    assert_eq!(expected.len(), 3);
+    let short = words.truncated(16).unwrap();
+    let unit = |vector: &[f32]| {
+        let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
+        vector.iter().map(|v| v / length).collect::<Vec<f32>>()
+    };
+    let near = |found: &[f32], expected: &[f32]| {
+        assert_eq!(found.len(), expected.len());
+        for (a, b) in found.iter().zip(expected) {
+            assert!((a - b).abs() < 1e-6, "{a} {b}");
+        }
+    };
+    for text in expected {
+        let mean = words.sentence(&text.tokens, |_| 1.0).unwrap();
+        near(&mean, &text.mean);
+        near(&unit(&mean), &text.unit);
+        near(
+            &unit(&short.sentence(&text.tokens, |_| 1.0).unwrap()),
+            &text.cut,
+        );
+        let byte = |eight: &[f32]| {
+            eight
+                .iter()
+                .fold(0, |byte, &v| byte << 1 | u8::from(v > 0.0))
+        };
+        let bytes: Vec<u8> = mean.chunks(8).map(byte).collect();
+        let (bits, _) = bytes.as_chunks::<8>();
+        let bits: Vec<u64> = bits
+            .iter()
+            .map(|&eight| u64::from_le_bytes(eight))
+            .collect();
+        assert_eq!(bits, text.bits);
+    }
+    assert!(words.truncated(0).is_err() && words.truncated(65).is_err());
+}
+
 #[test]
 fn round_trip_and_errors() {
     let folder = tempfile::tempdir().unwrap();

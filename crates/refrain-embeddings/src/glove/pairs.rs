@@ -168,7 +168,7 @@ pub(super) fn count(
     how: &Counting<'_>,
     monitor: &Monitor,
 ) -> Result<Vec<Pair>> {
-    let stage = monitor.start("pairs of words", Some(vocabulary.tokens()));
+    let stage = monitor.start("pairs of words", Some(encoded.tokens));
     let mut counters: Vec<Counter> = (0..how.threads.max(1))
         .map(|_| Counter::new(vocabulary.len()))
         .collect();

@@ -1,18 +1,70 @@
-//! A training between epochs as a file.
+//! Going on: from a checkpoint, and with another corpus.
 
 use std::path::Path;
 
-use refrain_core::{ModelFile, ModelWriter};
+use refrain_core::{ModelFile, ModelWriter, Monitor};
 
 use super::Glove;
 use super::step::Layout;
 use super::training::GloveTraining;
-use crate::{Error, Result, Vocabulary};
+use crate::encoded::Encoded;
+use crate::{Corpus, Error, Result, Vocabulary};
 
 const KIND: &str = "embeddings.glove_training";
 const VERSION: u32 = 1;
 
 impl GloveTraining {
+    /// Goes on with another corpus for `epochs` more epochs, from the vectors so far and the learning rates
+    /// that AdaGrad gave them. Words of the new corpus that occur [`Glove::min_count`] times in it are added
+    /// behind those that are known, and counts add up. The pairs are those of the new corpus alone.
+    ///
+    /// ```
+    /// use refrain_core::Monitor;
+    /// use refrain_embeddings::{Corpus, Glove};
+    /// let first = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "blue"]));
+    /// let second = Corpus::from_fn(|| (0..50).map(|_| ["red", "green", "violet"]));
+    /// let monitor = Monitor::silent();
+    /// let config = Glove { dim: 8, epochs: 3, threads: 1, ..Glove::default() };
+    /// let mut training = config.start(&first, &monitor)?;
+    /// while !training.is_finished() {
+    ///     training.epoch(&first, &monitor)?;
+    /// }
+    /// let mut training = training.extend(&second, 2, &monitor)?;
+    /// while !training.is_finished() {
+    ///     training.epoch(&second, &monitor)?;
+    /// }
+    /// assert!(training.finish()?.vector("violet").is_some());
+    /// # Ok::<(), refrain_embeddings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Glove::start`], and [`Error::Interrupted`].
+    pub fn extend(self, corpus: &Corpus<'_>, epochs: usize, monitor: &Monitor) -> Result<Self> {
+        self.check_whole()?;
+        let config = Glove {
+            epochs,
+            ..self.config.clone()
+        };
+        config.validate()?;
+        let (vocabulary, encoded, seen) = Encoded::extend(
+            corpus,
+            &self.vocabulary,
+            config.min_count,
+            config.cache_tokens,
+        )?;
+        let mut training = Self::begin(config, vocabulary, seen, corpus, &encoded, monitor)?;
+        // Words keep their numbers, and so their places in the groups.
+        for (new, old) in [
+            (&mut training.words, &self.words),
+            (&mut training.contexts, &self.contexts),
+        ] {
+            for (new, old) in new.iter_mut().zip(old) {
+                new[..old.len()].copy_from_slice(old);
+            }
+        }
+        Ok(training)
+    }
+
     /// Writes a checkpoint: the config, the words, both tables and how many epochs are done, not the
     /// pairs.
     ///
@@ -43,6 +95,7 @@ impl GloveTraining {
             .u64("losses", &[self.losses.len()], bits(&self.losses))?
             .ids("words", self.vocabulary.ids())?
             .u64("counts", &shape[..1], self.vocabulary.counts())?
+            .u64("seen", &shape[..1], &self.seen[..])?
             .f32("word_rows", &shape, table(&self.words))?
             .f32("context_rows", &shape, table(&self.contexts))?
             .write(path)?;
@@ -76,6 +129,14 @@ impl GloveTraining {
         let shape = [ids.len(), layout.stride()];
         let counts = file.u64("counts")?.expect_shape("counts", &shape[..1])?;
         let counts = counts.data.into_owned();
+        // Once a corpus was all there was to count.
+        let seen = match file.names().any(|name| name == "seen") {
+            true => {
+                let seen = file.u64("seen")?.expect_shape("seen", &shape[..1])?;
+                seen.data.into_owned()
+            }
+            false => counts.clone(),
+        };
         let table = |name: &str| {
             let rows = file.f32(name)?.expect_shape(name, &shape)?.data;
             let mut groups = vec![Vec::new(); config.threads];
@@ -92,6 +153,7 @@ impl GloveTraining {
             words,
             contexts,
             cells: None,
+            seen,
             losses: losses.iter().map(|&bits| f64::from_bits(bits)).collect(),
             interrupted: false,
         })

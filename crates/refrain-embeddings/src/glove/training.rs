@@ -13,6 +13,7 @@ use super::Glove;
 use super::pairs::{self, Counting, Pair};
 use super::step::{Layout, Step};
 use crate::encoded::Encoded;
+use crate::vocabulary::total;
 use crate::{Corpus, Embeddings, Error, Result, Vocabulary};
 
 /// GloVe between epochs: run the next one, look at the vectors so far, save, resume.
@@ -49,6 +50,8 @@ pub struct GloveTraining {
     pub(super) contexts: Vec<Vec<f32>>,
     /// For each group of words and each of contexts, their pairs; counted again after a resume.
     pub(super) cells: Option<Vec<Vec<Vec<Pair>>>>,
+    /// How often each word occurs in the corpus.
+    pub(super) seen: Vec<u64>,
     pub(super) losses: Vec<f64>,
     pub(super) interrupted: bool,
 }
@@ -78,19 +81,28 @@ impl GloveTraining {
             config.cache_tokens,
             config.threads,
         )?;
-        let cells = count(&config, &vocabulary, corpus, &encoded, monitor)?;
-        let layout = Layout::new(config.dim);
-        let (words, contexts) = (
-            first_rows(&config, vocabulary.len(), 0),
-            first_rows(&config, vocabulary.len(), 1),
-        );
+        let seen = vocabulary.counts().to_vec();
+        Self::begin(config, vocabulary, seen, corpus, &encoded, monitor)
+    }
+
+    /// Counts the pairs and draws first rows.
+    pub(super) fn begin(
+        config: Glove,
+        vocabulary: Vocabulary,
+        seen: Vec<u64>,
+        corpus: &Corpus<'_>,
+        encoded: &Encoded,
+        monitor: &Monitor,
+    ) -> Result<Self> {
+        let cells = count(&config, &vocabulary, corpus, encoded, monitor)?;
         Ok(Self {
+            layout: Layout::new(config.dim),
+            words: first_rows(&config, vocabulary.len(), 0),
+            contexts: first_rows(&config, vocabulary.len(), 1),
             config,
             vocabulary,
-            layout,
-            words,
-            contexts,
             cells: Some(cells),
+            seen,
             losses: Vec::new(),
             interrupted: false,
         })
@@ -129,10 +141,10 @@ impl GloveTraining {
             None => {
                 let budget = self.config.cache_tokens;
                 let (encoded, seen) = Encoded::encode(corpus, &self.vocabulary, budget)?;
-                if seen != self.vocabulary.counts() {
+                if seen != self.seen {
                     return Err(Error::CorpusChanged {
-                        expected: self.vocabulary.tokens(),
-                        found: seen.iter().sum(),
+                        expected: total(&self.seen),
+                        found: total(&seen),
                     });
                 }
                 count(&self.config, &self.vocabulary, corpus, &encoded, monitor)?
@@ -272,7 +284,7 @@ fn count(
     let pairs = pairs::count(corpus, encoded, vocabulary, &how, monitor)?;
     if pairs.is_empty() {
         return Err(Error::NoPairs {
-            tokens: vocabulary.tokens(),
+            tokens: encoded.tokens,
         });
     }
     let threads = config.threads;

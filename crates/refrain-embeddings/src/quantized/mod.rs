@@ -10,10 +10,10 @@ pub(crate) mod product;
 use std::path::Path;
 
 use rayon::prelude::*;
-use refrain_core::{Error as CoreError, ModelFile, ModelWriter, kernels};
+use refrain_core::{Error as CoreError, ModelFile, ModelWriter, Values, kernels};
 use serde::{Deserialize, Serialize};
 
-use crate::embeddings::{Neighbour, best, direction, inverse_norm};
+use crate::embeddings::{Neighbour, best, check, direction, inverse_norm};
 use crate::{Embeddings, Error, Result, Vocabulary};
 use product::Product;
 
@@ -56,15 +56,15 @@ pub struct QuantizedEmbeddings {
     vocabulary: Vocabulary,
     dim: usize,
     /// The length of each vector.
-    norms: Vec<f32>,
+    norms: Values,
     /// `[words, bytes of a word]`.
-    codes: Vec<u8>,
+    codes: Values<u8>,
     coder: Coder,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Coder {
-    Int8 { scales: Vec<f32> },
+    Int8 { scales: Values },
     Product(Product),
 }
 
@@ -88,7 +88,7 @@ impl Embeddings {
         let inverse = |vector: &[f32]| inverse_norm(vector);
         let inverses: Vec<f32> = self.vectors().par_chunks(dim).map(inverse).collect();
         let norm = |&inverse: &f32| if inverse > 0.0 { 1.0 / inverse } else { 0.0 };
-        let norms = inverses.iter().map(norm).collect();
+        let norms: Vec<f32> = inverses.iter().map(norm).collect();
         let mut directions = self.vectors().to_vec();
         directions
             .par_chunks_mut(dim)
@@ -108,7 +108,8 @@ impl Embeddings {
                     kernels::quantize_i8(row, bytemuck::cast_slice_mut(codes))
                 };
                 let rows = directions.par_chunks(dim).zip(codes.par_chunks_mut(dim));
-                let scales = rows.map(encode).collect();
+                let scales: Vec<f32> = rows.map(encode).collect();
+                let scales = scales.into();
                 (codes, Coder::Int8 { scales })
             }
             Quantization::Product { parts, seed } => {
@@ -120,8 +121,8 @@ impl Embeddings {
         Ok(QuantizedEmbeddings {
             vocabulary: self.vocabulary().clone(),
             dim,
-            norms,
-            codes,
+            norms: norms.into(),
+            codes: codes.into(),
             coder,
         })
     }
@@ -178,9 +179,13 @@ impl QuantizedEmbeddings {
 
     /// The vector of `word`, about what it was.
     pub fn vector(&self, word: &str) -> Option<Vec<f32>> {
-        let mut vector = self.direction(self.vocabulary.get(word)?)?;
-        let norm = self.norms.get(self.vocabulary.get(word)? as usize)?;
-        kernels::scale(*norm, &mut vector);
+        self.row(self.vocabulary.get(word)?)
+    }
+
+    /// The vector of the word with this number, about what it was.
+    pub fn row(&self, index: u32) -> Option<Vec<f32>> {
+        let mut vector = self.direction(index)?;
+        kernels::scale(*self.norms.get(index as usize)?, &mut vector);
         Some(vector)
     }
 
@@ -208,9 +213,7 @@ impl QuantizedEmbeddings {
     pub fn neighbours(&self, word: &str, k: usize) -> Result<Vec<Neighbour<'_>>> {
         let index = self.vocabulary.get(word);
         let found = index.and_then(|index| self.direction(index));
-        let vector = found.ok_or_else(|| Error::UnknownWord {
-            word: word.to_string(),
-        })?;
+        let vector = found.ok_or_else(|| Error::unknown(word))?;
         self.nearest_where(&vector, k, |other, _| Some(other) != index)
     }
 
@@ -232,13 +235,7 @@ impl QuantizedEmbeddings {
         k: usize,
         keep: impl Fn(u32, &str) -> bool + Sync,
     ) -> Result<Vec<Neighbour<'_>>> {
-        if vector.len() != self.dim {
-            return Err(Error::Shape {
-                what: "vector".to_string(),
-                expected: self.dim,
-                found: vector.len(),
-            });
-        }
+        check(vector, self.dim)?;
         let query = direction(vector, inverse_norm(vector));
         let width = self.width();
         let codes =
@@ -268,14 +265,9 @@ impl QuantizedEmbeddings {
     /// The vectors in full again, about what they were.
     ///
     /// # Errors
-    /// None in practice: the words and values were checked before.
+    /// [`Error::NotFinite`] for a file that was damaged.
     pub fn to_embeddings(&self) -> Result<Embeddings> {
-        let row = |index: u32| {
-            let mut row = self.direction(index).unwrap_or_default();
-            let norm = self.norms.get(index as usize).copied();
-            kernels::scale(norm.unwrap_or_default(), &mut row);
-            row
-        };
+        let row = |index: u32| self.row(index).unwrap_or_default();
         let rows: Vec<Vec<f32>> = (0..self.len() as u32).into_par_iter().map(row).collect();
         Embeddings::new(self.vocabulary.clone(), self.dim, rows.concat())
     }
@@ -299,7 +291,7 @@ impl QuantizedEmbeddings {
         };
         let writer = ModelWriter::new(KIND, VERSION)
             .config(&header)?
-            .ids("words", self.vocabulary.ids())?
+            .ids_in_place("words", self.vocabulary.ids())?
             .u64("counts", &[words], self.vocabulary.counts())?
             .f32("norms", &[words], &self.norms[..])?
             .u8("codes", &[words, self.width()], &self.codes[..])?;
@@ -312,10 +304,10 @@ impl QuantizedEmbeddings {
         })
     }
 
-    /// Reads a file.
+    /// Opens a file, whose words and codes stay in it as [those in full](Embeddings::load) do.
     ///
     /// # Errors
-    /// When there is none, it is broken, or another model's.
+    /// When there is none, its parts do not fit one another, or it is another model's.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_file(&ModelFile::open(path)?)
     }
@@ -323,7 +315,7 @@ impl QuantizedEmbeddings {
     fn from_file(file: &ModelFile) -> Result<Self> {
         file.expect(KIND, VERSION)?;
         let header: Header = file.config()?;
-        let ids = file.ids("words")?;
+        let ids = file.ids_in_place("words")?;
         let (words, dim) = (ids.len(), header.dim);
         let width = header.parts.unwrap_or(dim);
         if dim == 0 || width == 0 || width > dim {
@@ -332,32 +324,34 @@ impl QuantizedEmbeddings {
                 reason: format!("vectors of {dim} values in {width} parts"),
             }));
         }
-        let floats = |name: &str, count: usize| -> Result<Vec<f32>> {
-            let values = file.f32(name)?.expect_shape(name, &[count])?.data;
-            match values.iter().position(|value| !value.is_finite()) {
-                None => Ok(values.into_owned()),
-                Some(at) => Err(Error::NotFinite {
-                    word: format!("{name} {at}"),
-                }),
-            }
+        let floats = |name: &str, count: usize| {
+            Ok::<_, Error>(file.f32(name)?.expect_shape(name, &[count])?.data)
         };
         let coder = match header.parts {
             None => Coder::Int8 {
-                scales: floats("scales", words)?,
+                scales: file.keep(floats("scales", words)?),
             },
-            Some(parts) => Coder::Product(Product {
-                dim,
-                parts,
-                centroids: floats("centroids", dim.saturating_mul(256))?,
-            }),
+            Some(parts) => {
+                let centroids = floats("centroids", dim.saturating_mul(256))?.into_owned();
+                if let Some(at) = centroids.iter().position(|value| !value.is_finite()) {
+                    return Err(Error::NotFinite {
+                        word: format!("centroids {at}"),
+                    });
+                }
+                Coder::Product(Product {
+                    dim,
+                    parts,
+                    centroids,
+                })
+            }
         };
         let counts = file.u64("counts")?.expect_shape("counts", &[words])?;
         let codes = file.u8("codes")?.expect_shape("codes", &[words, width])?;
         Ok(Self {
-            vocabulary: Vocabulary::from_ids(ids, counts.data.into_owned()),
+            vocabulary: Vocabulary::from_ids(ids, file.keep(counts.data)),
             dim,
-            norms: floats("norms", words)?,
-            codes: codes.data.into_owned(),
+            norms: file.keep(floats("norms", words)?),
+            codes: file.keep(codes.data),
             coder,
         })
     }

@@ -47,22 +47,14 @@ impl Word2VecTraining {
         let mut config = self.config.clone();
         config.epochs = epochs;
         config.validate()?;
-        let found = match Vocabulary::build(corpus, config.min_count) {
-            // Known words may be rarer than that in the new corpus.
-            Err(Error::EmptyVocabulary { .. }) => Vocabulary::default(),
-            found => found?,
-        };
         let (known, dim) = (self.vocabulary.len(), config.dim);
-        let vocabulary = self.vocabulary.extended(&found)?;
-        let (encoded, seen) = Encoded::encode(corpus, &vocabulary, config.cache_tokens)?;
+        let (vocabulary, encoded, seen) = Encoded::extend(
+            corpus,
+            &self.vocabulary,
+            config.min_count,
+            config.cache_tokens,
+        )?;
         let tokens = seen.iter().sum();
-        if tokens == 0 {
-            return Err(Error::EmptyVocabulary {
-                tokens,
-                min_count: config.min_count,
-            });
-        }
-        let vocabulary = vocabulary.with_more(&seen);
         let (old_inputs, old_outputs) = self.dense()?;
         let documents = config.count_documents(encoded.sentences)?;
         let rows = config.rows(vocabulary.len());
@@ -113,7 +105,8 @@ impl Word2VecTraining {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         file.expect(KIND, VERSION)?;
-        let config = Word2Vec::from_file(&file)?;
+        let mut config = Word2Vec::from_file(&file)?;
+        config.threads = config.threads.max(1);
         let losses = file.u64("losses")?.data;
         let ids = file.ids("words")?;
         let shape = [ids.len(), config.dim];

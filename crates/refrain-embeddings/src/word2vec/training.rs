@@ -77,7 +77,8 @@ enum Tables {
 pub struct EpochReport {
     /// Which one, counted from 1.
     pub epoch: usize,
-    /// The mean loss of a word and its negatives in one context, from a sample of the windows.
+    /// The mean loss of a word and its negatives in one context, from a sample of the windows; of a
+    /// [classifier](crate::TextClassifierTraining), the mean loss of a text.
     pub loss: f64,
     /// Tokens of the vocabulary read, skipped occurrences included.
     pub tokens: u64,

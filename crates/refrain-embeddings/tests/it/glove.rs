@@ -63,6 +63,71 @@ fn resuming_gives_the_same_bits_as_never_stopping() {
 }
 
 #[test]
+fn training_goes_on_with_new_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("checkpoint.refrain");
+    let monitor = Monitor::silent();
+    let (first, second) = (blocks(3, 8, 400), blocks(4, 8, 400));
+    let first = Corpus::from_sentences(first).unwrap();
+    // Without the first block, and with one that is new.
+    let without = |sentence: &Vec<String>| sentence.iter().all(|word| !word.starts_with("b0"));
+    let second: Vec<_> = second.into_iter().filter(without).collect();
+    let second = Corpus::from_sentences(second).unwrap();
+    for threads in [1, 3] {
+        let config = Glove { threads, ..small() };
+        let mut training = config.start(&first, &monitor).unwrap();
+        while !training.is_finished() {
+            training.epoch(&first, &monitor).unwrap();
+        }
+        let before = training.embeddings().unwrap();
+        let counts = training.vocabulary().clone();
+        let mut training = training.extend(&second, 12, &monitor).unwrap();
+        assert_eq!(training.vocabulary().len(), 32);
+        assert!(training.losses().is_empty());
+        // Known words are where they were, at the head.
+        let start = training.embeddings().unwrap();
+        assert_eq!(start.vectors()[..before.vectors().len()], *before.vectors());
+        let mut unbroken = None;
+        for resumed in [false, true] {
+            if resumed {
+                training = GloveTraining::load(&path).unwrap();
+            } else {
+                training.save(&path).unwrap();
+            }
+            while !training.is_finished() {
+                training.epoch(&second, &monitor).unwrap();
+            }
+            let words = training.embeddings().unwrap();
+            match &unbroken {
+                None => unbroken = Some(words),
+                Some(unbroken) => assert_eq!(words.vectors(), unbroken.vectors()),
+            }
+        }
+        let words = training.finish().unwrap();
+        let (within, between) = block_margin(&words, 4, 8);
+        assert!(within > between + 0.3, "{threads}: {within} {between}");
+        for (word, vector) in before.iter().filter(|(word, _)| word.starts_with("b0")) {
+            assert_eq!(
+                words.vector(word),
+                Some(vector),
+                "was not in the new corpus"
+            );
+            let index = counts.get(word).unwrap();
+            assert_eq!(words.vocabulary().count(index), counts.count(index));
+        }
+        let all: u64 = words.vocabulary().counts().iter().sum();
+        assert!(all > counts.tokens());
+    }
+    let mut training = GloveTraining::load(&path).unwrap();
+    let error = training.epoch(&first, &monitor).unwrap_err();
+    assert!(matches!(error, Error::CorpusChanged { .. }), "{error}");
+    let nothing = Corpus::from_text("un known words", tokenize::whitespace);
+    let training = small().start(&first, &monitor).unwrap();
+    let error = training.extend(&nothing, 3, &monitor).unwrap_err();
+    assert!(matches!(error, Error::EmptyVocabulary { .. }), "{error}");
+}
+
+#[test]
 fn what_cannot_be_trained_is_a_typed_error() {
     let corpus = Corpus::from_text("a b a b a b a b a b a b", tokenize::whitespace);
     let refused = |config: Glove| config.fit(&corpus).map(drop).unwrap_err().to_string();

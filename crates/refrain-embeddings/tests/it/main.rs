@@ -2,6 +2,7 @@
 //! Training from end to end: planted structure, resuming, cancelling, determinism.
 
 mod glove;
+mod hostile;
 mod resuming;
 
 use rand::RngExt;

@@ -192,7 +192,7 @@ impl Encoder {
         let cpu = is_cpu(&self.device);
         let kernels = match compute {
             Compute::Auto => cpu,
-            Compute::Program => false,
+            Compute::Program | Compute::CheckpointedProgram => false,
             Compute::Kernels if cpu => true,
             Compute::Kernels => {
                 return Err(Error::config(

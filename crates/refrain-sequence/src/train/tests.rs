@@ -1,8 +1,8 @@
 use refrain_core::Event;
 
 use super::*;
-use crate::TransformerConfig;
 use crate::batch::Batcher;
+use crate::{Cell, RnnConfig, TransformerConfig};
 use crate::{Characters, Keep, LanguageModel, Sampler, TokenSequences, Tokenizer, Vocabulary};
 
 fn cpu() -> Device {
@@ -37,6 +37,32 @@ fn trainer() -> Trainer {
         warm_up: 4,
         evaluate_every: 5,
         ..Trainer::default()
+    }
+}
+
+/// What is computed again is what was forgotten.
+#[test]
+fn gradient_checkpointing_changes_no_number() {
+    let run = |compute| Trainer {
+        compute,
+        steps: 6,
+        ..trainer()
+    };
+    let [plain, again] = [Compute::Program, Compute::CheckpointedProgram].map(run);
+    for dropout in [0.0, 0.2] {
+        let config = TransformerConfig { dropout, ..tiny() };
+        let curve = |trainer: &Trainer| trainer.fit(&config, &corpus(), &cpu()).unwrap().curve;
+        assert_eq!(curve(&plain), curve(&again));
+        for cell in [Cell::Gru, Cell::Lstm] {
+            let config = RnnConfig {
+                cell,
+                width: 8,
+                dropout,
+                ..RnnConfig::default()
+            };
+            let curve = |trainer: &Trainer| trainer.fit(&config, &corpus(), &cpu()).unwrap().curve;
+            assert_eq!(curve(&plain), curve(&again));
+        }
     }
 }
 

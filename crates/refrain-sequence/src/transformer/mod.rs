@@ -49,14 +49,28 @@ pub enum Compute {
     Auto,
     /// The tensor program, on any device.
     Program,
+    /// The tensor program, which learns with gradient checkpointing: what cheap operations put out, such
+    /// as activations and norms, is computed again on the way back and not kept (Chen et al. 2016,
+    /// [arXiv 1604.06174](https://arxiv.org/abs/1604.06174), as far as burn goes). Less memory, more time,
+    /// the same numbers. Where nothing is learnt, as [`Program`](Self::Program).
+    CheckpointedProgram,
     /// Kernels on slices; the CPU device only.
     Kernels,
+}
+
+/// The device on which a tensor program learns.
+pub(crate) fn taped(compute: Compute, device: &Device) -> Device {
+    let taped = device.clone().autodiff();
+    match compute {
+        Compute::CheckpointedProgram => taped.gradient_checkpointing(),
+        _ => taped,
+    }
 }
 
 /// Whether to compute as a tensor program on this device.
 pub(crate) fn uses_program(compute: Compute, device: &Device) -> Result<bool> {
     match compute {
-        Compute::Program => Ok(true),
+        Compute::Program | Compute::CheckpointedProgram => Ok(true),
         Compute::Auto => Ok(!is_cpu(device)),
         Compute::Kernels if is_cpu(device) => Ok(false),
         Compute::Kernels => {
@@ -163,7 +177,10 @@ impl Transformer {
     pub(crate) fn engine(&self, compute: Compute) -> Result<Box<dyn Engine>> {
         let (config, layout, weights) = (&self.config, &self.layout, &self.weights);
         Ok(match uses_program(compute, &self.device)? {
-            true => Box::new(TensorEngine::new(config, layout, weights, &self.device)),
+            true => {
+                let device = taped(compute, &self.device);
+                Box::new(TensorEngine::new(config, layout, weights, &device))
+            }
             false => Box::new(KernelEngine::new(config, layout, weights)),
         })
     }

@@ -25,22 +25,22 @@ pub(crate) struct TensorEngine {
 }
 
 impl TensorEngine {
+    /// `device` is one with autodiff.
     pub(crate) fn new(
         config: &TransformerConfig,
         layout: &Layout,
         weights: &[f32],
         device: &Device,
     ) -> Self {
-        let device = device.clone().autodiff();
-        let moments = adamw::moments(&layout.entries, None, &device);
+        let moments = adamw::moments(&layout.entries, None, device);
         Self {
-            program: Program::new(config, layout, weights, &device),
+            program: Program::new(config, layout, weights, device),
             layout: layout.clone(),
             config: config.clone(),
             gradients: GradientsAccumulator::new(),
             moments,
             smoothing: 0.0,
-            device,
+            device: device.clone(),
         }
     }
 
@@ -56,9 +56,7 @@ impl TensorEngine {
     ) -> Result<Vec<f32>> {
         let width = self.config.width;
         let shape = [x.len() / width, width];
-        let plain = self.device.clone().inner();
-        let x = Tensor::<2>::from_data(TensorData::new(x, shape), &plain);
-        let x = x.autodiff().require_grad();
+        let x = Tensor::<2>::from_data(TensorData::new(x, shape), &self.device).require_grad();
         let y = self.program.encode(x.clone(), batch, causal, dropout);
         let gradient = loss(y.clone().inner())?;
         let mut gradients = (y * gradient).sum().backward();

@@ -2,7 +2,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use rayon::prelude::*;
-use refrain_core::{IdMap, MappedFile, kernels};
+use refrain_core::{IdMap, MappedFile, Values, kernels};
 
 use super::super::bytes::{self, Bytes};
 use super::super::{Gathered, bad};
@@ -10,7 +10,7 @@ use super::{
     F32, FASTTEXT, FLORET, HASHED, LISTED, MAGIC, METADATA, NORMS, QUANTISED, ROWS, U8, WORDS,
     padding,
 };
-use crate::embeddings::{Values, inverse_norm};
+use crate::embeddings::inverse_norm;
 use crate::{Embeddings, Error, Result, SubwordHashing, Subwords, Vocabulary};
 
 /// The most values that a vector may have.

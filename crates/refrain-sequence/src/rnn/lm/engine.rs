@@ -12,6 +12,7 @@ use crate::batch::{Dropout, Example};
 use crate::engine::{Engine, Parameters, Update};
 use crate::entries::Entry;
 use crate::rnn::RecurrentState;
+use crate::transformer::{Compute, taped};
 use crate::{Error, Result};
 
 pub(super) struct RnnEngine {
@@ -31,8 +32,8 @@ pub(super) struct RnnEngine {
 }
 
 impl RnnEngine {
-    pub(super) fn new(model: &RnnLm) -> Result<Self> {
-        let device = model.device.clone().autodiff();
+    pub(super) fn new(model: &RnnLm, compute: Compute) -> Result<Self> {
+        let device = taped(compute, &model.device);
         let (config, vocabulary) = (&model.config, model.vocabulary.len());
         Ok(Self {
             program: Program::new(config, vocabulary, &model.weights, &device)?,

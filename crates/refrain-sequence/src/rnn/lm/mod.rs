@@ -392,7 +392,7 @@ impl Sealed for RnnLm {
 
     fn trainable(&self, compute: Compute) -> Result<Box<dyn Engine>> {
         Ok(match uses_program(compute, &self.device)? {
-            true => Box::new(RnnEngine::new(self)?),
+            true => Box::new(RnnEngine::new(self, compute)?),
             false => Box::new(RnnKernelEngine::new(self)),
         })
     }

@@ -1,3 +1,6 @@
+mod stored;
+
+use std::fmt;
 use std::hash::BuildHasher;
 
 use hashbrown::hash_table::Entry;
@@ -5,12 +8,15 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use rayon::prelude::*;
 
 use crate::{Error, Result};
+pub(crate) use stored::{Stored, slots};
 
 /// A user's ids ↔ dense numbers `0..len`, in order of first appearance.
 ///
 /// Ids are text; integers are accepted and kept as their decimal digits, so `7` and `"7"` are the
 /// same id. The names lie end to end in one buffer: an id costs its own bytes, 8 for its place and
 /// about 5 for the hash table. Inserting an id twice gives the same number.
+///
+/// Those of a model file may [stay in it](crate::ModelFile::ids_in_place), until one is added.
 ///
 /// ```
 /// use refrain_core::IdMap;
@@ -22,8 +28,24 @@ use crate::{Error, Result};
 /// assert_eq!(ids.iter().collect::<Vec<_>>(), ["alice", "42"]);
 /// # Ok::<(), refrain_core::Error>(())
 /// ```
+#[derive(Clone)]
+pub struct IdMap(Place);
+
+#[derive(Clone)]
+enum Place {
+    Memory(Names),
+    File(Stored),
+}
+
+impl Default for IdMap {
+    fn default() -> Self {
+        Self(Place::Memory(Names::default()))
+    }
+}
+
+/// Names in memory.
 #[derive(Clone, Default)]
-pub struct IdMap {
+struct Names {
     /// All names, one after the other.
     bytes: String,
     /// Where each name ends in `bytes`.
@@ -75,33 +97,97 @@ impl IdMap {
 
     /// An empty map with room for so many ids of so many bytes in all.
     pub fn with_capacity(ids: usize, bytes: usize) -> Self {
-        Self {
+        Self(Place::Memory(Names {
             bytes: String::with_capacity(bytes),
             ends: Vec::with_capacity(ids),
             table: HashTable::with_capacity(ids),
             hasher: DefaultHashBuilder::default(),
-        }
+        }))
+    }
+
+    /// Ids that stay where they are.
+    pub(crate) fn from_stored(stored: Stored) -> Self {
+        Self(Place::File(stored))
     }
 
     /// How many ids there are.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        match &self.0 {
+            Place::Memory(names) => names.ends.len(),
+            Place::File(stored) => stored.len(),
+        }
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.len() == 0
     }
 
     /// The number of `id`, giving it the next free one if it is new.
     ///
     /// # Errors
-    /// [`Error::TooManyIds`] beyond 4,294,967,295 ids.
+    /// [`Error::TooManyIds`] beyond 4,294,967,295 ids; [`Error::ModelFile`] when they are in a file that is
+    /// broken.
     pub fn insert(&mut self, id: impl AsId) -> Result<u32> {
-        id.with_id(|name| self.insert_str(name))
+        id.with_id(|name| {
+            let stored = match &mut self.0 {
+                Place::Memory(names) => return names.insert(name),
+                Place::File(stored) => stored,
+            };
+            if let Some(known) = stored.get(name) {
+                return Ok(known);
+            }
+            let mut names = stored.read()?;
+            let new = names.insert(name);
+            self.0 = Place::Memory(names);
+            new
+        })
     }
 
-    fn insert_str(&mut self, name: &str) -> Result<u32> {
+    /// The number of `id`, if it is known.
+    pub fn get(&self, id: impl AsId) -> Option<u32> {
+        id.with_id(|name| match &self.0 {
+            Place::Memory(names) => names.get(name),
+            Place::File(stored) => stored.get(name),
+        })
+    }
+
+    /// The id with this number.
+    pub fn name(&self, index: u32) -> Option<&str> {
+        match &self.0 {
+            Place::Memory(names) => slice(&names.bytes, &names.ends, index),
+            Place::File(stored) => stored.name(index),
+        }
+    }
+
+    /// All ids, in the order of their numbers.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + '_ {
+        (0..self.len()).map(|i| self.name(i as u32).unwrap_or_default())
+    }
+
+    /// All names end to end, and where each ends.
+    pub(crate) fn parts(&self) -> (&[u8], &[u64]) {
+        match &self.0 {
+            Place::Memory(names) => (names.bytes.as_bytes(), &names.ends),
+            Place::File(stored) => stored.parts(),
+        }
+    }
+
+    /// A map of these ids, in this order.
+    ///
+    /// # Errors
+    /// [`Error::TooManyIds`]; ids that repeat keep their first number.
+    pub fn from_ids<T: AsId>(ids: impl IntoIterator<Item = T>) -> Result<Self> {
+        let mut map = Self::new();
+        for id in ids {
+            map.insert(id)?;
+        }
+        Ok(map)
+    }
+}
+
+impl Names {
+    fn insert(&mut self, name: &str) -> Result<u32> {
         let (bytes, ends, hasher) = (&self.bytes, &self.ends, &self.hasher);
         let entry = self.table.entry(
             hasher.hash_one(name),
@@ -124,36 +210,11 @@ impl IdMap {
         Ok(next)
     }
 
-    /// The number of `id`, if it is known.
-    pub fn get(&self, id: impl AsId) -> Option<u32> {
-        id.with_id(|name| {
-            let hash = self.hasher.hash_one(name);
-            self.table
-                .find(hash, |&i| slice(&self.bytes, &self.ends, i) == Some(name))
-                .copied()
-        })
-    }
-
-    /// The id with this number.
-    pub fn name(&self, index: u32) -> Option<&str> {
-        slice(&self.bytes, &self.ends, index)
-    }
-
-    /// All ids, in the order of their numbers.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> + '_ {
-        (0..self.len()).map(|i| slice(&self.bytes, &self.ends, i as u32).unwrap_or_default())
-    }
-
-    /// A map of these ids, in this order.
-    ///
-    /// # Errors
-    /// [`Error::TooManyIds`]; ids that repeat keep their first number.
-    pub fn from_ids<T: AsId>(ids: impl IntoIterator<Item = T>) -> Result<Self> {
-        let mut map = Self::new();
-        for id in ids {
-            map.insert(id)?;
-        }
-        Ok(map)
+    fn get(&self, name: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(name);
+        self.table
+            .find(hash, |&i| slice(&self.bytes, &self.ends, i) == Some(name))
+            .copied()
     }
 }
 
@@ -167,6 +228,18 @@ pub enum BadIds {
     /// There are bytes after the last name.
     LeftOver,
 }
+
+impl fmt::Display for BadIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broken(at) => write!(f, "entry {at} is broken"),
+            Self::Twice(at) => write!(f, "entry {at} stood before"),
+            Self::LeftOver => f.write_str("bytes left over"),
+        }
+    }
+}
+
+impl std::error::Error for BadIds {}
 
 impl IdMap {
     /// A map of names that lie end to end, `ends` telling where each ends: many times as fast as
@@ -182,6 +255,12 @@ impl IdMap {
     /// # Errors
     /// [`BadIds`].
     pub fn from_parts(bytes: Vec<u8>, ends: Vec<u64>) -> Result<Self, BadIds> {
+        Names::from_parts(bytes, ends).map(|names| Self(Place::Memory(names)))
+    }
+}
+
+impl Names {
+    fn from_parts(bytes: Vec<u8>, ends: Vec<u64>) -> Result<Self, BadIds> {
         let bytes = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to() as u64;
             BadIds::Broken(ends.iter().take_while(|&&end| end <= valid).count())
@@ -230,14 +309,14 @@ fn slice<'a>(bytes: &'a str, ends: &[u64], index: u32) -> Option<&'a str> {
 
 impl PartialEq for IdMap {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes && self.ends == other.ends
+        self.parts() == other.parts()
     }
 }
 
 impl Eq for IdMap {}
 
-impl std::fmt::Debug for IdMap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for IdMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "IdMap({} ids", self.len())?;
         for name in self.iter().take(3) {
             write!(f, ", {name:?}")?;
