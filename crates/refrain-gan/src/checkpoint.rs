@@ -153,6 +153,16 @@ impl Trainer {
             });
         }
         trainer.history = read_history(&trainer.config, file)?;
+        let epochs = trainer.step / trainer.steps_per_epoch();
+        if trainer.history.len() as u64 != epochs {
+            return Err(Error::Saved {
+                file: file.origin().to_string(),
+                reason: format!(
+                    "{} epochs are told of, {epochs} were played",
+                    trainer.history.len()
+                ),
+            });
+        }
         Ok(trainer)
     }
 }

@@ -43,8 +43,9 @@ pub enum Loss {
     LeastSquares,
     /// Margins of 1 on either side; usual with spectral normalisation.
     Hinge,
-    /// The discriminator is a critic: needs [`Penalty::GradientPenalty`](crate::Penalty) or
-    /// [`Penalty::WeightClip`](crate::Penalty), and some discriminator steps each.
+    /// The discriminator is a critic: needs a bound, such as
+    /// [`Penalty::GradientPenalty`](crate::Penalty), [`Penalty::WeightClip`](crate::Penalty) or spectral
+    /// normalisation, and some discriminator steps each.
     #[doc(alias = "WGAN")]
     Wasserstein,
     /// Each fake is compared with a real image.

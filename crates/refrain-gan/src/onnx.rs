@@ -13,7 +13,7 @@ use onnx_rs::ast::{
 };
 
 use crate::net::{Conv, Dense, Layer, Net, Transposed};
-use crate::params::host;
+use crate::params::{finite, host};
 use crate::{Activation, Error, GanModel, ImageShape, Result};
 
 /// The newest version of the operators that is used.
@@ -145,7 +145,10 @@ impl Program {
         let weight = weight.val().inner();
         let shape = weight.dims();
         let flat = weight.reshape([shape.iter().product::<usize>()]);
-        Ok(self.constant(&shape, host(flat)?))
+        Ok(self.constant(
+            &shape,
+            finite("weights to export", "a weight", host(flat)?)?,
+        ))
     }
 
     fn shape(&mut self, numbers: &[usize]) -> String {

@@ -114,16 +114,21 @@ pub(crate) fn write<'a>(
 ) -> Result<ModelWriter<'a>> {
     for weight in weights(module) {
         let name = format!("{prefix}.{}", weight.name);
-        let values = host(weight.values)?;
-        if let Some((at, value)) = values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
-            return Err(Error::Numeric {
-                what: "weights to save",
-                reason: format!("{name}, value {at} is {value}"),
-            });
-        }
+        let values = finite("weights to save", &name, host(weight.values)?)?;
         file = file.f32(name, &weight.shape, values)?;
     }
     Ok(file)
+}
+
+/// The values, if they are finite.
+pub(crate) fn finite(what: &'static str, name: &str, values: Vec<f32>) -> Result<Vec<f32>> {
+    match values.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+        Some((at, value)) => Err(Error::Numeric {
+            what,
+            reason: format!("{name}, value {at} is {value}"),
+        }),
+        None => Ok(values),
+    }
 }
 
 /// The module with every weight read from a file; shapes are checked and values must be finite.

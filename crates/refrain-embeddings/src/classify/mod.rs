@@ -32,6 +32,7 @@ pub use report::{ClassificationReport, LabelReport};
 pub use training::TextClassifierTraining;
 
 use crate::{Error, Ngrams, Result};
+
 /// Configuration of the classifier.
 ///
 /// ```

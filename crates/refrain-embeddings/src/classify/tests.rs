@@ -110,6 +110,10 @@ fn a_resumed_training_is_the_unbroken_one() {
     // Other examples are noticed, and cancelling leaves nothing half trained to be saved.
     let error = training.epoch(&data[1..], &monitor).unwrap_err();
     assert!(matches!(error, Error::CorpusChanged { .. }), "{error}");
+    let mut turned = data.clone();
+    turned.swap(0, 1);
+    let error = training.epoch(&turned, &monitor).unwrap_err();
+    assert!(matches!(error, Error::ExamplesChanged), "{error}");
     let cancelled = Monitor::silent();
     cancelled.cancel_token().cancel();
     let error = training.epoch(&data, &cancelled).unwrap_err().to_string();

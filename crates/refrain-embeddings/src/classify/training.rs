@@ -50,8 +50,8 @@ pub struct TextClassifierTraining {
     model: TextClassifierModel,
     /// The examples in numbers; made again after a resume.
     texts: Option<Vec<Text>>,
-    /// How many examples there are, and known words in them.
-    amounts: [u64; 2],
+    /// What [`amounts`] says of the examples.
+    amounts: [u64; 3],
     losses: Vec<f64>,
     interrupted: bool,
 }
@@ -152,25 +152,25 @@ impl TextClassifierTraining {
     /// [resume](Self::load) the examples are those that training began with, in their order.
     ///
     /// # Errors
-    /// Cancellation, [`Error::Diverged`], [`Error::CorpusChanged`]. After an error the epoch is half done:
-    /// go back to the last checkpoint.
+    /// Cancellation, [`Error::Diverged`]; after a resume [`Error::CorpusChanged`] for other numbers of words,
+    /// [`Error::Labels`] and [`Error::ExamplesChanged`] for other examples or another order. After an error
+    /// the epoch is half done: go back to the last checkpoint.
     pub fn epoch(&mut self, examples: &[Example], monitor: &Monitor) -> Result<EpochReport> {
         self.check_whole()?;
-        let texts = match self.texts.take() {
-            Some(texts) => texts,
-            None => self.encode_again(examples)?,
-        };
         let began = Instant::now();
-        let tokens = if self.is_finished() {
-            0
-        } else {
+        let mut tokens = 0;
+        if !self.is_finished() {
+            let texts = match self.texts.take() {
+                Some(texts) => texts,
+                None => self.encode_again(examples)?,
+            };
             self.interrupted = true;
             let loss = self.pass(&texts, monitor)?;
             self.losses.push(loss);
             self.interrupted = false;
-            self.amounts[1]
-        };
-        self.texts = Some(texts);
+            self.texts = Some(texts);
+            tokens = self.amounts[1];
+        }
         Ok(EpochReport {
             epoch: self.losses.len(),
             loss: self.losses.last().copied().unwrap_or_default(),
@@ -221,6 +221,7 @@ impl TextClassifierTraining {
         let found = amounts(&texts);
         match found == self.amounts {
             true => Ok(texts),
+            false if found[1] == self.amounts[1] => Err(Error::ExamplesChanged),
             false => Err(Error::CorpusChanged {
                 expected: self.amounts[1],
                 found: found[1],
@@ -264,7 +265,7 @@ impl TextClassifierTraining {
         let losses: Vec<u64> = self.losses.iter().map(|loss| loss.to_bits()).collect();
         let writer = ModelWriter::new(KIND, VERSION)
             .u64("losses", &[losses.len()], losses)?
-            .u64("amounts", &[2], &self.amounts[..])?;
+            .u64("amounts", &[3], &self.amounts[..])?;
         Ok(self.model.fill(writer)?.write(path)?)
     }
 
@@ -277,12 +278,12 @@ impl TextClassifierTraining {
         let file = ModelFile::open(path)?;
         file.expect(KIND, VERSION)?;
         let losses = file.u64("losses")?.data;
-        let amounts = file.u64("amounts")?.expect_shape("amounts", &[2])?.data;
+        let amounts = file.u64("amounts")?.expect_shape("amounts", &[3])?.data;
         let amount = |at: usize| amounts.get(at).copied().unwrap_or_default();
         Ok(Self {
             model: TextClassifierModel::from_file(&file)?,
             texts: None,
-            amounts: [amount(0), amount(1)],
+            amounts: [0, 1, 2].map(amount),
             losses: losses.iter().map(|&bits| f64::from_bits(bits)).collect(),
             interrupted: false,
         })
@@ -307,7 +308,16 @@ fn encode(model: &TextClassifierModel, examples: &[Example]) -> Result<Vec<Text>
     examples.iter().enumerate().map(text).collect()
 }
 
-fn amounts(texts: &[Text]) -> [u64; 2] {
+/// Texts, known words, and FNV-1a of 64 bits over all rows and labels, which tells other examples apart.
+fn amounts(texts: &[Text]) -> [u64; 3] {
     let tokens = texts.iter().map(|text| text.tokens).sum();
-    [texts.len() as u64, tokens]
+    let numbers = texts.iter().flat_map(|text| {
+        let sizes = [text.rows.len() as u32, text.labels.len() as u32];
+        let numbers = text.rows.iter().chain(&text.labels).copied();
+        sizes.into_iter().chain(numbers)
+    });
+    let hash = numbers.fold(0xcbf2_9ce4_8422_2325, |hash: u64, number| {
+        (hash ^ u64::from(number)).wrapping_mul(0x100_0000_01b3)
+    });
+    [texts.len() as u64, tokens, hash]
 }

@@ -125,13 +125,20 @@ impl Bins {
     /// # Errors
     /// [`Error::Shape`] for rows that are none, [`Error::Numeric`] for values that are not finite.
     pub fn compare(&self, rows: &[f32]) -> Result<BinReport> {
+        let draws = rows.len() / self.dim.max(1);
+        self.compare_draws(rows, draws)
+    }
+
+    /// [`Bins::compare`] of samples that are so many draws: fewer than samples where what decides a bin is
+    /// drawn once for several.
+    pub(crate) fn compare_draws(&self, rows: &[f32], draws: usize) -> Result<BinReport> {
         let rows = Rows::new("samples to count", rows, self.dim, 1)?;
         let counts = count(&nearest(rows, &self.centres, self.dim)?, self.counts.len());
         let (n, m) = (rows.len() as f64, self.counts.iter().sum::<usize>() as f64);
         let (mut expected, mut empty, mut different) = (0, 0, 0);
         for (&real, &made) in self.counts.iter().zip(&counts) {
             let (p, q) = (real as f64 / m, made as f64 / n);
-            if (1.0 - p).powf(n) * SURE < 1.0 {
+            if (1.0 - p).powf(draws as f64) * SURE < 1.0 {
                 expected += 1;
                 empty += usize::from(made == 0);
             }

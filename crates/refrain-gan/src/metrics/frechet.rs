@@ -14,9 +14,10 @@
 //!
 //! It sees two moments only, and is biased upwards for few samples: compare sets of the same size.
 //!
-//! **Cost**: n d² for the covariances, and some 20 d³ for the eigenvalues; with fewer samples than
-//! features n² d, and some 20 n³. The smaller of the two should stay below some 4,000 (minutes on one
-//! core, half a gigabyte): measure fewer images, or smaller ones ([`Images::resized`]).
+//! **Cost**: n d² for the covariances, and some 20 d³ for the eigenvalues; by samples, n₁ of one set and
+//! n₂ of the other, n₁ n₂ d, and some 4 n₁ n₂ min(n₁, n₂). The cheaper of the two should stay below that
+//! of some 4,000 features (minutes on one core, half a gigabyte): measure fewer images, or smaller ones
+//! ([`Images::resized`]).
 
 use nalgebra::{DMatrix, DVector, SVD, SymmetricEigen};
 
@@ -42,7 +43,9 @@ const WHAT: &str = "Fréchet distance";
 pub fn frechet_distance(a: &[f32], b: &[f32], dim: usize) -> Result<f64> {
     let (mean_a, a) = centred(a, dim)?;
     let (mean_b, b) = centred(b, dim)?;
-    let cross = match a.ncols().max(b.ncols()) < dim {
+    let [one, other] = [a.ncols() as f64, b.ncols() as f64];
+    let cheap = 4.0 * one * other * one.min(other) < 20.0 * (dim as f64).powi(3);
+    let cross = match one.min(other) < dim as f64 && cheap {
         true => by_samples(&a, &b)?,
         false => by_features(&a, &b)?,
     };
@@ -63,7 +66,8 @@ fn by_features(a: &DMatrix<f64>, b: &DMatrix<f64>) -> Result<f64> {
 /// `tr (Σ₁ Σ₂)^½` from a matrix of samples.
 fn by_samples(a: &DMatrix<f64>, b: &DMatrix<f64>) -> Result<f64> {
     let inner = a.transpose() * b;
-    let found = SVD::try_new(inner, false, false, f64::EPSILON, 10_000);
+    let most = sweeps(inner.nrows().min(inner.ncols()));
+    let found = SVD::try_new(inner, false, false, f64::EPSILON, most);
     found.map(|svd| svd.singular_values.sum()).ok_or_else(stuck)
 }
 
@@ -96,13 +100,19 @@ fn square_root(matrix: DMatrix<f64>) -> Result<DMatrix<f64>> {
 }
 
 fn eigen(matrix: DMatrix<f64>) -> Result<SymmetricEigen<f64, nalgebra::Dyn>> {
-    SymmetricEigen::try_new(matrix, f64::EPSILON, 10_000).ok_or_else(stuck)
+    let most = sweeps(matrix.nrows());
+    SymmetricEigen::try_new(matrix, f64::EPSILON, most).ok_or_else(stuck)
+}
+
+/// Steps for so many values: two or three each are usual.
+fn sweeps(values: usize) -> usize {
+    values.saturating_mul(30).max(10_000)
 }
 
 fn stuck() -> Error {
     Error::Numeric {
         what: WHAT,
-        reason: "the covariance's eigenvalues do not converge".to_string(),
+        reason: "eigenvalues or singular values of the covariances do not converge".to_string(),
     }
 }
 

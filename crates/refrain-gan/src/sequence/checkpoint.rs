@@ -90,6 +90,9 @@ impl SequenceTrainer {
         trainer.discriminator.adam = adam.read(&file, "discriminator_adam", &plain)?;
         trainer.generator = base.with_tensors(trainer.policy.tensors()?)?;
         trainer.step = file.u64("step")?.expect_shape("step", &[1])?.data[0];
+        if trainer.step >> 40 != 0 {
+            return Err(refuse(format!("step {} cannot be", trainer.step)));
+        }
         let history = file.f32("history")?;
         let (rounds, rest) = history.data.as_chunks::<{ RoundReport::NUMBERS }>();
         let played = trainer.step.saturating_sub(trainer.config.warm_up as u64);

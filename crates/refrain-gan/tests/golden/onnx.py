@@ -1,5 +1,5 @@
 # What onnxruntime makes of the exported generators in tests/golden/onnx, for src/onnx_tests.rs.
-# Run: cargo test -p refrain-gan --features onnx --lib onnx -- --ignored
+# Run: REFRAIN_ONNX=anew cargo test -p refrain-gan --features onnx --lib onnx
 #      python crates/refrain-gan/tests/golden/onnx.py
 # with onnxruntime 1.32.0 and numpy 2.4.6
 import pathlib

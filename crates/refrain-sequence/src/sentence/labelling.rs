@@ -29,9 +29,9 @@ impl Labeller {
         let Some(first) = models.first() else {
             return Err(Error::config("models", "none", "at least one"));
         };
-        for (number, model) in models.iter().enumerate() {
+        for (number, model) in (1..).zip(models) {
             if !model.labels().eq(first.labels()) || model.config.scheme != first.config.scheme {
-                let value = format_args!("number {number}");
+                let value = format_args!("number {number} of {}", models.len());
                 let wanted = "of the same labels and scheme as the first one";
                 return Err(Error::config("models", value, wanted));
             }

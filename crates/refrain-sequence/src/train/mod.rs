@@ -149,7 +149,8 @@ pub struct Trainer {
     /// Steps between two checkpoints.
     #[serde(skip)]
     pub checkpoint_every: usize,
-    /// How to compute.
+    /// How a language model computes. Modules compute as they are made; [`Compute::CheckpointedProgram`] is
+    /// refused for them.
     pub compute: Compute,
     /// Decides first weights, batches and dropout.
     pub seed: u64,

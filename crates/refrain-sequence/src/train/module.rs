@@ -17,7 +17,7 @@ use crate::batch::Dropout;
 use crate::engine::{Parameters, Update};
 use crate::entries::{Entries, Init, Role};
 use crate::rnn::DropoutDraw;
-use crate::{Error, Result};
+use crate::{Compute, Error, Result};
 
 /// A burn module that a [`Trainer`] fits to examples of its own kind: labelled sentences, pairs of
 /// texts, recordings.
@@ -195,6 +195,10 @@ impl<'a, M: Learner> ModuleTask<'a, M> {
                 needed: 1,
                 found: 0,
             });
+        }
+        if trainer.compute == Compute::CheckpointedProgram {
+            let value = format_args!("{:?}", trainer.compute);
+            return Err(Error::config("compute", value, "for language models alone"));
         }
         let entries = entries(module);
         let first = module.devices().into_iter().next();

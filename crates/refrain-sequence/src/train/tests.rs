@@ -2,7 +2,7 @@ use refrain_core::Event;
 
 use super::*;
 use crate::batch::Batcher;
-use crate::{Cell, RnnConfig, TransformerConfig};
+use crate::{Cell, Crf, RnnConfig, TransformerConfig};
 use crate::{Characters, Keep, LanguageModel, Sampler, TokenSequences, Tokenizer, Vocabulary};
 
 fn cpu() -> Device {
@@ -37,6 +37,45 @@ fn trainer() -> Trainer {
         warm_up: 4,
         evaluate_every: 5,
         ..Trainer::default()
+    }
+}
+
+/// A step keeps what a parameter was told about what to keep.
+#[test]
+fn parameters_stay_checkpointed() {
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::optim::GradientsParams;
+    use burn::tensor::{GradientCheckpointingStrategy, Tensor};
+    struct All(Option<GradientCheckpointingStrategy>);
+    impl ModuleVisitor for All {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            assert_eq!(param.val().gradient_checkpointing_strategy(), self.0);
+        }
+    }
+    let plain = cpu().autodiff();
+    for device in [plain.clone(), plain.gradient_checkpointing()] {
+        let wanted = Tensor::<1>::zeros([1], &device).gradient_checkpointing_strategy();
+        let crf = Crf::new(3, 1, &device).unwrap();
+        let entries = crate::train::module::entries(&crf);
+        let mut moments = crate::adamw::moments(&entries.list, None, &device);
+        let loss = crf
+            .negative_log_likelihood(Tensor::zeros([1, 2, 3], &device), &[&[0, 1]])
+            .unwrap();
+        let mut gradients = GradientsParams::from_grads(loss.sum().backward(), &crf);
+        let update = crate::engine::Update {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            decay: Decay::Matrices,
+            clip: None,
+            step: 1,
+        };
+        let (crf, _) =
+            crate::adamw::step(crf, &mut gradients, &mut moments, &entries.list, &update).unwrap();
+        assert!(wanted.is_some());
+        crf.visit(&mut All(wanted));
     }
 }
 
