@@ -376,3 +376,16 @@ fn models_of_other_labels_do_not_work_together() {
         assert!(matches!(error, crate::Error::Config { .. }), "{error}");
     }
 }
+
+#[test]
+fn modules_refuse_what_only_language_models_heed() {
+    let labeller = labeller(bodies()[0].clone(), true);
+    let examples = labeller.examples(&training()).unwrap();
+    let trainer = Trainer {
+        compute: crate::Compute::CheckpointedProgram,
+        ..Trainer::default()
+    };
+    let error = trainer.fit_module(&labeller, &examples, &[]).unwrap_err();
+    assert!(matches!(error, crate::Error::Config { .. }), "{error}");
+    assert!(error.to_string().contains("compute"), "{error}");
+}
