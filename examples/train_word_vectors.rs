@@ -32,12 +32,18 @@ struct Options {
     /// Make words of their n-grams too, so that unknown words have vectors
     #[arg(long)]
     ngrams: bool,
+    /// Rows that the n-grams share: more for more text
+    #[arg(long, default_value_t = 200_000)]
+    buckets: usize,
     /// Train the continuous bag of words instead of skip-gram
     #[arg(long)]
     cbow: bool,
     /// Length of the vectors
     #[arg(long, default_value_t = 100)]
     dim: usize,
+    /// Words on either side that count as near
+    #[arg(long, default_value_t = 5)]
+    window: usize,
     /// Passes over the text
     #[arg(long, default_value_t = 10)]
     epochs: usize,
@@ -89,12 +95,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let config = Word2Vec {
         dim: if options.quick { 20 } else { options.dim },
         epochs: if options.quick { 1 } else { options.epochs },
+        window: options.window,
         architecture: match options.cbow {
             true => Architecture::Cbow,
             false => Architecture::SkipGram,
         },
         ngrams: options.ngrams.then(|| Ngrams {
-            buckets: if options.quick { 20_000 } else { 200_000 },
+            buckets: if options.quick {
+                20_000
+            } else {
+                options.buckets
+            },
             ..Ngrams::default()
         }),
         ..Word2Vec::default()

