@@ -47,9 +47,6 @@ struct Options {
     /// Tell the words which of the lists in this folder they stand in: files of names, one a line
     #[arg(long, value_name = "FOLDER")]
     lists: Option<PathBuf>,
-    /// Learn from so many copies of each sentence with names too, names swapped for others of the lists
-    #[arg(long, default_value_t = 0, requires = "lists")]
-    swaps: usize,
     /// Attention in place of recurrent layers
     #[arg(long)]
     transformer: bool,
@@ -150,37 +147,24 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let width = encoder.as_ref().map_or(0, TextEncoder::width);
     let listed = lists.as_ref().map_or(0, |lists| lists.0.len());
     let given: Vec<&Embeddings> = std::iter::once(&words).chain(&more).collect();
-    let features = |sentence: &Sentence, hidden: &[bool]| -> Result<Vec<f32>, Box<dyn Error>> {
-        let known = given.iter();
-        let mut parts: Vec<_> = known
-            .map(|words| (support::static_vectors(words, sentence), words.dim()))
-            .collect();
-        if let Some(encoder) = &encoder {
-            parts.push((states(encoder, sentence)?, width));
-        }
-        if let Some(lists) = &lists {
-            parts.push((lists.of(sentence, hidden), listed));
-        }
-        let words = 0..sentence.words.len();
-        let values =
-            words.flat_map(|i| parts.iter().map(move |(values, n)| &values[i * n..][..*n]));
-        Ok(values.flatten().copied().collect())
-    };
-    let copies = match &lists {
-        Some(lists) => lists.swapped(&train, options.swaps, options.seed),
-        None => Vec::new(),
-    };
-    let shown = |labelled| (labelled, Vec::new());
-    let mut copied: Vec<(Labelled, Vec<bool>)> = train.drain(..).map(shown).collect();
-    copied.extend(copies);
-    for part in [&mut validation, &mut test] {
+    for part in [&mut train, &mut validation, &mut test] {
         for (sentence, _) in part {
-            sentence.features = features(sentence, &[])?;
+            let known = given.iter();
+            let mut parts: Vec<_> = known
+                .map(|words| (support::static_vectors(words, sentence), words.dim()))
+                .collect();
+            if let Some(encoder) = &encoder {
+                parts.push((states(encoder, sentence)?, width));
+            }
+            if let Some(lists) = &lists {
+                parts.push((lists.of(sentence), listed));
+            }
+            sentence.features = (0..sentence.words.len())
+                .flat_map(|i| parts.iter().map(move |(values, n)| &values[i * n..][..*n]))
+                .flatten()
+                .copied()
+                .collect();
         }
-    }
-    for ((mut sentence, labels), hidden) in copied {
-        sentence.features = features(&sentence, &hidden)?;
-        train.push((sentence, labels));
     }
     let read = options.read.iter();
     let mut models = read
@@ -393,31 +377,7 @@ fn states(encoder: &TextEncoder, sentence: &Sentence) -> Result<Vec<f32>, Box<dy
 }
 
 /// Lists of names, in lower case, each with the most words of one.
-struct Lists(Vec<List>);
-
-struct List {
-    /// What the names of the list are, as labels say it, if they are of one kind.
-    kind: Option<&'static str>,
-    names: HashSet<String>,
-    /// The same, in order.
-    sorted: Vec<String>,
-    most: usize,
-}
-
-/// The kinds of the lists that have one, as WNUT-17 calls them; wikigold's are `PER`, `LOC` and `ORG`.
-const KINDS: [(&str, &str); 11] = [
-    ("apps", "product"),
-    ("artists", "group"),
-    ("companies", "corporation"),
-    ("devices", "product"),
-    ("films", "creative-work"),
-    ("first-names", "person"),
-    ("groups", "group"),
-    ("people", "person"),
-    ("places", "location"),
-    ("surnames", "surname"),
-    ("towns", "location"),
-];
+struct Lists(Vec<(HashSet<String>, usize)>);
 
 impl Lists {
     fn read(folder: &Path) -> Result<Self, Box<dyn Error>> {
@@ -432,27 +392,18 @@ impl Lists {
             let text = std::fs::read_to_string(&path).map_err(|e| wrong(&path, e))?;
             let names: HashSet<String> = text.lines().map(str::to_lowercase).collect();
             let most = names.iter().map(|name| name.split(' ').count()).max();
-            let mut sorted: Vec<String> = names.iter().cloned().collect();
-            sorted.sort();
-            let stem = path.file_stem().unwrap_or_default();
-            let kind = KINDS.iter().find(|(file, _)| stem == *file);
-            all.push(List {
-                kind: kind.map(|(_, kind)| *kind),
-                names,
-                sorted,
-                most: most.unwrap_or(0).min(8),
-            });
+            all.push((names, most.unwrap_or(0).min(8)));
         }
         Ok(Self(all))
     }
 
     /// 1 for each word and list where the word is of a name in it, `[words, lists]`; the longest name
-    /// from the left counts, and `hidden` words are in no list.
-    fn of(&self, sentence: &Sentence, hidden: &[bool]) -> Vec<f32> {
+    /// from the left counts.
+    fn of(&self, sentence: &Sentence) -> Vec<f32> {
         let plain = |word: &String| word.trim_start_matches(['@', '#']).to_lowercase();
         let words: Vec<String> = sentence.words.iter().map(plain).collect();
         let mut values = vec![0.0; words.len() * self.0.len()];
-        for (list, List { names, most, .. }) in self.0.iter().enumerate() {
+        for (list, (names, most)) in self.0.iter().enumerate() {
             let mut at = 0;
             while at < words.len() {
                 let longest = (1..=(*most).min(words.len() - at)).rev();
@@ -460,94 +411,11 @@ impl Lists {
                     .into_iter()
                     .find(|n| names.contains(&words[at..at + n].join(" ")));
                 for word in at..at + found.unwrap_or(0) {
-                    let shown = !hidden.get(word).copied().unwrap_or(false);
-                    values[word * self.0.len() + list] = f32::from(u8::from(shown));
+                    values[word * self.0.len() + list] = 1.0;
                 }
                 at += found.unwrap_or(1);
             }
         }
         values
     }
-
-    /// Copies of the sentences with names, in which names give way to others of their kind (mention
-    /// replacement, Dai and Adel, 2020), with the words that are to be in no list: those of half of the
-    /// names put in, so that what stands around a name counts too.
-    fn swapped(&self, all: &[Labelled], copies: usize, seed: u64) -> Vec<(Labelled, Vec<bool>)> {
-        let mut choice = support::Choice(seed);
-        let mut swapped = Vec::new();
-        for (sentence, labels) in (0..copies).flat_map(|_| all) {
-            let spans = spans(labels);
-            if spans.is_empty() {
-                continue;
-            }
-            let (mut words, mut marks, mut hidden) = (Vec::new(), Vec::new(), Vec::new());
-            let mut next = spans.iter().peekable();
-            let mut at = 0;
-            while let (Some(word), Some(label)) = (sentence.words.get(at), labels.get(at)) {
-                let Some(span) = next.next_if(|span| span.from == at) else {
-                    words.push(word.clone());
-                    marks.push(label.clone());
-                    hidden.push(false);
-                    at += 1;
-                    continue;
-                };
-                let old = sentence.words.get(span.from..span.to).unwrap_or_default();
-                let new = match choice.below(2) {
-                    0 => self.name(&span.kind, &mut choice),
-                    _ => None,
-                };
-                let hide = new.is_some() && choice.below(2) == 0;
-                let name = new.map_or(old.to_vec(), |name| written_as(&name, word));
-                for (i, word) in name.into_iter().enumerate() {
-                    words.push(word);
-                    marks.push(format!("{}-{}", if i == 0 { "B" } else { "I" }, span.kind));
-                    hidden.push(hide);
-                }
-                at = span.to;
-            }
-            swapped.push(((Sentence::new(words), marks), hidden));
-        }
-        swapped
-    }
-
-    /// Any name of a kind; half of the persons have a surname too.
-    fn name(&self, kind: &str, choice: &mut support::Choice) -> Option<String> {
-        let any = |list: &List, choice: &mut support::Choice| {
-            let at = choice.below(list.sorted.len().max(1));
-            list.sorted.get(at).cloned()
-        };
-        let kind = match kind {
-            "PER" => "person",
-            "LOC" => "location",
-            "ORG" => "corporation",
-            other => other,
-        };
-        let lists = self.0.iter().filter(|list| list.kind == Some(kind));
-        let lists: Vec<&List> = lists.collect();
-        let list = lists.get(choice.below(lists.len().max(1)))?;
-        let name = any(list, choice)?;
-        let surnames = self.0.iter().find(|list| list.kind == Some("surname"));
-        match (kind, surnames, choice.below(2)) {
-            ("person", Some(surnames), 0) if !name.contains(' ') => {
-                Some(format!("{name} {}", any(surnames, choice)?))
-            }
-            _ => Some(name),
-        }
-    }
-}
-
-/// The words of a name, in capitals where `like` has them.
-fn written_as(name: &str, like: &str) -> Vec<String> {
-    let letters = || like.chars().filter(|c| c.is_alphabetic());
-    let loud = letters().count() > 1 && letters().all(char::is_uppercase);
-    let title = letters().any(char::is_uppercase);
-    let word = |word: &str| {
-        let mut chars = word.chars();
-        match chars.next() {
-            _ if loud => word.to_uppercase(),
-            Some(first) if title => first.to_uppercase().chain(chars).collect(),
-            _ => word.to_string(),
-        }
-    };
-    name.split_whitespace().map(word).collect()
 }

@@ -138,15 +138,10 @@ pub struct Choice(pub u64);
 impl Choice {
     /// One of them.
     pub fn of<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
-        all[self.below(all.len())]
-    }
-
-    /// A number below this.
-    pub fn below(&mut self, end: usize) -> usize {
         self.0 = self
             .0
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        (self.0 >> 33) as usize % end
+        all[(self.0 >> 33) as usize % all.len()]
     }
 }
