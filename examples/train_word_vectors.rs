@@ -33,7 +33,7 @@ struct Options {
     #[arg(long)]
     ngrams: bool,
     /// Rows that the n-grams share: more for more text
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = 200_000, requires = "ngrams")]
     buckets: usize,
     /// Train the continuous bag of words instead of skip-gram
     #[arg(long)]

@@ -153,13 +153,18 @@ impl Llama {
             let reason = format_args!("token_embd.weight has rows of {}", embedding.columns());
             return Err(file.bad(reason));
         }
-        Ok(Self {
+        let layers = config.layers;
+        let model = Self {
             layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
             norm: vector("output_norm.weight")?,
             output,
             embedding,
             config,
-        })
+        };
+        if let Some(name) = file.names().find(|name| !is_read(name, layers)) {
+            return Err(file.bad(format_args!("tensor {name} is not one that this model has")));
+        }
+        Ok(model)
     }
 
     /// The sizes.
@@ -290,5 +295,28 @@ impl LanguageModel for Llama {
 
     fn start(&self) -> Result<Box<dyn LanguageState + '_>> {
         Ok(Box::new(LlamaState::new(self)))
+    }
+}
+
+/// Whether a tensor of a file is one of the model's: biases or a table of rotary frequencies would give
+/// other numbers.
+fn is_read(name: &str, layers: usize) -> bool {
+    let parts = [
+        "attn_norm",
+        "attn_q",
+        "attn_k",
+        "attn_v",
+        "attn_output",
+        "ffn_norm",
+        "ffn_gate",
+        "ffn_up",
+        "ffn_down",
+    ];
+    match name.split('.').collect::<Vec<_>>()[..] {
+        ["blk", layer, part, "weight"] => {
+            layer.parse().is_ok_and(|layer: usize| layer < layers) && parts.contains(&part)
+        }
+        ["token_embd" | "output_norm" | "output", "weight"] => true,
+        _ => false,
     }
 }

@@ -95,6 +95,26 @@ fn what_is_missing_is_named() {
     assert!(Llama::open("/no/such.gguf").is_err());
 }
 
+#[test]
+fn tensors_that_would_change_the_numbers_are_refused() {
+    assert!(is_read("blk.1.attn_q.weight", 2) && is_read("token_embd.weight", 2));
+    for name in [
+        "rope_freqs.weight",
+        "blk.0.attn_q.bias",
+        "blk.2.attn_q.weight",
+    ] {
+        assert!(!is_read(name, 2), "{name}");
+    }
+    let key = b"llama.block_count";
+    let at = FILE.windows(key.len()).position(|w| w == key).unwrap() + key.len();
+    let mut bytes = FILE.to_vec();
+    assert_eq!(bytes[at..at + 8], [4, 0, 0, 0, 2, 0, 0, 0]);
+    bytes[at + 4] = 1;
+    let file = GgufFile::from_bytes(bytes, "short.gguf").unwrap();
+    let error = Llama::from_gguf(&file).unwrap_err();
+    assert!(error.to_string().contains("tensor blk.1."), "{error}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
