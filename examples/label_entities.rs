@@ -12,7 +12,8 @@
 //! recurrent layers, `--softmax` judges each word alone, `--encoder all-MiniLM-L6-v2` gives the words
 //! that encoder's states too, and `--lists FOLDER` which lists of names they stand in, such as
 //! `examples/support/words.py` and `name_lists.cjs` make. With `--models 5` as many, each of its own
-//! first weights, judge together; `--read` takes models of an earlier run. F1 is of whole spans, as PyPI seqeval counts.
+//! first weights, judge together; `--read` takes models of an earlier run. F1 is of whole spans, as PyPI seqeval
+//! counts.
 
 mod support;
 
@@ -37,8 +38,8 @@ struct Options {
     /// wnut17 or wikigold
     #[arg(long, default_value = "wnut17")]
     set: String,
-    /// Word vectors, a file of refrain; made here if not given. Words learn on from the first, and are
-    /// told the others as they are
+    /// Word vectors, files of refrain; made here if none is given. Every word is told its vector in each
+    /// of them, and learns on from the first
     #[arg(long, value_name = "FILE", num_args = 1..)]
     vectors: Vec<PathBuf>,
     /// Give the words the states of the encoder in this folder too

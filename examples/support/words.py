@@ -77,7 +77,7 @@ def news(package, out):
 
 
 def once(out, lines):
-    """Lines of twenty letters and more, each once."""
+    """Lines of twenty characters and more, each once."""
     seen = set()
     with open(out, "w") as file:
         for line in lines:
