@@ -422,4 +422,4 @@ impl Trainer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,6 +8,20 @@ use crate::{Characters, Keep, LanguageModel, Sampler, TokenSequences, Tokenizer,
 mod checkpoints;
 mod settings;
 
+/// A monitor that pulls the plug when so many steps are done.
+pub(crate) fn unplugged_at(step: u64) -> Monitor {
+    let token = refrain_core::CancelToken::new();
+    let switch = token.clone();
+    let monitor = Monitor::new(move |event: &Event<'_>| {
+        if let Event::Advance { done, .. } = event
+            && *done == step
+        {
+            switch.cancel();
+        }
+    });
+    monitor.with_cancel(token)
+}
+
 fn cpu() -> Device {
     refrain_core::device("flex").unwrap()
 }

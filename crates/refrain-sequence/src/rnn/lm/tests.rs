@@ -1,8 +1,8 @@
 use proptest::prelude::*;
-use refrain_core::{Event, Monitor};
 
 use super::*;
 use crate::batch::{Batcher, Dropout};
+use crate::train::tests::unplugged_at;
 use crate::{Characters, Corpus, Sampler, Tokenizer, Trained, Trainer, Transformer};
 
 fn cpu() -> Device {
@@ -117,15 +117,7 @@ fn resuming_is_the_same_as_not_stopping() {
                 checkpoint_every: 7,
                 ..trainer.clone()
             };
-            // Pull the plug at step 17: the last checkpoint is that of step 14.
-            let token = refrain_core::CancelToken::new();
-            let switch = token.clone();
-            let monitor = Monitor::new(move |event: &Event<'_>| {
-                if let Event::Advance { done: 17, .. } = event {
-                    switch.cancel();
-                }
-            });
-            let monitor = monitor.with_cancel(token);
+            let monitor = unplugged_at(17);
             assert!(saving.fit_with(&config, &corpus, &cpu(), &monitor).is_err());
             let resumed: Trained<RnnLm> = saving.resume(&path, &corpus, &cpu()).unwrap();
             assert_eq!(resumed.curve, unbroken.curve, "{name} {cell:?}");

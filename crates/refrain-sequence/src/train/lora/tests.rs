@@ -1,6 +1,7 @@
-use refrain_core::{CancelToken, Device, Event};
+use refrain_core::Device;
 
 use super::*;
+use crate::train::tests::unplugged_at;
 use crate::trainable::Sealed;
 use crate::{Characters, Compute, RnnConfig, Tokenizer, Transformer, TransformerConfig};
 
@@ -145,14 +146,7 @@ fn a_recurrent_model_is_adapted_too_and_resumes() {
         checkpoint_every: 4,
         ..trainer
     };
-    let token = CancelToken::new();
-    let switch = token.clone();
-    let monitor = Monitor::new(move |event: &Event<'_>| {
-        if let Event::Advance { done: 9, .. } = event {
-            switch.cancel();
-        }
-    })
-    .with_cancel(token);
+    let monitor = unplugged_at(9);
     saving
         .fine_tune_low_rank_with(&model, &corpus, &lora, &monitor)
         .unwrap_err();

@@ -2,9 +2,9 @@ use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::Int;
 use burn::tensor::activation::log_softmax;
 use proptest::prelude::*;
-use refrain_core::{CancelToken, Event};
 
 use super::*;
+use crate::train::tests::unplugged_at;
 use crate::{Keep, Schedule};
 
 fn cpu() -> Device {
@@ -168,14 +168,7 @@ fn resuming_a_module_is_the_same_as_not_stopping() {
         checkpoint_every: 7,
         ..trainer.clone()
     };
-    let token = CancelToken::new();
-    let switch = token.clone();
-    let monitor = Monitor::new(move |event: &Event<'_>| {
-        if let Event::Advance { done: 17, .. } = event {
-            switch.cancel();
-        }
-    })
-    .with_cancel(token);
+    let monitor = unplugged_at(17);
     let error = saving.fit_module_with(&module, training, validation, &monitor);
     assert!(error.unwrap_err().to_string().contains("cancelled"));
     let resume = |trainer: &Trainer, module: &Bags, training: &[Bag]| {

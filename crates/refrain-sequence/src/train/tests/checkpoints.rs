@@ -97,15 +97,7 @@ fn resuming_is_the_same_as_not_stopping() {
                 checkpoint_every: 7,
                 ..trainer.clone()
             };
-            // Pull the plug at step 17: the last checkpoint is that of step 14.
-            let token = refrain_core::CancelToken::new();
-            let switch = token.clone();
-            let monitor = Monitor::new(move |event: &Event<'_>| {
-                if let Event::Advance { done: 17, .. } = event {
-                    switch.cancel();
-                }
-            })
-            .with_cancel(token);
+            let monitor = unplugged_at(17);
             let error = saving
                 .fit_with(&config, &corpus, &cpu(), &monitor)
                 .unwrap_err();
