@@ -329,6 +329,20 @@ mod tests {
     }
 
     #[test]
+    fn tensors_that_share_bytes_are_refused() {
+        // Of "f16" the offset, to where "f32" stands: after the name two dimensions and the type.
+        let name = [&3u64.to_le_bytes()[..], b"f16"].concat();
+        let at = FILE.windows(name.len()).position(|w| w == name).unwrap() + name.len() + 24;
+        let mut bytes = FILE.to_vec();
+        bytes[at..at + 8].fill(0);
+        let error = parse(&bytes).unwrap_err().to_string();
+        assert!(
+            error.contains("f16") && error.ends_with("overlap"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn metadata_of_every_type() {
         let file = parse(FILE).unwrap();
         for (key, number) in [("t.u8", 200), ("t.u16", 60_000), ("t.u32", 4_000_000_000)] {

@@ -177,7 +177,7 @@ fn clipping_is_by_the_global_norm_and_decay_by_groups() {
 }
 
 #[test]
-fn divergence_stops_with_its_step() {
+fn divergence_stops_with_its_step_and_batch() {
     let trainer = Trainer {
         learning_rate: 1e30,
         weight_decay: 0.0,
@@ -192,11 +192,22 @@ fn divergence_stops_with_its_step() {
             ..trainer.clone()
         };
         let error = trainer.fit(&tiny(), &corpus(), &cpu()).unwrap_err();
-        assert!(
-            matches!(error, Error::Diverged { step: 1..50, .. }),
-            "{error}"
-        );
         assert!(error.to_string().contains("lower learning rate"), "{error}");
+        let Error::Diverged { step, batch, .. } = error else {
+            panic!("{error}");
+        };
+        assert!((1..50).contains(&step));
+        // Of three windows the first twelve letters, which stand in the text, and not all at one place.
+        let windows: Vec<&str> = batch.split('"').skip(1).step_by(2).collect();
+        assert_eq!(windows.len(), 3, "{batch}");
+        for window in &windows {
+            assert_eq!(window.len(), 12, "{batch}");
+            assert!(TEXT.repeat(2).contains(window), "{batch}");
+        }
+        assert!(
+            windows.iter().any(|window| window != &windows[0]),
+            "{batch}"
+        );
     }
 }
 
