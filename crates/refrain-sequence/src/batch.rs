@@ -135,12 +135,11 @@ pub(crate) struct Batcher<'a> {
 
 impl<'a> Batcher<'a> {
     pub(crate) fn new(data: &'a TokenSequences, context: usize, seed: u64) -> Self {
-        let pieces = match data {
-            TokenSequences::Stream(_) => Vec::new(),
-            TokenSequences::Documents(documents) => {
-                let lengths = documents.iter().map(Vec::len);
+        let pieces = match data.is_stream() {
+            true => Vec::new(),
+            false => {
+                let lengths = data.iter().map(<[u32]>::len).enumerate();
                 lengths
-                    .enumerate()
                     .flat_map(|(i, n)| pieces(n, context).map(move |(s, l)| (i, s, l)))
                     .collect()
             }
@@ -161,7 +160,7 @@ impl<'a> Batcher<'a> {
     /// random windows.
     pub(crate) fn in_lanes(mut self, lanes: usize) -> Self {
         let windows = self.data.targets() / lanes.max(1) / self.context.max(1);
-        if windows >= 2 && matches!(self.data, TokenSequences::Stream(_)) {
+        if windows >= 2 && self.data.is_stream() {
             self.lanes = lanes;
         }
         self
@@ -176,45 +175,47 @@ impl<'a> Batcher<'a> {
     }
 
     fn example(&mut self, number: u64) -> Example {
-        match self.data {
-            TokenSequences::Stream(tokens) if self.lanes > 0 => {
-                let lane = (number % self.lanes as u64) as usize;
-                let length = (tokens.len() - 1) / self.lanes;
-                let windows = length.div_ceil(self.context) as u64;
-                let window = (number / self.lanes as u64 % windows) as usize;
-                let start = window * self.context;
-                let end = length.min(start + self.context);
-                let of_lane = &tokens[lane * length..];
-                let lane = Lane {
-                    index: lane,
-                    begins: window == 0,
-                };
-                Example {
-                    lane: Some(lane),
-                    ..Example::of(&of_lane[start..=end], number)
-                }
-            }
-            TokenSequences::Stream(tokens) => {
-                let length = self.context.min(tokens.len() - 1) + 1;
-                let mut draw = rng::stream(self.seed ^ WINDOWS, number);
-                let start = draw.random_range(0..=tokens.len() - length);
-                Example::of(&tokens[start..start + length], number)
-            }
-            TokenSequences::Documents(documents) => {
-                let (epoch, place) = (
-                    number / self.pieces.len() as u64,
-                    number % self.pieces.len() as u64,
-                );
-                if self.epoch != Some(epoch) {
-                    self.order = (0..self.pieces.len() as u32).collect();
-                    self.order
-                        .shuffle(&mut rng::stream(self.seed ^ ORDER, epoch));
-                    self.epoch = Some(epoch);
-                }
-                let (document, start, length) = self.pieces[self.order[place as usize] as usize];
-                Example::of(&documents[document][start..start + length], number)
-            }
+        if !self.data.is_stream() {
+            return self.of_documents(number);
         }
+        let tokens = self.data.get(0).unwrap_or_default();
+        if self.lanes == 0 {
+            let length = self.context.min(tokens.len() - 1) + 1;
+            let mut draw = rng::stream(self.seed ^ WINDOWS, number);
+            let start = draw.random_range(0..=tokens.len() - length);
+            return Example::of(&tokens[start..start + length], number);
+        }
+        let lane = (number % self.lanes as u64) as usize;
+        let length = (tokens.len() - 1) / self.lanes;
+        let windows = length.div_ceil(self.context) as u64;
+        let window = (number / self.lanes as u64 % windows) as usize;
+        let start = window * self.context;
+        let end = length.min(start + self.context);
+        let of_lane = &tokens[lane * length..];
+        let lane = Lane {
+            index: lane,
+            begins: window == 0,
+        };
+        Example {
+            lane: Some(lane),
+            ..Example::of(&of_lane[start..=end], number)
+        }
+    }
+
+    fn of_documents(&mut self, number: u64) -> Example {
+        let (epoch, place) = (
+            number / self.pieces.len() as u64,
+            number % self.pieces.len() as u64,
+        );
+        if self.epoch != Some(epoch) {
+            self.order = (0..self.pieces.len() as u32).collect();
+            self.order
+                .shuffle(&mut rng::stream(self.seed ^ ORDER, epoch));
+            self.epoch = Some(epoch);
+        }
+        let (document, start, length) = self.pieces[self.order[place as usize] as usize];
+        let tokens = self.data.get(document).unwrap_or_default();
+        Example::of(&tokens[start..start + length], number)
     }
 }
 
@@ -252,7 +253,7 @@ mod tests {
                 .iter()
                 .map(|&n| (0..n).map(|_| { next += 1; next }).collect())
                 .collect();
-            let data = TokenSequences::Documents(documents.clone());
+            let data = TokenSequences::documents(documents.clone());
             let examples = everything(&data, context);
             let mut seen: Vec<u32> = examples.iter().flat_map(|e| e.targets.clone()).collect();
             seen.sort_unstable();
@@ -271,7 +272,7 @@ mod tests {
 
     #[test]
     fn batches_repeat_and_an_epoch_sees_everything() {
-        let data = TokenSequences::Documents((0..7).map(|i| vec![i; 12]).collect());
+        let data = TokenSequences::documents((0..7).map(|i| vec![i; 12]));
         let mut batcher = Batcher::new(&data, 8, 5);
         let batches: Vec<_> = (0..7).map(|i| batcher.batch(i, 2)).collect();
         assert_eq!(batches[3], Batcher::new(&data, 8, 5).batch(3, 2));
@@ -281,7 +282,7 @@ mod tests {
             .flatten()
             .for_each(|e| counts[e.inputs[0] as usize] += 1);
         assert_eq!(counts, [2; 7]); // 14 pieces of 7 documents
-        let stream = TokenSequences::Stream((0..100).collect());
+        let stream = TokenSequences::stream((0..100).collect());
         let batch = Batcher::new(&stream, 8, 1).batch(4, 3);
         assert!(
             batch
@@ -289,13 +290,13 @@ mod tests {
                 .all(|e| e.len() == 8 && e.targets[7] == e.inputs[0] + 8)
         );
         // A stream shorter than the context is one window.
-        let short = TokenSequences::Stream(vec![1, 2, 3]);
+        let short = TokenSequences::stream(vec![1, 2, 3]);
         assert_eq!(Batcher::new(&short, 8, 1).batch(0, 1)[0].targets, [2, 3]);
     }
 
     #[test]
     fn lanes_go_on_where_they_ended_and_cover_the_stream() {
-        let stream = TokenSequences::Stream((0..100).collect());
+        let stream = TokenSequences::stream((0..100).collect());
         // 3 lanes of 33 targets: windows of 10, 10, 10 and 3.
         let mut batcher = Batcher::new(&stream, 10, 1).in_lanes(3);
         let batches: Vec<_> = (0..8).map(|i| batcher.batch(i, 3)).collect();

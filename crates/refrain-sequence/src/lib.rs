@@ -62,6 +62,7 @@
 //! | why a text was scored so, word by word | [`integrated_gradients`] |
 //! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
 //! | a sequence that becomes another: translation | [`EncoderDecoder`] |
+//! | more text than memory | [`CorpusWriter`], then [`Corpus::open`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -280,7 +281,7 @@ pub use audio::{LogMel, Recording};
 pub use beam::BeamSearch;
 #[cfg(feature = "tokenizers")]
 pub use chat::{ChatTemplate, Message};
-pub use corpus::{Corpus, TokenSequences};
+pub use corpus::{Corpus, CorpusWriter, TokenSequences};
 pub use crf::{Crf, LabelPath};
 pub use ctc::{Ctc, Hypothesis};
 #[cfg(feature = "tokenizers")]

@@ -158,7 +158,5 @@ pub fn reverse_perplexity(
 ) -> Result<f64> {
     let corpus = Corpus::documents(like.vocabulary().clone(), written.to_vec())?;
     let trained = trainer.fit(config, &corpus, device)?.model;
-    Ok(trained
-        .loss(&TokenSequences::Documents(real.to_vec()))?
-        .exp())
+    Ok(trained.loss(&TokenSequences::documents(real))?.exp())
 }

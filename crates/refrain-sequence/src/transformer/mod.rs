@@ -334,7 +334,7 @@ impl LanguageModel for Transformer {
     /// Text longer than the context is scored in consecutive windows, as in validation.
     fn log_probabilities(&self, tokens: &[u32]) -> Result<Vec<f32>> {
         self.vocabulary.check("tokens", tokens)?;
-        let data = TokenSequences::Stream(tokens.to_vec());
+        let data = TokenSequences::stream(tokens.to_vec());
         let mut out = Vec::with_capacity(tokens.len());
         for example in everything(&data, self.config.context) {
             let logits = self.logits(&example.inputs)?;

@@ -216,7 +216,7 @@ fn dropout_is_off_outside_training() {
         dropout: 0.5,
         ..config.clone()
     };
-    let data = TokenSequences::Stream(tokens(40, 1));
+    let data = TokenSequences::stream(tokens(40, 1));
     for (plain, dropping) in both(&config).iter().zip(&both(&dropping)) {
         assert_eq!(plain.loss(&data).unwrap(), dropping.loss(&data).unwrap());
         assert_eq!(
@@ -265,7 +265,7 @@ fn log_probabilities_are_those_of_validation() {
         let each = model.log_probabilities(&text).unwrap();
         assert_eq!(each.len(), 26);
         let mean = -each.iter().map(|&x| f64::from(x)).sum::<f64>() / 26.0;
-        let loss = model.loss(&TokenSequences::Stream(text.clone())).unwrap();
+        let loss = model.loss(&TokenSequences::stream(text.clone())).unwrap();
         assert!((mean - loss).abs() < 1e-5, "{mean} {loss}");
         assert!(model.log_probabilities(&[3]).unwrap().is_empty());
         assert!(model.log_probabilities(&[99]).is_err());

@@ -418,9 +418,9 @@ impl Sealed for RnnLm {
     }
 
     fn scored(&self, data: &TokenSequences) -> Vec<Example> {
-        let window = match data {
-            TokenSequences::Stream(_) => data.targets().div_ceil(VALIDATION_LANES),
-            TokenSequences::Documents(_) => usize::MAX,
+        let window = match data.is_stream() {
+            true => data.targets().div_ceil(VALIDATION_LANES),
+            false => usize::MAX,
         };
         everything(data, window.max(self.config.bptt))
     }

@@ -137,7 +137,7 @@ fn lanes_carry_the_state_from_window_to_window() {
     for (cell, compute) in CELLS.iter().flat_map(|&cell| WAYS.map(|way| (cell, way))) {
         let model = model(&tiny(cell));
         let stream: Vec<u32> = (0..61).map(|i| (i * i + i / 3) % 7).collect();
-        let data = TokenSequences::Stream(stream);
+        let data = TokenSequences::stream(stream);
         // 2 lanes of 30 targets, 3 windows each.
         let mut batcher = Batcher::new(&data, 10, 0).in_lanes(2);
         let mut engine = model.trainable(compute).unwrap();
@@ -178,7 +178,7 @@ fn a_batch_is_the_sum_of_its_examples() {
     let documents: Vec<Vec<u32>> = (2..8u32)
         .map(|n| (0..n).map(|i| (i * n) % 7).collect())
         .collect();
-    let data = TokenSequences::Documents(documents);
+    let data = TokenSequences::documents(documents);
     let batch = Batcher::new(&data, 10, 0).batch(0, 6);
     let dropout = Some(Dropout { rate: 0.3, seed: 4 });
     for compute in WAYS {
@@ -272,7 +272,7 @@ fn token_by_token_is_the_text_at_once() {
         assert_eq!(likely.len(), tokens.len() - 1);
         let mean = -likely.iter().map(|&l| f64::from(l)).sum::<f64>() / likely.len() as f64;
         let loss = model
-            .loss(&TokenSequences::Documents(vec![tokens]))
+            .loss(&TokenSequences::documents(vec![tokens]))
             .unwrap();
         assert!((mean - loss).abs() < 1e-5, "{mean} {loss}");
         assert!(model.log_probabilities(&[]).unwrap().is_empty());

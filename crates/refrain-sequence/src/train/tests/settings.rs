@@ -119,7 +119,7 @@ fn impossible_settings_are_refused() {
             .to_string();
         assert!(error.contains(word), "{error}");
     }
-    let data = TokenSequences::Stream(vec![0]);
+    let data = TokenSequences::stream(vec![0]);
     assert!(corpus().with_validation(data).is_err());
 }
 
