@@ -5,6 +5,9 @@ float32 without torch.compile.
     python torch_gan.py dcgan --image 3,32,32     # a line "N" on standard input trains N steps
     python torch_gan.py dcgan --image 1,28,28 --data images.f32 --steps 3000 --paint 2000,painted.f32
 
+With --tutorial the game is that of PyTorch's own DCGAN tutorial: cross-entropy, Adam at 2e-4, no penalty,
+the last generator.
+
 It prints one JSON object per line. Without --data the images are noise: it is about time alone.
 """
 
@@ -165,10 +168,13 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--pac", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tutorial", action="store_true")
     parser.add_argument("--data")
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--paint", help="count,file")
     a = parser.parse_args()
+    if a.tutorial:
+        a.rate, a.gamma, a.average = 2e-4, 0.0, 0.0
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
 
@@ -200,7 +206,10 @@ def main():
         seen = pack(torch.cat([real, fake])).requires_grad_(a.gamma > 0)
         logits = d(seen)
         on_real, on_fake = logits.chunk(2)
-        loss = F.softplus(on_fake - on_real).mean()
+        if a.tutorial:
+            loss = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
+        else:
+            loss = F.softplus(on_fake - on_real).mean()
         if a.gamma > 0:
             (slope,) = torch.autograd.grad(logits.sum(), seen, create_graph=True)
             # With respect to −1..1, as in the papers.
@@ -212,10 +221,13 @@ def main():
 
         for p in d.parameters():
             p.requires_grad_(False)
-        with torch.no_grad():
-            on_real = d(pack(real))
         on_fake = d(pack(g(torch.randn(a.batch, a.noise))))
-        loss = F.softplus(on_real - on_fake).mean()
+        if a.tutorial:
+            loss = F.softplus(-on_fake).mean()
+        else:
+            with torch.no_grad():
+                on_real = d(pack(real))
+            loss = F.softplus(on_real - on_fake).mean()
         g_adam.zero_grad()
         loss.backward()
         g_adam.step()

@@ -55,6 +55,9 @@ struct Arguments {
     pac: usize,
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Train PyTorch's side alone, by its own tutorial's game: cross-entropy, no penalty, the last weights.
+    #[arg(long, requires = "python")]
+    tutorial: bool,
     /// Three digits in the three colours of one picture.
     #[arg(long)]
     stacked: bool,
@@ -111,21 +114,15 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         seed: arguments.seed,
         ..Gan::default()
     };
-    let began = Instant::now();
-    let mut trainer = gan.trainer(&train, &device)?;
-    let stage = Monitor::bars().start("ours", Some(arguments.steps as u64));
-    for _ in 0..arguments.steps {
-        let report = trainer.step()?;
-        stage.advance(1, report)?;
-    }
-    let ms = began.elapsed().as_secs_f64() * 1e3 / arguments.steps.max(1) as f64;
     let count = if arguments.stacked {
         26_000
     } else {
         held_out.len()
     };
-    let ours = trainer.into_model().sample(count, 1)?;
-    report(arguments, "ours", ms, &ours, &held_out, &judge)?;
+    if !arguments.tutorial {
+        let (ours, ms) = ours(arguments, &gan, &train, count)?;
+        report(arguments, "ours", ms, &ours, &held_out, &judge)?;
+    }
     if let Some(python) = &arguments.python {
         let (theirs, ms) = theirs(arguments, python, &train, count)?;
         report(arguments, "PyTorch", ms, &theirs, &held_out, &judge)?;
@@ -134,6 +131,24 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         report(arguments, "real digits", 0.0, &train, &held_out, &judge)?;
     }
     Ok(())
+}
+
+/// What our networks paint after the steps, and the milliseconds of one.
+fn ours(
+    arguments: &Arguments,
+    gan: &Gan,
+    train: &Images,
+    count: usize,
+) -> Result<(Images, f64), Box<dyn Error>> {
+    let began = Instant::now();
+    let mut trainer = gan.trainer(train, &refrain::device("cpu")?)?;
+    let stage = Monitor::bars().start("ours", Some(arguments.steps as u64));
+    for _ in 0..arguments.steps {
+        let report = trainer.step()?;
+        stage.advance(1, report)?;
+    }
+    let ms = began.elapsed().as_secs_f64() * 1e3 / arguments.steps.max(1) as f64;
+    Ok((trainer.into_model().sample(count, 1)?, ms))
 }
 
 fn report(
@@ -214,6 +229,7 @@ fn theirs(
         .args(["--pac", &arguments.pac.to_string()])
         .args(["--steps", &arguments.steps.to_string()])
         .args(["--seed", &arguments.seed.to_string()])
+        .args(arguments.tutorial.then_some("--tutorial"))
         .arg("--data")
         .arg(&data)
         .args(["--paint", &format!("{count},{}", painted.display())])
