@@ -17,7 +17,7 @@
 
 mod support;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ use refrain::data::conll;
 use refrain::embeddings::Embeddings;
 use refrain::sequence::metrics::{SpanScores, spans, to_iob2};
 use refrain::sequence::{
-    Body, Cell, EncoderInput, Labeller, LabellerConfig, Sentence, SentenceConfig, TextEncoder,
+    Body, Cell, Labeller, LabellerConfig, Sentence, SentenceConfig, TextEncoder,
 };
 use refrain::{Device, Monitor};
 
@@ -155,7 +155,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
                 .map(|words| (support::static_vectors(words, sentence), words.dim()))
                 .collect();
             if let Some(encoder) = &encoder {
-                parts.push((states(encoder, sentence)?, width));
+                parts.push((support::encoder_states(encoder, sentence)?, width));
             }
             if let Some(lists) = &lists {
                 parts.push((lists.of(sentence), listed));
@@ -344,37 +344,6 @@ fn made_up() -> Vec<Labelled> {
         (Sentence::new(words), labels)
     };
     (0..200).map(sentence).collect()
-}
-
-/// Of each word the mean of its pieces' states, `[words, width]`; zeros beyond the encoder's length.
-fn states(encoder: &TextEncoder, sentence: &Sentence) -> Result<Vec<f32>, Box<dyn Error>> {
-    let text = sentence.words.join(" ");
-    let tokens = encoder.tokenizer().encode(&text)?;
-    let states = encoder
-        .encoder()
-        .encode(&[EncoderInput::from(tokens.tokens.as_slice())])?;
-    let width = encoder.width();
-    let mut pieces: HashMap<usize, Vec<&[f32]>> = HashMap::new();
-    let rows = states.first().map(|rows| rows.chunks_exact(width));
-    for (bytes, row) in tokens.bytes.iter().zip(rows.into_iter().flatten()) {
-        if !bytes.is_empty() {
-            let word = text.as_bytes()[..bytes.start]
-                .iter()
-                .filter(|&&b| b == b' ')
-                .count();
-            pieces.entry(word).or_default().push(row);
-        }
-    }
-    let mut out = vec![0.0; sentence.words.len() * width];
-    for (word, row) in out.chunks_exact_mut(width).enumerate() {
-        let own = pieces.get(&word).map(Vec::as_slice).unwrap_or_default();
-        for piece in own {
-            row.iter_mut()
-                .zip(*piece)
-                .for_each(|(x, p)| *x += p / own.len() as f32);
-        }
-    }
-    Ok(out)
 }
 
 /// Lists of names, in lower case, each with the most words of one.

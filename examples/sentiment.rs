@@ -12,7 +12,8 @@
 //!
 //! By default recurrent layers in both directions learn from scratch, above word vectors made here (or
 //! those of `--vectors`, say GloVe's: `examples/support/words.py` tells where), one copy tuned and one
-//! not. With `--encoder all-MiniLM-L6-v2` a pretrained encoder is fine-tuned instead.
+//! not. With `--encoder all-MiniLM-L6-v2` a pretrained encoder is fine-tuned instead; with `--frozen` it
+//! stays as it is, and the recurrent layers are told its states of each word too.
 
 mod support;
 
@@ -43,6 +44,9 @@ struct Options {
     /// Fine-tune the encoder of this folder instead
     #[arg(long, value_name = "FOLDER")]
     encoder: Option<PathBuf>,
+    /// Leave the encoder as it is: its states are features of the words
+    #[arg(long, requires = "encoder")]
+    frozen: bool,
     /// Passes over the sentences
     #[arg(long)]
     epochs: Option<usize>,
@@ -108,8 +112,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         test.len()
     );
     let found = match &options.encoder {
-        Some(folder) => fine_tuned(options, folder, &train, &validation, &test, &device)?,
-        None => {
+        Some(folder) if !options.frozen => {
+            fine_tuned(options, folder, &train, &validation, &test, &device)?
+        }
+        _ => {
             let parts = [&mut train, &mut validation, &mut test];
             from_scratch(options, data.as_deref(), parts, &device)?
         }
@@ -170,16 +176,29 @@ fn from_scratch(
     let [train, validation, test] = parts;
     let sentences: Vec<Sentence> = train.iter().map(|(s, _)| s.clone()).collect();
     let words = support::word_vectors(options.vectors.as_deref(), data, &sentences)?;
+    let encoder = options.encoder.as_ref();
+    let encoder = encoder.map(|folder| TextEncoder::load(folder, device));
+    let encoder = encoder.transpose()?;
     for (sentence, _) in train
         .iter_mut()
         .chain(validation.iter_mut())
         .chain(test.iter_mut())
     {
-        sentence.features = support::static_vectors(&words, sentence);
+        let vectors = support::static_vectors(&words, sentence);
+        sentence.features = match &encoder {
+            None => vectors,
+            Some(encoder) => {
+                let states = support::encoder_states(encoder, sentence)?;
+                let vectors = vectors.chunks_exact(words.dim());
+                let both = vectors.zip(states.chunks_exact(encoder.width()));
+                both.flat_map(|(v, s)| v.iter().chain(s)).copied().collect()
+            }
+        };
     }
+    let features = words.dim() + encoder.as_ref().map_or(0, TextEncoder::width);
     let model = match &options.model {
         Some(path) => SentenceClassifier::load(path, device)?,
-        None => learn(options, &words, train, validation, device)?,
+        None => learn(options, &words, features, train, validation, device)?,
     };
     let sentences: Vec<Sentence> = test.iter().map(|(s, _)| s.clone()).collect();
     let judged = model.classify(&sentences)?;
@@ -190,13 +209,14 @@ fn from_scratch(
 fn learn(
     options: &Options,
     words: &Embeddings,
+    features: usize,
     train: &[Labelled],
     validation: &[Labelled],
     device: &Device,
 ) -> Result<SentenceClassifier, Box<dyn Error>> {
     let config = SentenceConfig {
         word_width: words.dim(),
-        features: words.dim(),
+        features,
         filters: if options.quick { 8 } else { 30 },
         body: Body::Recurrent {
             cell: Cell::Lstm,

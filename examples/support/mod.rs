@@ -85,6 +85,44 @@ pub fn static_vectors(words: &Embeddings, sentence: &Sentence) -> Vec<f32> {
     values
 }
 
+/// Of each word the mean of its pieces' states, `[words, width]`; zeros beyond the encoder's length.
+#[cfg(feature = "tokenizers")]
+pub fn encoder_states(
+    encoder: &refrain::sequence::TextEncoder,
+    sentence: &Sentence,
+) -> Result<Vec<f32>, Box<dyn Error>> {
+    let text = sentence.words.join(" ");
+    let tokens = encoder.tokenizer().encode(&text)?;
+    let states = encoder
+        .encoder()
+        .encode(&[refrain::sequence::EncoderInput::from(
+            tokens.tokens.as_slice(),
+        )])?;
+    let width = encoder.width();
+    let mut pieces: std::collections::HashMap<usize, Vec<&[f32]>> =
+        std::collections::HashMap::new();
+    let rows = states.first().map(|rows| rows.chunks_exact(width));
+    for (bytes, row) in tokens.bytes.iter().zip(rows.into_iter().flatten()) {
+        if !bytes.is_empty() {
+            let word = text.as_bytes()[..bytes.start]
+                .iter()
+                .filter(|&&b| b == b' ')
+                .count();
+            pieces.entry(word).or_default().push(row);
+        }
+    }
+    let mut out = vec![0.0; sentence.words.len() * width];
+    for (word, row) in out.chunks_exact_mut(width).enumerate() {
+        let own = pieces.get(&word).map(Vec::as_slice).unwrap_or_default();
+        for piece in own {
+            row.iter_mut()
+                .zip(*piece)
+                .for_each(|(x, p)| *x += p / own.len() as f32);
+        }
+    }
+    Ok(out)
+}
+
 /// The vector of a word as it stands or in lower case, else of what it would be without signs around
 /// it, letters drawn out (`soooo`) and what follows an apostrophe.
 pub fn vector(words: &Embeddings, word: &str) -> Option<Vec<f32>> {
