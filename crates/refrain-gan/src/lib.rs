@@ -18,7 +18,7 @@
 //! | [`metrics`] | numbers that say whether the painted images are like real ones |
 //! | [`ImageClassifier`] | the features and classes that the metrics ask for |
 //! | [`Mixture`] | rings and grids of points, on which collapse is easy to see |
-//! | [`PianoRoll`] | bars of music as images |
+//! | [`PianoRoll`] | bars of music as images, or as sequences |
 //! | `SequenceGan`, `SequenceTrainer` (feature `sequence`) | language models trained further against a discriminator |
 //! | [`Sheets`] | a picture of each epoch and an animated GIF of all, painted while training |
 //! | [`Grid`], [`grid_png`], [`animation_gif`] | sheets and animations of images |
@@ -77,10 +77,12 @@
 //! |---|---|
 //! | labels | nothing: classes are used where there are some; [`Conditional::None`] leaves them out |
 //! | points or other vectors | [`MlpGenerator`] with [`Output::Any`], [`Images::values`] |
+//! | bars of music | [`PianoRoll`]: an image, or with [`PianoRoll::keys_as_channels`] a sequence, over whose time alone the networks convolve |
 //! | larger images | more `channels` in both networks; from 32 × 32 on, [`ResidualGenerator`] and [`ResidualDiscriminator`] |
 //! | few images | [`Augment`]; a larger `gamma` of the [`Penalty`] |
 //! | images that are all alike | packs: `pac: 2` and more, without classes |
 //! | a discriminator that always wins | a larger `gamma`, a lower `discriminator_adam.rate` |
+//! | a game that is good and never settles | [`Gan::decay`]: both rates fall to nothing |
 //! | to compare with a paper | its [`Loss`] and [`Penalty`]: WGAN-GP, SNGAN (hinge and `spectral`), LSGAN … |
 //! | a GPU | the feature `wgpu` or `cuda`, and `refrain_core::device("wgpu")` |
 //!
