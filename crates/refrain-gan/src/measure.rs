@@ -42,7 +42,7 @@ impl Measure {
 
 impl Trainer {
     /// From now on measures the model as it is, after each `every`-th epoch, into
-    /// [`EpochReport::metrics`] under `name`: it is printed, saved and drawn
+    /// [`EpochReport::metrics`](crate::EpochReport::metrics) under `name`: it is printed, saved and drawn
     /// ([`GanModel::curves`]) with the rest of the report; NaN is left out. An error of `metric` is given back by the
     /// step that ends the epoch, after which training can go on. A checkpoint holds the values, but not
     /// the metrics: name them again after [`Trainer::resume`].

@@ -53,7 +53,7 @@ impl Sheets {
 }
 
 impl Trainer {
-    /// From now on paints a sheet after each epoch into a folder, as [`Gan::sheets`] does from the start
+    /// From now on paints a sheet after each epoch into a folder, as [`Gan::sheets`](crate::Gan::sheets) does from the start
     /// on. After [`Trainer::resume`] the same folder goes on where the checkpoint was: from the same noise,
     /// and the animation with the sheets that are there. An error is given back by the step that ends an
     /// epoch, after which training can go on.
