@@ -136,6 +136,14 @@ fn games(quick: bool, gamma: f32) -> Vec<(&'static str, Gan)> {
             },
         ),
         (
+            // Means of features alone do not tell how far points lie apart, so the judge's slope is bounded.
+            "feature matching",
+            Gan {
+                loss: Loss::FeatureMatching,
+                ..default.clone()
+            },
+        ),
+        (
             "WGAN-GP",
             wasserstein(Penalty::GradientPenalty {
                 weight: 1.0,

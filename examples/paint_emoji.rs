@@ -10,7 +10,8 @@
 //! are with [`Augment`]; without the folder, pictures made up of coloured discs on a coloured ground.
 //!
 //! Printed is how like real pictures the painted ones are, over colours at 8×8 pixels, beside real pictures
-//! that were held out; the Fréchet distance of each tenth of the steps is drawn into `curves.svg`.
+//! that were held out; the Fréchet distance of each tenth of the steps is drawn into `curves.svg`. The sheet of
+//! each epoch and all of them as an animated GIF are written beside.
 
 mod support;
 
@@ -22,7 +23,7 @@ use clap::Parser;
 use rand::RngExt;
 use refrain::gan::metrics::{frechet_images, manifold};
 use refrain::gan::{
-    Augment, ConvDiscriminator, ConvGenerator, Gan, Grid, ImageFolder, ImageShape, Images,
+    Augment, ConvDiscriminator, ConvGenerator, Gan, Grid, ImageFolder, ImageShape, Images, Sheets,
     save_grid,
 };
 use refrain::{Monitor, rng};
@@ -62,7 +63,6 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
-    std::fs::create_dir_all(&options.out)?;
     let images = match support::data(options.quick, "emoji") {
         Some(folder) => {
             let loader = ImageFolder {
@@ -107,6 +107,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         seed: options.seed,
         ..Gan::default()
     };
+    let grid = Grid {
+        columns: 8,
+        scale: 1,
+        gap: 2,
+        ink: false,
+    };
     let steps = if options.quick { 4 } else { options.steps };
     println!(
         "{} pictures to learn from, {} held out, {steps} steps of {}",
@@ -115,6 +121,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         gan.batch
     );
     let mut trainer = gan.trainer(&train, &device)?;
+    trainer.keep_sheets(Sheets {
+        grid: Some(grid),
+        ..Sheets::new(&options.out)
+    })?;
     let epochs = (steps / trainer.steps_per_epoch()).max(1);
     let (real, count) = (held_out.clone(), held_out.len());
     trainer.measure(
@@ -122,18 +132,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         epochs.div_ceil(10) as usize,
         move |model| frechet_images(&coarse(&model.sample(count, 2)?)?, &coarse(&real)?),
     )?;
-    let grid = Grid {
-        columns: 8,
-        scale: 1,
-        gap: 2,
-        ink: false,
-    };
     let stage = Monitor::bars().start("painter", Some(steps));
     for step in 1..=steps {
         let report = trainer.step()?;
         if step.is_multiple_of(steps.div_ceil(10)) {
             println!("step {step}: {report}");
-            save_grid(&trainer.sheet(8)?, &grid, options.out.join("sheet.png"))?;
         }
         stage.advance(1, report)?;
     }

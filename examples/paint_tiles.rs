@@ -23,7 +23,7 @@ use refrain::Monitor;
 use refrain::gan::metrics::{frechet_distance, kernel_distance, manifold, memorisation};
 use refrain::gan::{
     Augment, Fit, Gan, Grid, ImageFolder, ImageShape, Images, ResidualDiscriminator,
-    ResidualGenerator, save_animation, save_grid,
+    ResidualGenerator, Sheets, save_grid,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -66,7 +66,6 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
     let out = &options.out;
-    std::fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let tiles = tiles(options)?;
     let (train, held_out) = tiles.split(0.15, options.seed)?;
     println!(
@@ -75,6 +74,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         held_out.len()
     );
 
+    let grid = Grid {
+        columns: 8,
+        scale: 2,
+        gap: 4,
+        ink: false,
+    };
     let channels = if options.quick {
         vec![8, 8, 8, 8]
     } else {
@@ -97,29 +102,19 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         epochs: if options.quick { 1 } else { options.epochs },
         batch: if options.quick { 8 } else { 32 },
         seed: options.seed,
+        sheets: Some(Sheets {
+            grid: Some(grid),
+            ..Sheets::new(out)
+        }),
         ..Gan::default()
     };
-    let mut trainer = gan.trainer(&train, &device)?;
-    let grid = Grid {
-        columns: 8,
-        scale: 2,
-        gap: 4,
-        ink: false,
-    };
-    let mut sheets = vec![trainer.sheet(4)?];
-    while let Some(epoch) = trainer.epoch(&Monitor::bars())? {
-        sheets.push(trainer.sheet(4)?);
+    let model = gan.fit_with(&train, &device, &Monitor::bars())?;
+    for epoch in model.history() {
         for alarm in &epoch.alarms {
             println!("epoch {}: {alarm}", epoch.epoch);
         }
     }
-    let model = trainer.into_model();
     model.save(out.join("painter.refrain"))?;
-    // At most thirty frames, the last one among them.
-    let every = sheets.len().div_ceil(30);
-    let frames: Vec<Images> = sheets.into_iter().rev().step_by(every).collect();
-    let frames: Vec<Images> = frames.into_iter().rev().collect();
-    save_animation(&frames, &grid, 250, out.join("training.gif"))?;
     save_grid(&model.sheet(6, options.seed)?, &grid, out.join("tiles.png"))?;
     println!(
         "{}, training.gif and painter.refrain written",

@@ -2,12 +2,14 @@
 //!
 //! ```sh
 //! cargo run --release --example piano_roll_gan
+//! cargo run --release --example piano_roll_gan -- --one-dimensional
 //! ```
 //!
 //! Four bars of each tune in common time, moved to one key, are an image of 32 eighths by 32 keys. A GAN
 //! learns those of most tunes (a tune's bars are alike, so whole tunes are held out) and paints new ones; at each step only the brightest key sounds. Printed are MuseGAN's
 //! measures of the painted bars beside those of bars that were held out, and how like them they are. MIDI
-//! files, a picture and the model go into `--out`.
+//! files, a picture and the model go into `--out`. With `--one-dimensional` the keys are channels: both networks
+//! are convolutions over time alone, which see all keys at once.
 
 mod support;
 
@@ -20,7 +22,10 @@ use clap::Parser;
 use rand::seq::SliceRandom;
 use refrain::data::bundled;
 use refrain::gan::metrics::{kernel_distance, manifold, memorisation, piano_roll_quality};
-use refrain::gan::{Gan, Grid, ImageShape, Images, PianoRoll, RollNote, grid_png};
+use refrain::gan::{
+    ConvDiscriminator, ConvGenerator, Gan, Grid, ImageShape, Images, PianoRoll, RollNote, Sheets,
+    grid_png,
+};
 use refrain::music::{Letter, Midi, PlayedNote, Tonic, Tune};
 use refrain::{Monitor, rng};
 
@@ -35,6 +40,9 @@ struct Options {
     /// Passes over the bars
     #[arg(long, default_value_t = 60)]
     epochs: usize,
+    /// Convolutions over time alone, with the keys as channels
+    #[arg(long)]
+    one_dimensional: bool,
     /// Where to train: cpu, flex, ndarray, wgpu or cuda; REFRAIN_DEVICE sets it too
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
@@ -85,14 +93,35 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         tunes.len()
     );
 
-    let gan = Gan {
+    let mut gan = Gan {
         epochs: if options.quick { 1 } else { options.epochs },
         seed: options.seed,
         ..Gan::default()
     };
-    let model = gan.fit_with(&train, &device, &Monitor::bars())?;
+    let monitor = Monitor::bars();
+    let model = if options.one_dimensional {
+        gan.generator = ConvGenerator {
+            base_channels: 128,
+            channels: vec![128, 64],
+            ..ConvGenerator::default()
+        }
+        .into();
+        gan.discriminator = ConvDiscriminator {
+            channels: vec![64, 128],
+            ..ConvDiscriminator::default()
+        }
+        .into();
+        gan.fit_with(&ROLL.keys_as_channels(&train)?, &device, &monitor)?
+    } else {
+        gan.sheets = Some(Sheets::new(&options.out));
+        gan.fit_with(&train, &device, &monitor)?
+    };
     model.save(options.out.join("composer.refrain"))?;
-    let painted = ROLL.one_voice(&model.sample(held_out.len(), options.seed)?)?;
+    let sample = model.sample(held_out.len(), options.seed)?;
+    let painted = ROLL.one_voice(&match options.one_dimensional {
+        true => ROLL.keys_as_columns(&sample)?,
+        false => sample,
+    })?;
 
     println!("\n                     empty bars  pitch classes  long notes  movement");
     for (name, rolls) in [("painted", &painted), ("real, held out", &held_out)] {

@@ -1,14 +1,17 @@
-//! Does a discriminator make a language model better? Short sentences, or lines of Tang poems.
+//! Does a discriminator make a language model better? Short sentences, lines of Tang poems, or bars of jigs.
 //!
 //! ```sh
 //! cargo run --release --example text_gan                # sentences of the bundled English texts
 //! cargo run --release --example text_gan -- --poems
+//! cargo run --release --example text_gan -- --tunes     # two bars of the bundled jigs
+//! cargo run --release --example text_gan -- --tunes --transformer
 //! ```
 //!
-//! A recurrent language model is trained by maximum likelihood, then further by SeqGAN. Both are sampled
+//! A language model, recurrent or a transformer, is trained by maximum likelihood, then further by SeqGAN. Both are sampled
 //! at several temperatures and compared as *Language GANs Falling Short* (Caccia et al. 2020) asks: BLEU
 //! against held-out texts (quality), self-BLEU (variety), the perplexity of the samples under a model of
-//! real texts, and that of held-out texts under a model of the samples. The adversarial model is only
+//! real texts, and that of held-out texts under a model of the samples. Of bars also the share is told that
+//! last as long as they should. The adversarial model is only
 //! better where it is better in quality *and* variety than likelihood at some temperature.
 
 mod support;
@@ -22,8 +25,10 @@ use clap::Parser;
 use refrain::Monitor;
 use refrain::data::bundled;
 use refrain::gan::{SequenceDiscriminator, SequenceGan, Sweep, SweepPoint, TextFrame, sweep};
+use refrain::music::{Letter, Tokenizer, Tonic, Tune};
 use refrain::sequence::{
-    Cell, Corpus, RnnConfig, RnnLm, Sampler, TokenSequences, Trainer, Vocabulary,
+    Cell, Corpus, LanguageModel, ModelConfig, RnnConfig, Sampler, Trainer, TransformerConfig,
+    Vocabulary,
 };
 
 #[cfg(feature = "mimalloc")]
@@ -35,8 +40,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(version, about)]
 struct Options {
     /// Lines of Tang poems, five characters and five, in place of English sentences
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tunes")]
     poems: bool,
+    /// Two bars of the bundled jigs, moved to one key, in place of English sentences
+    #[arg(long)]
+    tunes: bool,
+    /// A transformer in place of a recurrent model
+    #[arg(long)]
+    transformer: bool,
     /// Rounds of the game
     #[arg(long, default_value_t = 150)]
     rounds: usize,
@@ -63,21 +74,48 @@ fn main() -> ExitCode {
     }
 }
 
-/// The most tokens of a text, and the most common tokens, of which all must be.
-const LONGEST: usize = 12;
+/// The most common tokens, of which all must be.
 const COMMON: usize = 2_000;
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let width = if options.quick { 16 } else { 96 };
+    match options.transformer {
+        true => {
+            let config = TransformerConfig {
+                layers: 2,
+                width,
+                context: 32,
+                dropout: 0.2,
+                ..TransformerConfig::default()
+            };
+            play(options, &config)
+        }
+        false => {
+            let config = RnnConfig {
+                cell: Cell::Gru,
+                layers: 1,
+                width,
+                dropout: 0.2,
+                ..RnnConfig::default()
+            };
+            play(options, &config)
+        }
+    }
+}
+
+fn play<C: ModelConfig>(options: &Options, config: &C) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
-    let texts = match options.poems {
-        true => poems()?,
-        false => sentences(&bundled::text()?),
+    let (texts, longest) = match (options.poems, options.tunes) {
+        (true, _) => (poems()?, 12),
+        (_, true) => (bars()?, 24),
+        _ => (sentences(&bundled::text()?), 12),
     };
-    let (vocabulary, documents) = tokens(texts, if options.quick { 300 } else { usize::MAX });
+    let most = if options.quick { 300 } else { usize::MAX };
+    let (vocabulary, documents) = tokens(texts, longest, most);
     let frame = TextFrame {
         start: 0,
         end: 1,
-        longest: LONGEST + 1,
+        longest: longest + 1,
     };
     let names = Vocabulary::named(&vocabulary)?;
     let corpus = Corpus::documents(names, documents)?.hold_out(0.2, options.seed)?;
@@ -93,14 +131,6 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     );
 
     // Maximum likelihood.
-    let width = if options.quick { 16 } else { 96 };
-    let rnn = RnnConfig {
-        cell: Cell::Gru,
-        layers: 1,
-        width,
-        dropout: 0.2,
-        ..RnnConfig::default()
-    };
     let trainer = Trainer {
         steps: if options.quick { 30 } else { 2_000 },
         batch: 32,
@@ -112,12 +142,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         ..Trainer::default()
     };
     let likelihood = trainer
-        .fit_with(&rnn, &corpus, &device, &Monitor::bars())?
+        .fit_with(config, &corpus, &device, &Monitor::bars())?
         .model;
-    let loss = likelihood.loss(&TokenSequences::documents(&held_out))?;
     println!(
         "maximum likelihood: perplexity {:.1} on what was held out",
-        loss.exp()
+        perplexity(&likelihood, &held_out)?
     );
     // A judge that neither model can lean on: trained on the held-out texts too.
     let all = corpus
@@ -133,7 +162,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         ..trainer.clone()
     };
     let judge = judge_trainer
-        .fit_with(&rnn, &everything, &device, &Monitor::bars())?
+        .fit_with(config, &everything, &device, &Monitor::bars())?
         .model;
 
     // The game.
@@ -156,7 +185,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         );
     }
 
-    let config = Sweep {
+    let temperatures = Sweep {
         frame,
         temperatures: match options.quick {
             true => vec![0.7, 1.0],
@@ -171,11 +200,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         patience: None,
         ..trainer
     };
-    let reverse = Some((&rnn, &reverse_trainer, &device));
+    let reverse = Some((config, corpus.vocabulary(), &reverse_trainer, &device));
     println!("\n  temperature    BLEU  self-BLEU  perplexity  reverse perplexity");
     let mut measured = Vec::new();
     for (name, model) in [("likelihood", &likelihood), ("SeqGAN", &played.generator)] {
-        let points = sweep(model, &config, &held_out, &judge, reverse)?;
+        let points = sweep(model, &temperatures, &held_out, &judge, reverse)?;
         points
             .iter()
             .for_each(|point| println!("{name:>10} {point}"));
@@ -191,9 +220,30 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         ("SeqGAN", &played.generator),
     ] {
         println!("\n{name} writes:");
-        show(model, &frame, &vocabulary, options.seed)?;
+        let texts = write(model, &frame, &vocabulary, options)?;
+        let gap = if options.poems { "" } else { " " };
+        texts
+            .iter()
+            .take(5)
+            .for_each(|t| println!("  {}", t.join(gap)));
+        if options.tunes {
+            let right = texts.iter().filter(|text| lasts_two_bars(text)).count();
+            println!(
+                "  {:.1} % last two bars",
+                100.0 * right as f64 / texts.len().max(1) as f64
+            );
+        }
     }
     Ok(())
+}
+
+/// e to the mean loss of a token.
+fn perplexity(model: &dyn LanguageModel, texts: &[Vec<u32>]) -> Result<f64, Box<dyn Error>> {
+    let mut logs = Vec::new();
+    for text in texts {
+        logs.extend(model.log_probabilities(text)?.into_iter().map(f64::from));
+    }
+    Ok((-logs.iter().sum::<f64>() / logs.len().max(1) as f64).exp())
 }
 
 /// Who is ahead in quality and variety at once.
@@ -227,32 +277,29 @@ fn verdict(gan: &[SweepPoint], likelihood: &[SweepPoint]) -> String {
     )
 }
 
-fn show(
-    model: &RnnLm,
+/// Texts of a model, by their tokens' names.
+fn write(
+    model: &dyn LanguageModel,
     frame: &TextFrame,
     names: &[String],
-    seed: u64,
-) -> Result<(), Box<dyn Error>> {
+    options: &Options,
+) -> Result<Vec<Vec<String>>, Box<dyn Error>> {
     let sampler = Sampler {
         stop: vec![frame.end],
         max_tokens: frame.longest,
-        seed,
+        seed: options.seed,
         ..Sampler::default()
     };
-    for text in sampler.generate_many(model, &[frame.start], 5)? {
-        let words = text.tokens.iter().filter(|&&t| t != frame.end);
-        let words: Vec<&str> = words
+    let count = if options.quick { 5 } else { options.texts };
+    let texts = sampler.generate_many(model, &[frame.start], count)?;
+    let named = |tokens: &[u32]| -> Vec<String> {
+        let words = tokens.iter().filter(|&&t| t != frame.end);
+        words
             .filter_map(|&t| names.get(t as usize))
-            .map(String::as_str)
-            .collect();
-        let gap = if words.iter().all(|w| w.is_ascii()) {
-            " "
-        } else {
-            ""
-        };
-        println!("  {}", words.join(gap));
-    }
-    Ok(())
+            .cloned()
+            .collect()
+    };
+    Ok(texts.iter().map(|text| named(&text.tokens)).collect())
 }
 
 /// Sentences of three words and more, in lower case, signs apart.
@@ -290,8 +337,65 @@ fn poems() -> Result<Vec<Vec<String>>, Box<dyn Error>> {
     Ok(all)
 }
 
+/// Two bars that follow each other, of jigs in G whose unit is an eighth: `d 2 f a ^ g f | d 5 A`.
+fn bars() -> Result<Vec<Vec<String>>, Box<dyn Error>> {
+    let tokenizer = Tokenizer::default();
+    let g = Tonic {
+        letter: Letter::G,
+        alter: 0,
+    };
+    let mut all = Vec::new();
+    for record in bundled::tunes()? {
+        let Ok(tokens) = Tune::parse(&record.abc())
+            .and_then(|tune| tune.transpose_to(g))
+            .and_then(|tune| tokenizer.encode(&tune))
+        else {
+            continue;
+        };
+        let names: Vec<String> = tokens
+            .iter()
+            .filter_map(|&token| tokenizer.name(token).map(str::to_string))
+            .collect();
+        if names.get(2).map(String::as_str) != Some("M:6/8") || names[3] != "L:1/8" {
+            continue;
+        }
+        let bars: Vec<&[String]> = names[6..].split(|name| name.contains('|')).collect();
+        for pair in bars.windows(2) {
+            let text = [pair[0], &["|".to_string()], pair[1]].concat();
+            if lasts_two_bars(&text) {
+                all.push(text);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Whether these are two bars of six eighths.
+fn lasts_two_bars(text: &[String]) -> bool {
+    let bars: Vec<&[String]> = text.split(|name| name == "|").collect();
+    bars.len() == 2 && bars.iter().all(|bar| eighths(bar) == Some(6.0))
+}
+
+/// How long plain notes and rests last; `None` where there is anything else.
+fn eighths(bar: &[String]) -> Option<f64> {
+    let (mut sum, mut last) = (0.0, 0.0);
+    for name in bar {
+        let first = name.chars().next()?;
+        if first.is_ascii_alphabetic() && !name.contains(':') && name.len() < 4 {
+            (sum, last) = (sum + 1.0, 1.0);
+        } else if first.is_ascii_digit() && last == 1.0 {
+            let (above, below) = name.split_once('/').unwrap_or((name, "1"));
+            let length = above.parse::<f64>().ok()? / below.parse::<f64>().ok()?;
+            (sum, last) = (sum + length - 1.0, 0.0);
+        } else if !["^", "_", "="].contains(&name.as_str()) {
+            return None;
+        }
+    }
+    Some(sum)
+}
+
 /// Distinct texts of common tokens only, between their ends, and the tokens' names.
-fn tokens(texts: Vec<Vec<String>>, most: usize) -> (Vec<String>, Vec<Vec<u32>>) {
+fn tokens(texts: Vec<Vec<String>>, longest: usize, most: usize) -> (Vec<String>, Vec<Vec<u32>>) {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     texts
         .iter()
@@ -308,7 +412,7 @@ fn tokens(texts: Vec<Vec<String>>, most: usize) -> (Vec<String>, Vec<Vec<u32>>) 
         .map(|(i, w)| (w.as_str(), i as u32))
         .collect();
     let mut documents = Vec::new();
-    for text in texts.iter().filter(|t| t.len() <= LONGEST) {
+    for text in texts.iter().filter(|t| t.len() <= longest) {
         let known: Option<Vec<u32>> = text
             .iter()
             .map(|word| ids.get(word.as_str()).copied())

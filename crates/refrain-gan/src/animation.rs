@@ -7,7 +7,7 @@ use std::path::Path;
 use gif::{Encoder, Frame, Repeat};
 
 use crate::sheet::{LARGEST, Picture, draw, refuse};
-use crate::{Error, Grid, Images, Result};
+use crate::{Error, Grid, Images, Result, file};
 
 /// Quality of the 256 colours chosen for a frame: 1 is best, 30 fastest (NeuQuant).
 const SPEED: i32 = 10;
@@ -29,34 +29,70 @@ const SPEED: i32 = 10;
 /// ```
 pub fn animation_gif(sheets: &[Images], grid: &Grid, milliseconds: u16) -> Result<Vec<u8>> {
     let first = sheets.first().ok_or(Error::Empty { what: "animation" })?;
-    let Picture {
-        width,
-        height,
-        channels,
-        bytes,
-    } = draw(first, grid)?;
-    let size = u16::try_from(width).ok().zip(u16::try_from(height).ok());
-    let Some((w, h)) = size.filter(|_| bytes.len().saturating_mul(sheets.len()) <= LARGEST) else {
+    let picture = draw(first, grid)?;
+    if picture.bytes.len().saturating_mul(sheets.len()) > LARGEST {
+        let (width, height) = (picture.width, picture.height);
         let text = format!(
             "{} sheets of {width}×{height} pixels are too much",
             sheets.len()
         );
         return Err(refuse(text));
-    };
-    // Grey needs no choice of colours.
-    let greys: Vec<u8> = (0..=255).flat_map(|v| [v; 3]).collect();
-    let palette = if channels == 1 { greys.as_slice() } else { &[] };
-    let failed = |e: gif::EncodingError| refuse(e.to_string());
-    let mut encoder = Encoder::new(Vec::new(), w, h, palette).map_err(failed)?;
-    encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
+    }
+    let mut animation = Animation::new(&picture, milliseconds)?;
     for (i, sheet) in sheets.iter().enumerate() {
-        let picture = draw(sheet, grid)?;
-        if (picture.width, picture.height, picture.channels) != (width, height, channels) {
+        animation.push(i, draw(sheet, grid)?)?;
+    }
+    Ok(animation.bytes())
+}
+
+/// A GIF that grows: its head, and the bytes of each frame under its number.
+#[derive(Debug)]
+pub(crate) struct Animation {
+    size: (usize, usize, usize), // width, height, channels
+    sides: (u16, u16),
+    delay: u16,
+    head: Vec<u8>,
+    frames: Vec<(usize, Vec<u8>)>,
+}
+
+/// The last byte of a GIF.
+const TRAILER: u8 = 0x3b;
+
+impl Animation {
+    /// Without a frame; they will be of the size and the colours of `like`.
+    pub(crate) fn new(like: &Picture, milliseconds: u16) -> Result<Self> {
+        let (width, height) = (like.width, like.height);
+        let sides = u16::try_from(width).ok().zip(u16::try_from(height).ok());
+        let Some(sides) = sides else {
+            let text = format!("a sheet of {width}×{height} pixels is too much for a GIF");
+            return Err(refuse(text));
+        };
+        let mut animation = Self {
+            size: (width, height, like.channels),
+            sides,
+            delay: milliseconds / 10,
+            head: Vec::new(),
+            frames: Vec::new(),
+        };
+        animation.head = animation.encode(None)?;
+        Ok(animation)
+    }
+
+    /// Width, height and channels of a frame.
+    pub(crate) fn size(&self) -> (usize, usize, usize) {
+        self.size
+    }
+
+    /// Adds a frame.
+    pub(crate) fn push(&mut self, number: usize, picture: Picture) -> Result<()> {
+        let (width, height, channels) = self.size;
+        if (picture.width, picture.height, picture.channels) != self.size {
             let found = format!("{}×{}", picture.width, picture.height);
             return Err(refuse(format!(
-                "sheet {i} is {found} pixels, the first {width}×{height}"
+                "sheet {number} is {found} pixels, the first {width}×{height}"
             )));
         }
+        let (w, h) = self.sides;
         let mut frame = match channels {
             1 => Frame {
                 width: w,
@@ -66,13 +102,51 @@ pub fn animation_gif(sheets: &[Images], grid: &Grid, milliseconds: u16) -> Resul
             },
             _ => Frame::from_rgb_speed(w, h, &picture.bytes, SPEED),
         };
-        frame.delay = milliseconds / 10;
-        encoder.write_frame(&frame).map_err(failed)?;
+        frame.delay = self.delay;
+        let mut bytes = self.encode(Some(&frame))?;
+        bytes.drain(..self.head.len().min(bytes.len()));
+        self.frames.push((number, bytes));
+        Ok(())
     }
-    encoder.into_inner().map_err(failed)
+
+    /// Leaves out frames.
+    pub(crate) fn retain(&mut self, shown: impl Fn(usize) -> bool) {
+        self.frames.retain(|&(number, _)| shown(number));
+    }
+
+    /// The file.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = self.head.clone();
+        for (_, frame) in &self.frames {
+            bytes.extend_from_slice(frame);
+        }
+        bytes.push(TRAILER);
+        bytes
+    }
+
+    /// The head and at most one frame, without the end.
+    fn encode(&self, frame: Option<&Frame<'_>>) -> Result<Vec<u8>> {
+        // Grey needs no choice of colours.
+        let greys: Vec<u8> = (0..=255).flat_map(|v| [v; 3]).collect();
+        let palette = if self.size.2 == 1 {
+            greys.as_slice()
+        } else {
+            &[]
+        };
+        let failed = |e: gif::EncodingError| refuse(e.to_string());
+        let mut encoder =
+            Encoder::new(Vec::new(), self.sides.0, self.sides.1, palette).map_err(failed)?;
+        encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
+        if let Some(frame) = frame {
+            encoder.write_frame(frame).map_err(failed)?;
+        }
+        let mut bytes = encoder.into_inner().map_err(failed)?;
+        bytes.pop_if(|last| *last == TRAILER);
+        Ok(bytes)
+    }
 }
 
-/// Writes the sheets to an animated GIF file.
+/// Writes the sheets to an animated GIF file. An existing file is replaced in one step.
 ///
 /// # Errors
 /// As [`animation_gif`]; [`refrain_core::Error::Io`] when the file cannot be written.
@@ -82,8 +156,7 @@ pub fn save_animation(
     milliseconds: u16,
     path: impl AsRef<Path>,
 ) -> Result<()> {
-    let gif = animation_gif(sheets, grid, milliseconds)?;
-    std::fs::write(&path, gif).map_err(|e| refrain_core::Error::io(&path, e).into())
+    file::write(path, &animation_gif(sheets, grid, milliseconds)?)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::report::{Tally, read_history, write_history};
 use crate::{Error, Gan, ImageShape, Images, Result, Trainer, params};
 
 const KIND: &str = "gan.checkpoint";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 #[derive(Serialize, Deserialize)]
 struct Saved {

@@ -8,7 +8,10 @@
 //! Sizes need not be powers of two. Sides are halved, rounding up, as long as they stay at least
 //! `base` pixels and there is a convolution left; the generator walks the same sizes upward. An
 //! image of 28 × 28 grows 4 → 7 → 14 → 28, one of 30 × 20 grows 8 × 5 → 15 × 10 → 30 × 20, one of
-//! 5 × 5 is painted at its size.
+//! 5 × 5 is painted at its size. A side of one pixel stays: an image of 1 × 32 grows 1 × 4 → 1 × 8 → 1 × 16 →
+//! 1 × 32, so sequences are images one pixel high with as many channels as there are numbers at a time, and
+//! are convolved over time alone. (The kernels' rows above and below see zeros there; the first weights are
+//! as for kernels without them.)
 //!
 //! **Cost** per image and step: 2 · 9 · channels in · channels out · pixels for each convolution,
 //! three times that with the gradient.
@@ -105,6 +108,7 @@ impl ConvGenerator {
 
     pub(crate) fn plans(&self, image: ImageShape, inputs: usize, gain: f32) -> Vec<Plan> {
         let activation = Activation::default();
+        let hidden_gain = activation.gain() * self.seen(image);
         let sizes = self.sizes(image);
         let to = ImageShape {
             channels: self.base_channels,
@@ -122,13 +126,24 @@ impl ConvGenerator {
         for &next in &self.channels {
             plans.extend(hidden(self.norm));
             let grow = later.next();
-            plans.extend(self.grow([channels, next], grow, activation.gain()));
+            plans.extend(self.grow([channels, next], grow, hidden_gain));
             channels = next;
         }
         plans.extend(hidden(self.norm));
-        plans.extend(self.grow([channels, image.channels], later.next(), 1.0));
+        plans.extend(self.grow([channels, image.channels], later.next(), self.seen(image)));
         plans.push(Plan::Activate(Activation::Sigmoid));
         plans
+    }
+
+    fn seen(&self, image: ImageShape) -> f32 {
+        beside(
+            image,
+            if self.upsample == Upsample::Transposed {
+                2
+            } else {
+                3
+            },
+        )
     }
 
     fn grow(&self, channels: [usize; 2], to: Option<[usize; 2]>, gain: f32) -> Vec<Plan> {
@@ -205,7 +220,7 @@ impl ConvDiscriminator {
                 channels: [channels, next],
                 kernel: 3,
                 stride: if i < keep { 1 } else { 2 },
-                gain: self.activation.gain(),
+                gain: self.activation.gain() * beside(image, 3),
                 spectral: self.spectral,
             });
             plans.push(Plan::Activate(self.activation));
@@ -225,14 +240,25 @@ impl ConvDiscriminator {
     }
 }
 
-/// The sizes an image takes when its sides are halved, rounding up, while they stay at least `base`
-/// and at most `most` times; the image's own size first.
+/// What makes up in first weights for the lines of a kernel that lie beside an image of one line, `lines` of
+/// them for each that sees it.
+fn beside(image: ImageShape, lines: u8) -> f32 {
+    let sides = [image.height, image.width].into_iter();
+    sides
+        .filter(|&side| side == 1)
+        .map(|_| f32::from(lines).sqrt())
+        .product()
+}
+
+/// The sizes an image takes when its sides are halved, rounding up, while they stay at least `base` (those
+/// of one pixel stay) and at most `most` times; the image's own size first.
 pub(crate) fn halvings(image: ImageShape, base: usize, most: usize) -> Vec<[usize; 2]> {
     let mut size = [image.height, image.width];
     let mut sizes = vec![size];
     while sizes.len() <= most {
         let half = size.map(|side| side.div_ceil(2));
-        if half.iter().any(|&side| side < base) || half == size {
+        let short = |(&half, &side): (&usize, &usize)| side > 1 && half < base;
+        if half.iter().zip(&size).any(short) || half == size {
             break;
         }
         size = half;
@@ -244,6 +270,9 @@ pub(crate) fn halvings(image: ImageShape, base: usize, most: usize) -> Vec<[usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::params::{host, tensor};
+    use crate::plan::build;
+    use crate::random::{Purpose, normal, stream};
 
     #[test]
     fn sizes_of_common_images() {
@@ -260,6 +289,57 @@ mod tests {
         assert_eq!(of(30, 20), [[8, 5], [15, 10], [30, 20]]);
         assert_eq!(of(5, 5), [[5, 5]]);
         assert_eq!(of(1, 1), [[1, 1]]);
+        assert_eq!(of(1, 32), [[1, 4], [1, 8], [1, 16], [1, 32]]);
+        assert_eq!(of(20, 1), [[5, 1], [10, 1], [20, 1]]);
         assert_eq!(of(256, 256), [[32, 32], [64, 64], [128, 128], [256, 256]]);
+    }
+
+    /// At first a layer's results vary as much in an image of one line as in a square: `0.8..1.25` times.
+    #[test]
+    fn first_weights_fit_images_of_one_line() {
+        let device = refrain_core::device("cpu").unwrap();
+        let deviation = |height: usize, upsample| {
+            let image = ImageShape {
+                channels: 40,
+                height,
+                width: 32,
+            };
+            let g = ConvGenerator {
+                upsample,
+                norm: Norm::None,
+                ..ConvGenerator::default()
+            };
+            let mut plans = g.plans(image, 64, 1.0);
+            plans.pop(); // the sigmoid
+            let rng = &mut stream(3, Purpose::Generator, 0);
+            let net = build(&plans, rng, &device);
+            let noise = tensor(normal(rng, 40 * 64), &device).reshape([40, 64, 1, 1]);
+            let y = net.forward(noise);
+            let len = y.dims().iter().product::<usize>();
+            let y = host(y.reshape([len])).unwrap();
+            (y.iter().map(|v| v * v).sum::<f32>() / len as f32).sqrt()
+        };
+        for upsample in [Upsample::Resize, Upsample::Transposed] {
+            let ratio = deviation(1, upsample) / deviation(32, upsample);
+            assert!((0.8..1.25).contains(&ratio), "{ratio}");
+        }
+        let d = ConvDiscriminator::default();
+        let deviation = |height: usize| {
+            let image = ImageShape {
+                channels: 40,
+                height,
+                width: 32,
+            };
+            let rng = &mut stream(3, Purpose::Discriminator, 0);
+            let net = build(&d.trunk(image).plans, rng, &device);
+            let shape = [40, 40, height, 32];
+            let x = normal(rng, shape.iter().product());
+            let y = net.forward(tensor(x, &device).reshape(shape));
+            let len = y.dims().iter().product::<usize>();
+            let y = host(y.reshape([len])).unwrap();
+            (y.iter().map(|v| v * v).sum::<f32>() / len as f32).sqrt()
+        };
+        let ratio = deviation(1) / deviation(32);
+        assert!((0.8..1.25).contains(&ratio), "{ratio}");
     }
 }

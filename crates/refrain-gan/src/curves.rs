@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn a_picture_whatever_the_history() {
-        let numbers: Vec<f32> = (0..12 * 20).map(|i| (i as f32 / 7.0).sin()).collect();
-        let of = |numbers: &[f32]| of_numbers(Loss::default(), numbers);
+        let numbers: Vec<f32> = (0..11 * 20).map(|i| (i as f32 / 7.0).sin()).collect();
+        let of = |numbers: &[f32]| of_numbers(Loss::default(), numbers, &[9; 20]);
         // Of each colour a line and its mark in the legend, in both panels.
         let lines = |svg: &str, colour: &str| {
             let lines = svg.split("<polyline").skip(1);
@@ -173,7 +173,7 @@ mod tests {
         let svg = draw(&history);
         assert!(svg.contains("distance") && svg.contains("height=\"1240\""));
         assert_eq!(lines(&svg, "#1F6F5C"), 4 + 3); // a line and two marks: nothing was copied
-        for numbers in [&[][..], &[f32::NAN; 12], &[f32::INFINITY; 24]] {
+        for numbers in [&[][..], &[f32::NAN; 11], &[f32::INFINITY; 22]] {
             assert!(draw(&of(numbers)).trim_end().ends_with("</svg>"));
         }
     }

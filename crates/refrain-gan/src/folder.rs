@@ -13,8 +13,10 @@ use image::imageops::{FilterType, crop_imm, resize};
 use image::{
     DynamicImage, ImageDecoder, ImageReader, ImageResult, Limits, Rgb, RgbImage, RgbaImage,
 };
+use rand::RngExt;
 use rayon::prelude::*;
 
+use crate::random::{Purpose, stream};
 use crate::{Error, ImageShape, Images, Result};
 
 /// The longest side of a picture that is decoded, and of an image that is made of it.
@@ -33,6 +35,12 @@ pub enum Fit {
     /// Scaled until it covers the image, the middle kept.
     #[default]
     Cover,
+    /// As `Cover`, but a part at a random place is kept. The seed and the picture's place among the files
+    /// decide where: another seed makes other images of the same pictures.
+    RandomCrop {
+        /// Where the random numbers come from.
+        seed: u64,
+    },
     /// Scaled to the image's sides, whatever that does to its proportions.
     Stretch,
     /// Not at all: pictures of another size are errors (or left out).
@@ -124,8 +132,11 @@ impl ImageFolder {
             let place = |name: &String| classes.binary_search(name).unwrap_or(0) as u32;
             labels = named.iter().map(place).collect();
         }
-        let decoded: Vec<Result<Vec<u8>>> =
-            files.par_iter().map(|file| self.picture(file)).collect();
+        let decoded: Vec<Result<Vec<u8>>> = files
+            .par_iter()
+            .enumerate()
+            .map(|(i, file)| self.picture(i, file))
+            .collect();
 
         let (mut bytes, mut kept, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
         for (i, result) in decoded.into_iter().enumerate() {
@@ -187,8 +198,8 @@ impl ImageFolder {
         Ok(())
     }
 
-    /// One file as bytes, `[row, column, channel]`.
-    fn picture(&self, file: &Path) -> Result<Vec<u8>> {
+    /// File number `index` as bytes, `[row, column, channel]`.
+    fn picture(&self, index: usize, file: &Path) -> Result<Vec<u8>> {
         let refuse = |reason: String| Error::Picture {
             file: file.display().to_string(),
             reason,
@@ -211,7 +222,11 @@ impl ImageFolder {
                 return Err(refuse(format!("{w}×{h} pixels, not {width}×{height}")));
             }
             Fit::Stretch => resize(&picture, width, height, FilterType::Triangle),
-            Fit::Cover => cover(&picture, width, height),
+            Fit::Cover => cover(&picture, width, height, |most| most / 2),
+            Fit::RandomCrop { seed } => {
+                let mut rng = stream(seed, Purpose::Crop, index as u64);
+                cover(&picture, width, height, |most| rng.random_range(0..=most))
+            }
         };
         Ok(match self.shape.channels {
             1 => fitted.pixels().map(luma).collect(),
@@ -251,8 +266,14 @@ fn opaque(picture: &RgbaImage, background: [u8; 3]) -> RgbImage {
     out
 }
 
-/// Scaled until it covers, the middle kept.
-fn cover(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
+/// Scaled until it covers; `place` says where the part that is kept begins, of at most so many pixels from
+/// the left and from the top.
+fn cover(
+    picture: &RgbImage,
+    width: u32,
+    height: u32,
+    mut place: impl FnMut(u64) -> u64,
+) -> RgbImage {
     let (w, h) = (u64::from(picture.width()), u64::from(picture.height()));
     let (to_w, to_h) = (u64::from(width), u64::from(height));
     // The largest part of the right proportions, then scaled: nothing larger than the picture is made.
@@ -260,7 +281,7 @@ fn cover(picture: &RgbImage, width: u32, height: u32) -> RgbImage {
         true => ((h * to_w / to_h).max(1), h),
         false => (w, (w * to_h / to_w).max(1)),
     };
-    let (left, top) = ((w - part_w.min(w)) / 2, (h - part_h.min(h)) / 2);
+    let (left, top) = (place(w - part_w.min(w)), place(h - part_h.min(h)));
     let part = crop_imm(
         picture,
         left as u32,

@@ -85,6 +85,53 @@ fn transparent_pixels_show_the_background() {
 }
 
 #[test]
+fn random_crops_are_parts_of_the_picture_by_seed() {
+    let root = tempfile::tempdir().unwrap();
+    // Each pixel tells its place, so a part of the image's size is found again without scaling.
+    let told = RgbImage::from_fn(40, 8, |x, y| Rgb([x as u8, y as u8, 0]));
+    for i in 0..30 {
+        write(
+            root.path().join(format!("{i:02}.png")),
+            told.clone(),
+            ImageFormat::Png,
+        );
+    }
+    write(
+        root.path().join("tall.png"),
+        RgbImage::from_fn(8, 40, |x, y| Rgb([x as u8, y as u8, 0])),
+        ImageFormat::Png,
+    );
+    let lefts = |fit| -> Vec<(usize, usize)> {
+        let folder = ImageFolder {
+            fit,
+            ..ImageFolder::sized(3, 8)
+        };
+        let images = folder.read(root.path()).unwrap().images;
+        let place = |i: usize| {
+            let bytes: Vec<usize> = images
+                .image(i)
+                .iter()
+                .map(|v| (v * 255.0).round() as usize)
+                .collect();
+            let (x, y) = (bytes[0], bytes[64]);
+            for at in 0..64 {
+                assert_eq!((bytes[at], bytes[64 + at]), (x + at % 8, y + at / 8));
+            }
+            (x, y)
+        };
+        (0..images.len()).map(place).collect()
+    };
+    let crops = lefts(Fit::RandomCrop { seed: 1 });
+    assert_eq!(crops, lefts(Fit::RandomCrop { seed: 1 }));
+    assert_ne!(crops, lefts(Fit::RandomCrop { seed: 2 }));
+    let wide = || crops[..30].iter().map(|&(x, y)| (x, y == 0));
+    assert!(wide().all(|(x, level)| x <= 32 && level) && crops[30].0 == 0);
+    // Thirty draws of 33 places: both ends of the picture are come near.
+    assert!(wide().any(|(x, _)| x < 8) && wide().any(|(x, _)| x > 24));
+    assert_eq!(lefts(Fit::Cover)[..2], [(16, 0); 2]);
+}
+
+#[test]
 fn fitting_crops_stretches_or_refuses() {
     let root = tempfile::tempdir().unwrap();
     // Three columns: black, white, black.

@@ -57,6 +57,8 @@ fn golden_steps_of_pytorch() {
         .into(),
         penalty: Penalty::R1R2 { gamma: 0.5 },
         batch: BATCH,
+        epochs: 1, // of three steps
+        decay: 1.0,
         ..Gan::default()
     };
     let pixels = (0..12 * SIDE * SIDE).map(|i| (i * i % 17) as f32 / 16.0);

@@ -19,7 +19,7 @@ use refrain_core::{Device, Monitor};
 use crate::players::Task;
 use crate::{
     Adam, Augment, Conditional, ConvDiscriminator, ConvGenerator, DiscriminatorConfig, Error,
-    GanModel, GeneratorConfig, ImageShape, Images, Loss, Output, Penalty, Result, Trainer,
+    GanModel, GeneratorConfig, ImageShape, Images, Loss, Output, Penalty, Result, Sheets, Trainer,
 };
 
 /// A generative adversarial network, before training.
@@ -58,6 +58,10 @@ pub struct Gan {
     pub generator_adam: Adam,
     /// How the discriminator learns.
     pub discriminator_adam: Adam,
+    /// Over which share of all steps, the last ones, both rates fall in a straight line to nothing: 0 for
+    /// none of them, 1 for all.
+    #[doc(alias = "learning rate schedule")]
+    pub decay: f32,
     /// Discriminator updates before each generator update.
     pub discriminator_steps: usize,
     /// The longest memory of the averaged generator, which paints the samples; 0 turns averaging off.
@@ -71,6 +75,10 @@ pub struct Gan {
     pub epochs: usize,
     /// Where all random numbers come from.
     pub seed: u64,
+    /// A picture of each epoch and an animated GIF, painted into a folder while training. No file of a
+    /// model or a checkpoint knows it.
+    #[serde(skip)]
+    pub sheets: Option<Sheets>,
 }
 
 impl Default for Gan {
@@ -85,12 +93,14 @@ impl Default for Gan {
             pac: 1,
             generator_adam: Adam::default(),
             discriminator_adam: Adam::default(),
+            decay: 0.0,
             discriminator_steps: 1,
             average: 0.995,
             conditional: Conditional::default(),
             batch: 64,
             epochs: 50,
             seed: 1,
+            sheets: None,
         }
     }
 }
@@ -100,7 +110,8 @@ impl Gan {
     ///
     /// # Errors
     /// [`Error::Config`] for a setting that cannot work, [`Error::Empty`] without images,
-    /// [`Error::Diverged`] when a loss is no longer a number.
+    /// [`Error::Diverged`] when a loss is no longer a number; with `sheets`, also [`Error::Picture`] for
+    /// images that cannot be drawn and [`refrain_core::Error::Io`].
     pub fn fit(&self, images: &Images, device: &Device) -> Result<GanModel> {
         self.fit_with(images, device, &Monitor::silent())
     }
@@ -183,6 +194,10 @@ impl Gan {
                 "clipped weights and spectral normalisation exclude each other",
             ));
         }
+        if !(0.0..=1.0).contains(&self.decay) {
+            let reason = format!("{} is not in 0..=1", self.decay);
+            return Err(Error::config("decay", reason));
+        }
         if !(0.0..1.0).contains(&self.average) {
             return Err(Error::config(
                 "average",
@@ -190,6 +205,13 @@ impl Gan {
             ));
         }
         Ok(())
+    }
+
+    /// What is left of the rates at a step, counted from 0, of so many. Steps beyond those are as the last.
+    pub(crate) fn rate_share(&self, step: u64, steps: u64) -> f64 {
+        let falling = f64::from(self.decay) * steps as f64;
+        let left = steps.saturating_sub(step).max(1) as f64;
+        (left / falling).min(1.0) // infinite where none fall
     }
 
     /// How many classes are painted: 0 where classes play no part.
@@ -220,7 +242,7 @@ mod tests {
     #[test]
     fn each_unusable_setting_is_named() {
         type Spoil = fn(&mut Gan);
-        let cases: [(&str, Spoil); 16] = [
+        let cases: [(&str, Spoil); 17] = [
             ("batch", |g| g.batch = 0),
             ("epochs", |g| g.epochs = 0),
             ("discriminator_steps", |g| g.discriminator_steps = 0),
@@ -228,6 +250,7 @@ mod tests {
             ("pac", |g| g.pac = 0),
             ("pac", |g| g.pac = 65),
             ("average", |g| g.average = 1.0),
+            ("decay", |g| g.decay = f32::NAN),
             ("penalty.gamma", |g| g.penalty = Penalty::R1 { gamma: -1.0 }),
             ("augment.cutout", |g| {
                 let cutout = f32::NAN;

@@ -18,8 +18,9 @@
 //! | [`metrics`] | numbers that say whether the painted images are like real ones |
 //! | [`ImageClassifier`] | the features and classes that the metrics ask for |
 //! | [`Mixture`] | rings and grids of points, on which collapse is easy to see |
-//! | [`PianoRoll`] | bars of music as images |
+//! | [`PianoRoll`] | bars of music as images, or as sequences |
 //! | `SequenceGan`, `SequenceTrainer` (feature `sequence`) | language models trained further against a discriminator |
+//! | [`Sheets`] | a picture of each epoch and an animated GIF of all, painted while training |
 //! | [`Grid`], [`grid_png`], [`animation_gif`] | sheets and animations of images |
 //!
 //! # Paint digits
@@ -61,7 +62,8 @@
 //! # Is it working?
 //!
 //! The losses of a game do not go down; they balance. Look at four things instead:
-//! - the sheet: [`Trainer::sheet`] paints from the same noise at every call;
+//! - the sheets: with [`Gan::sheets`] each epoch is painted from the same noise into a folder, and all of
+//!   them into an animated GIF; [`Trainer::sheet`] paints one in a loop of your own;
 //! - each [`EpochReport`]: the discriminator should be right more often than not, and wrong at times;
 //!   `variety` should come near 1, and `modes` near `modes_in_data`. When it looks like a collapse, an
 //!   [`Alarm`] says so in words and names the setting to change (after the first ten epochs or thousand
@@ -75,10 +77,12 @@
 //! |---|---|
 //! | labels | nothing: classes are used where there are some; [`Conditional::None`] leaves them out |
 //! | points or other vectors | [`MlpGenerator`] with [`Output::Any`], [`Images::values`] |
+//! | bars of music | [`PianoRoll`]: an image, or with [`PianoRoll::keys_as_channels`] a sequence, over whose time alone the networks convolve |
 //! | larger images | more `channels` in both networks; from 32 × 32 on, [`ResidualGenerator`] and [`ResidualDiscriminator`] |
 //! | few images | [`Augment`]; a larger `gamma` of the [`Penalty`] |
 //! | images that are all alike | packs: `pac: 2` and more, without classes |
 //! | a discriminator that always wins | a larger `gamma`, a lower `discriminator_adam.rate` |
+//! | a game that is good and never settles | [`Gan::decay`]: both rates fall to nothing |
 //! | to compare with a paper | its [`Loss`] and [`Penalty`]: WGAN-GP, SNGAN (hinge and `spectral`), LSGAN … |
 //! | a GPU | the feature `wgpu` or `cuda`, and `refrain_core::device("wgpu")` |
 //!
@@ -100,6 +104,7 @@ mod convolution;
 mod curves;
 mod ema;
 mod error;
+mod file;
 mod folder;
 mod fused;
 #[cfg(test)]
@@ -128,6 +133,7 @@ mod residual;
 #[cfg(feature = "sequence")]
 mod sequence;
 mod sheet;
+mod sheets;
 mod spectral;
 mod step;
 mod trainer;
@@ -160,4 +166,5 @@ pub use sequence::{
     TrainedSequenceGan, reverse_perplexity, sweep,
 };
 pub use sheet::{Grid, grid_png, save_grid};
+pub use sheets::Sheets;
 pub use trainer::Trainer;

@@ -12,7 +12,7 @@ use crate::{EpochReport, Error, Gan, ImageShape, Images, Result};
 
 /// What the file of a trained model calls itself.
 const KIND: &str = "gan";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// Where an image is painted from: noise, and how much of each class.
 #[derive(Debug, Clone, PartialEq)]
@@ -248,7 +248,7 @@ impl GanModel {
     }
 
     /// Writes the generator to a `*.refrain` file of kind `gan`, which is a safetensors file. Its tensors
-    /// are `history`, each `metric.<name>`, `class_shares`, and per layer `generator.net.layers.<i>.weight` and `.bias`: matrices `[in, out]`,
+    /// are `history`, `history.steps`, each `metric.<name>`, `class_shares`, and per layer `generator.net.layers.<i>.weight` and `.bias`: matrices `[in, out]`,
     /// convolutions `[out, in, height, width]`, transposed ones `[in, out, height, width]`; a residual
     /// block's stand under `.body.layers.<j>` and `.skip.layers.<j>`.
     ///

@@ -14,7 +14,7 @@ use onnx_rs::ast::{
 
 use crate::net::{Conv, Dense, Layer, Net, Transposed};
 use crate::params::{finite, host};
-use crate::{Activation, Error, GanModel, ImageShape, Result};
+use crate::{Activation, Error, GanModel, ImageShape, Result, file};
 
 /// The newest version of the operators that is used.
 const OPSET: i64 = 18;
@@ -25,7 +25,8 @@ const MOST_WEIGHTS: usize = (1 << 31) / 4 - (1 << 16);
 impl GanModel {
     /// Writes the generator to an ONNX file (opset 18, 32-bit floats): its inputs are `noise`, `[batch,
     /// numbers of noise]`, standard normal, and, with classes, `class`, `[batch, classes]`, 1 for the
-    /// class and 0 for the others; its output is `image`, `[batch, channels, height, width]`.
+    /// class and 0 for the others; its output is `image`, `[batch, channels, height, width]`. An existing
+    /// file is replaced in one step.
     ///
     /// # Errors
     /// [`refrain_core::Error::Io`]; [`Error::Config`] for a model beyond the format's 2 GB;
@@ -44,9 +45,7 @@ impl GanModel {
     /// ```
     #[doc(alias = "ONNX")]
     pub fn export_onnx(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        let path = path.as_ref();
-        let bytes = self.onnx_bytes()?;
-        Ok(std::fs::write(path, bytes).map_err(|e| refrain_core::Error::io(path, e))?)
+        file::write(path, &self.onnx_bytes()?)
     }
 
     /// The bytes that [`GanModel::export_onnx`] writes.

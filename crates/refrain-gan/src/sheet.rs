@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{ColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use crate::{Error, ImageShape, Images, Result};
+use crate::{Error, ImageShape, Images, Result, file};
 
 /// How images are laid out on a sheet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,10 @@ const GAP: u8 = 128;
 /// # Ok::<(), refrain_gan::Error>(())
 /// ```
 pub fn grid_png(images: &Images, grid: &Grid) -> Result<Vec<u8>> {
-    let picture = draw(images, grid)?;
+    png(&draw(images, grid)?)
+}
+
+pub(crate) fn png(picture: &Picture) -> Result<Vec<u8>> {
     let mut bytes = Cursor::new(Vec::new());
     let color = if picture.channels == 1 {
         ColorType::L8
@@ -69,13 +72,12 @@ pub fn grid_png(images: &Images, grid: &Grid) -> Result<Vec<u8>> {
     Ok(bytes.into_inner())
 }
 
-/// Writes the images to a PNG file.
+/// Writes the images to a PNG file. An existing file is replaced in one step.
 ///
 /// # Errors
 /// As [`grid_png`]; [`refrain_core::Error::Io`] when the file cannot be written.
 pub fn save_grid(images: &Images, grid: &Grid, path: impl AsRef<Path>) -> Result<()> {
-    let png = grid_png(images, grid)?;
-    std::fs::write(&path, png).map_err(|e| refrain_core::Error::io(&path, e).into())
+    file::write(path, &grid_png(images, grid)?)
 }
 
 pub(crate) struct Picture {

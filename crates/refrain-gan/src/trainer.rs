@@ -16,9 +16,11 @@ use crate::painter::Painter;
 use crate::players::{Discriminator, Generator};
 use crate::random::{Purpose, stream};
 use crate::report::Tally;
+use crate::sheets::Book;
 use crate::variety::Reference;
 use crate::{
-    Conditional, EpochReport, Error, Gan, GanModel, Images, Loss, Output, Result, StepReport, ema,
+    Adam, Conditional, EpochReport, Error, Gan, GanModel, Images, Loss, Output, Result, StepReport,
+    ema,
 };
 
 /// 20 GB with Adam's moments, the average and a gradient: beyond that a configuration is a mistake.
@@ -56,12 +58,13 @@ pub struct Trainer {
     pub(crate) chance: f32,   // of each augmentation
     order: (u64, Vec<usize>), // which pass over the images this is the order of
     reference: Reference,
-    measures: Vec<Measure>,
+    pub(crate) measures: Vec<Measure>,
+    pub(crate) sheets: Option<Book>,
     halfway: bool, // a step has failed between its two halves
 }
 
 impl Trainer {
-    pub(crate) fn new(config: Gan, images: &Images, device: &Device) -> Result<Self> {
+    pub(crate) fn new(mut config: Gan, images: &Images, device: &Device) -> Result<Self> {
         config.check()?;
         if images.is_empty() {
             return Err(Error::Empty {
@@ -120,12 +123,14 @@ impl Trainer {
         } else {
             images.clone()
         };
+        let sheets = config.sheets.take();
         let mut trainer = Self {
             average: generator.valid(),
             generator_adam: AdamState::new(config.generator_adam, &generator),
             discriminator_adam: AdamState::new(config.discriminator_adam, &discriminator),
             reference: Reference::new(&images, config.seed)?,
             measures: Vec::new(),
+            sheets: None,
             halfway: false,
             chance: config.augment.map_or(0.0, |augment| augment.first_chance()),
             config,
@@ -139,6 +144,7 @@ impl Trainer {
             order: (0, Vec::new()),
         };
         trainer.order = (0, trainer.shuffled(0));
+        sheets.map_or(Ok(()), |sheets| trainer.keep_sheets(sheets))?;
         Ok(trainer)
     }
 
@@ -183,6 +189,12 @@ impl Trainer {
             ..StepReport::default()
         };
         self.halfway = true;
+        let share = self.config.rate_share(self.step, self.total_steps());
+        let rate = |adam: Adam| (f64::from(adam.rate) * share) as f32;
+        self.generator_adam
+            .set_rate(rate(self.config.generator_adam));
+        self.discriminator_adam
+            .set_rate(rate(self.config.discriminator_adam));
         let mut real = None;
         for turn in 0..self.config.discriminator_steps {
             real = Some(self.discriminator_step(turn, &mut rng, &mut report)?);
@@ -223,47 +235,7 @@ impl Trainer {
             }
         }
         self.history.push(epoch);
-        failed
-    }
-
-    /// From now on measures the model as it is, after each `every`-th epoch, into
-    /// [`EpochReport::metrics`] under `name`: it is printed, saved and drawn
-    /// ([`GanModel::curves`]) with the rest of the report; NaN is left out. An error of `metric` is given back by the
-    /// step that ends the epoch, after which training can go on. A checkpoint holds the values, but not
-    /// the metrics: name them again after [`Trainer::resume`].
-    ///
-    /// # Errors
-    /// [`Error::Config`] for a name that is empty, longer than 64 bytes, taken, or of more than one
-    /// line, and for an `every` of 0.
-    ///
-    /// ```
-    /// use refrain_core::Monitor;
-    /// use refrain_gan::{Gan, ImageShape, Images, metrics::frechet_images};
-    /// let device = refrain_core::device("cpu")?;
-    /// let images = Images::from_f32(ImageShape::square(1, 2), [0.2, 0.8].repeat(64))?;
-    /// let mut trainer = Gan { epochs: 4, batch: 8, ..Gan::default() }.trainer(&images, &device)?;
-    /// let real = images.clone();
-    /// trainer.measure("Fréchet", 2, move |model| frechet_images(&model.sample(50, 1)?, &real))?;
-    /// trainer.run(&Monitor::silent())?;
-    /// let measured: Vec<bool> = trainer.history().iter().map(|e| e.metrics.contains_key("Fréchet")).collect();
-    /// assert_eq!(measured, [false, true, false, true]);
-    /// # Ok::<(), refrain_gan::Error>(())
-    /// ```
-    pub fn measure(
-        &mut self,
-        name: impl Into<String>,
-        every: usize,
-        metric: impl FnMut(&GanModel) -> Result<f64> + Send + 'static,
-    ) -> Result<()> {
-        let measure = Measure::new(name.into(), every, metric)?;
-        if self.measures.iter().any(|m| m.name == measure.name) {
-            return Err(Error::config(
-                "name",
-                format!("{:?} is taken", measure.name),
-            ));
-        }
-        self.measures.push(measure);
-        Ok(())
+        failed.and(self.paint_sheet())
     }
 
     /// Refuses a game in which a step failed: its weights may be no numbers, and its random numbers
@@ -335,7 +307,7 @@ impl Trainer {
         self.model()
     }
 
-    fn painter(&self) -> Painter {
+    pub(crate) fn painter(&self) -> Painter {
         Painter {
             shares: class_shares(&self.images),
             generator: self.average.clone(),

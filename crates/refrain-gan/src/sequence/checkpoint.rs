@@ -7,25 +7,40 @@
 use std::path::Path;
 
 use refrain_core::{Device, ModelFile, ModelWriter};
-use refrain_sequence::{Corpus, RnnConfig, RnnLm};
+use refrain_sequence::{Corpus, TrainableModel};
 use serde::{Deserialize, Serialize};
 
 use super::{RoundReport, SequenceGan, SequenceTrainer, TextFrame};
 use crate::checkpoint::fingerprint;
 use crate::{Error, Result, params};
 
-const KIND: &str = "gan.sequence.checkpoint";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct Saved<C> {
     gan: SequenceGan,
     frame: TextFrame,
-    rnn: RnnConfig,
+    model: C,
     fingerprint: String,
 }
 
-impl SequenceTrainer {
+/// What is looked at before a model is laid out.
+#[derive(Deserialize)]
+struct Claim {
+    model: Layers,
+}
+
+#[derive(Deserialize)]
+struct Layers {
+    layers: usize,
+}
+
+/// The kind of the file.
+fn kind<M: TrainableModel>() -> String {
+    format!("gan.{}.checkpoint", M::NAME)
+}
+
+impl<M: TrainableModel> SequenceTrainer<M> {
     /// Writes a checkpoint.
     ///
     /// # Errors
@@ -35,10 +50,10 @@ impl SequenceTrainer {
         let saved = Saved {
             gan: self.config.clone(),
             frame: self.frame,
-            rnn: self.generator.config().clone(),
-            fingerprint: text_fingerprint(&self.real, self.generator.vocabulary().iter()),
+            model: self.generator.shape().clone(),
+            fingerprint: text_fingerprint(&self.real, self.generator.names().iter()),
         };
-        let mut file = ModelWriter::new(KIND, VERSION).config(&saved)?;
+        let mut file = ModelWriter::new(kind::<M>(), VERSION).config(&saved)?;
         file = params::write(file, "generator", &self.policy.net)?;
         file = params::write(file, "discriminator", &self.discriminator.net)?;
         file = self.policy.adam.write(file, "generator_adam")?;
@@ -57,8 +72,11 @@ impl SequenceTrainer {
     /// [`Error::Saved`] when its parts do not fit together or the texts are others.
     pub fn resume(path: impl AsRef<Path>, corpus: &Corpus, device: &Device) -> Result<Self> {
         let file = ModelFile::open(path)?;
-        file.expect(KIND, VERSION)?;
-        let saved: Saved = file.config()?;
+        file.expect(&kind::<M>(), VERSION)?;
+        let saved: Saved<M::Config> = file.config()?;
+        let Claim {
+            model: Layers { layers },
+        } = file.config()?;
         let refuse = |reason: String| Error::Saved {
             file: file.origin().to_string(),
             reason,
@@ -68,17 +86,17 @@ impl SequenceTrainer {
         if text_fingerprint(&texts, vocabulary.iter()) != saved.fingerprint {
             return Err(refuse("it was training on other texts than these".into()));
         }
-        // No layer is laid out that has no tensor.
-        if saved.rnn.layers > file.names().count() {
-            return Err(refuse(format!("it claims {} layers", saved.rnn.layers)));
+        // No layer is laid out that has no weights.
+        if layers > file.f32("generator.weights")?.data.len() {
+            return Err(refuse(format!("it claims {layers} layers")));
         }
-        let generator = saved.rnn.parameters(vocabulary.len())?;
+        let generator = M::count(&saved.model, vocabulary.len())?;
         params::check_size(&file, "generator", Some(generator))?;
         saved.gan.discriminator.check()?;
         let discriminator = saved.gan.discriminator.weights(vocabulary.len());
         params::check_size(&file, "discriminator", discriminator)?;
 
-        let base = RnnLm::new(&saved.rnn, vocabulary.clone(), 0, device)?;
+        let base = M::untrained(&saved.model, vocabulary.clone(), 0, device)?;
         let mut trainer = Self::new(saved.gan, &base, corpus, saved.frame, device)?;
         let plain = device.clone().inner();
         trainer.policy.net = params::read(&file, "generator", trainer.policy.net, &plain)?;
@@ -88,7 +106,7 @@ impl SequenceTrainer {
         trainer.policy.adam = adam.read(&file, "generator_adam", &plain)?;
         let adam = trainer.discriminator.adam;
         trainer.discriminator.adam = adam.read(&file, "discriminator_adam", &plain)?;
-        trainer.generator = base.with_tensors(trainer.policy.tensors()?)?;
+        trainer.generator = trainer.policy.model(&base)?;
         trainer.step = file.u64("step")?.expect_shape("step", &[1])?.data[0];
         if trainer.step >> 40 != 0 {
             return Err(refuse(format!("step {} cannot be", trainer.step)));

@@ -7,7 +7,7 @@ use std::fmt;
 
 use refrain_core::Device;
 use refrain_sequence::metrics::Bleu;
-use refrain_sequence::{Corpus, LanguageModel, RnnConfig, RnnLm, TokenSequences, Trainer};
+use refrain_sequence::{Corpus, LanguageModel, ModelConfig, Trainer, Vocabulary};
 
 use super::TextFrame;
 use super::texts::write;
@@ -72,17 +72,18 @@ impl fmt::Display for SweepPoint {
 }
 
 /// Samples `model` at each temperature and compares its texts with `real` ones; `judge` is a language
-/// model of real texts. With `reverse`, another one is trained on each set of texts.
+/// model of real texts. With `reverse`, another one of this kind, with this vocabulary, is trained on each
+/// set of texts.
 ///
 /// # Errors
 /// [`Error::Config`] without temperatures or with fewer than two texts, [`Error::Empty`] without real
 /// texts, and those of the sequence models.
-pub fn sweep(
-    model: &RnnLm,
+pub fn sweep<C: ModelConfig>(
+    model: &dyn LanguageModel,
     config: &Sweep,
     real: &[Vec<u32>],
-    judge: &RnnLm,
-    reverse: Option<(&RnnConfig, &Trainer, &Device)>,
+    judge: &dyn LanguageModel,
+    reverse: Option<(&C, &Vocabulary, &Trainer, &Device)>,
 ) -> Result<Vec<SweepPoint>> {
     if config.temperatures.is_empty() || config.texts < 2 {
         return Err(Error::config(
@@ -113,11 +114,11 @@ pub fn sweep(
         let written = write(model, &config.frame, temperature, config.texts, config.seed)?;
         let texts = words(&written);
         let reverse_perplexity = match reverse {
-            Some((rnn, trainer, device)) => Some(reverse_perplexity(
+            Some((kind, names, trainer, device)) => Some(reverse_perplexity(
                 &written,
                 real,
-                model,
-                (rnn, trainer),
+                names,
+                (kind, trainer),
                 device,
             )?),
             None => None,
@@ -144,19 +145,19 @@ fn perplexity(judge: &dyn LanguageModel, texts: &[Vec<u32>]) -> Result<f64> {
     Ok((sum / count.max(1) as f64).exp())
 }
 
-/// The perplexity of `real` texts under a model that is trained on `written` ones, which share the
-/// vocabulary of `like`.
+/// The perplexity of `real` texts under a model that is trained on `written` ones, which share a
+/// vocabulary.
 ///
 /// # Errors
 /// Those of the sequence models.
-pub fn reverse_perplexity(
+pub fn reverse_perplexity<C: ModelConfig>(
     written: &[Vec<u32>],
     real: &[Vec<u32>],
-    like: &RnnLm,
-    (config, trainer): (&RnnConfig, &Trainer),
+    vocabulary: &Vocabulary,
+    (config, trainer): (&C, &Trainer),
     device: &Device,
 ) -> Result<f64> {
-    let corpus = Corpus::documents(like.vocabulary().clone(), written.to_vec())?;
+    let corpus = Corpus::documents(vocabulary.clone(), written.to_vec())?;
     let trained = trainer.fit(config, &corpus, device)?.model;
-    Ok(trained.loss(&TokenSequences::documents(real))?.exp())
+    perplexity(&trained, real)
 }

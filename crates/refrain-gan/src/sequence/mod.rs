@@ -11,8 +11,9 @@
 //! loss = − mean over texts of Σ_t (Q(t) − b(t)) ln p(s_t | s₁ … s_{t−1})
 //! ```
 //!
-//! with the batch's mean reward at each place as the baseline `b`. The generator is an
-//! [`RnnLm`], trained by maximum likelihood before, and stays one: it is sampled, saved and judged as any.
+//! with the batch's mean reward at each place as the baseline `b`. The generator is a language model of
+//! `refrain-sequence`, an [`RnnLm`] or a [`Transformer`](refrain_sequence::Transformer), trained by maximum
+//! likelihood before, and stays one: it is sampled, saved and judged as any.
 //!
 //! **When**: to study adversarial training of text. Maximum likelihood with a lower temperature gives
 //! better text at the same variety (Caccia et al. 2020, *Language GANs Falling Short*,
@@ -35,7 +36,7 @@ mod trainer;
 use std::fmt;
 
 use refrain_core::{Device, Monitor};
-use refrain_sequence::{Corpus, RnnLm};
+use refrain_sequence::{Corpus, RnnLm, TrainableModel};
 use serde::{Deserialize, Serialize};
 
 use crate::{Adam, Error, Result};
@@ -146,9 +147,9 @@ impl fmt::Display for RoundReport {
 
 /// A sequence GAN after its game.
 #[derive(Debug, Clone)]
-pub struct TrainedSequenceGan {
-    /// The generator, a language model like any: [`RnnLm::save`] writes it.
-    pub generator: RnnLm,
+pub struct TrainedSequenceGan<M = RnnLm> {
+    /// The generator, a language model like any: its `save` writes it.
+    pub generator: M,
     /// The rounds.
     pub history: Vec<RoundReport>,
 }
@@ -160,13 +161,13 @@ impl SequenceGan {
     /// [`Error::Config`] for a setting that cannot work, [`Error::Shape`] when the texts of `corpus` do
     /// not begin and end as `frame` says, [`Error::Numeric`] when a loss is no longer a number, and
     /// those of the sequence models.
-    pub fn fit(
+    pub fn fit<M: TrainableModel>(
         &self,
-        pretrained: &RnnLm,
+        pretrained: &M,
         corpus: &Corpus,
         frame: TextFrame,
         device: &Device,
-    ) -> Result<TrainedSequenceGan> {
+    ) -> Result<TrainedSequenceGan<M>> {
         self.fit_with(pretrained, corpus, frame, device, &Monitor::silent())
     }
 
@@ -174,14 +175,14 @@ impl SequenceGan {
     ///
     /// # Errors
     /// As [`SequenceGan::fit`], and [`refrain_core::Error::Cancelled`].
-    pub fn fit_with(
+    pub fn fit_with<M: TrainableModel>(
         &self,
-        pretrained: &RnnLm,
+        pretrained: &M,
         corpus: &Corpus,
         frame: TextFrame,
         device: &Device,
         monitor: &Monitor,
-    ) -> Result<TrainedSequenceGan> {
+    ) -> Result<TrainedSequenceGan<M>> {
         let mut trainer = self.trainer(pretrained, corpus, frame, device)?;
         trainer.run(monitor)?;
         Ok(trainer.into_trained())
@@ -191,13 +192,13 @@ impl SequenceGan {
     ///
     /// # Errors
     /// As [`SequenceGan::fit`].
-    pub fn trainer(
+    pub fn trainer<M: TrainableModel>(
         &self,
-        pretrained: &RnnLm,
+        pretrained: &M,
         corpus: &Corpus,
         frame: TextFrame,
         device: &Device,
-    ) -> Result<SequenceTrainer> {
+    ) -> Result<SequenceTrainer<M>> {
         SequenceTrainer::new(self.clone(), pretrained, corpus, frame, device)
     }
 

@@ -1,7 +1,10 @@
 //! Tests of the sequence game.
 
 use refrain_core::{CancelToken, Event};
-use refrain_sequence::{Cell, RnnConfig, Trainer, Vocabulary};
+use refrain_sequence::{
+    Cell, LanguageModel, ModelConfig, RnnConfig, Trainer, Transformer, TransformerConfig,
+    Vocabulary,
+};
 
 use super::texts::{rollouts, texts, write};
 use super::*;
@@ -39,13 +42,28 @@ fn pretrained(steps: usize) -> RnnLm {
         width: 12,
         ..RnnConfig::default()
     };
+    trained(&config, steps)
+}
+
+fn transformer(steps: usize) -> Transformer {
+    let config = TransformerConfig {
+        layers: 1,
+        heads: 2,
+        width: 12,
+        context: 8,
+        ..TransformerConfig::default()
+    };
+    trained(&config, steps)
+}
+
+fn trained<C: ModelConfig>(config: &C, steps: usize) -> C::Model {
     let trainer = Trainer {
         steps,
         learning_rate: 2e-2,
         warm_up: 2,
         ..Trainer::default()
     };
-    trainer.fit(&config, &corpus(), &cpu()).unwrap().model
+    trainer.fit(config, &corpus(), &cpu()).unwrap().model
 }
 
 fn at_rate(rate: f32) -> Adam {
@@ -68,7 +86,7 @@ fn small() -> SequenceGan {
 }
 
 /// The share of texts in which every token but the ends is one more than the one before.
-fn rising(model: &RnnLm) -> f64 {
+fn rising(model: &dyn LanguageModel) -> f64 {
     let texts = write(model, &FRAME, 1.0, 200, 77).unwrap();
     let rises = |text: &&Vec<u32>| {
         let inner: Vec<u32> = text.iter().copied().filter(|&t| t > 1).collect();
@@ -79,7 +97,6 @@ fn rising(model: &RnnLm) -> f64 {
 
 #[test]
 fn the_game_makes_texts_more_real() {
-    let start = pretrained(40);
     let gan = SequenceGan {
         rounds: 60,
         warm_up: 60,
@@ -89,27 +106,36 @@ fn the_game_makes_texts_more_real() {
         discriminator_adam: at_rate(5e-3),
         ..small()
     };
-    let trained = gan.fit(&start, &corpus(), FRAME, &cpu()).unwrap();
-    let (before, after) = (rising(&start), rising(&trained.generator));
+    let rnn = pretrained(40);
+    let trained = gan.fit(&rnn, &corpus(), FRAME, &cpu()).unwrap();
+    let (before, after) = (rising(&rnn), rising(&trained.generator));
+    assert!(after > before + 0.1, "{before} {after}");
+
+    let transformer = transformer(40);
+    let trained = gan.fit(&transformer, &corpus(), FRAME, &cpu()).unwrap();
+    let (before, after) = (rising(&transformer), rising(&trained.generator));
     assert!(after > before + 0.1, "{before} {after}");
 }
 
 #[test]
 fn the_same_seed_gives_the_same_bits() {
-    let start = pretrained(5);
-    for rollouts in [0, 2] {
-        let run = |seed| {
-            let gan = SequenceGan {
-                seed,
-                rollouts,
-                ..small()
+    fn check<M: TrainableModel>(start: &M, bytes: impl Fn(&M) -> Vec<u8>) {
+        for rollouts in [0, 2] {
+            let run = |seed| {
+                let gan = SequenceGan {
+                    seed,
+                    rollouts,
+                    ..small()
+                };
+                let trained = gan.fit(start, &corpus(), FRAME, &cpu()).unwrap();
+                (trained.history, bytes(&trained.generator))
             };
-            let trained = gan.fit(&start, &corpus(), FRAME, &cpu()).unwrap();
-            (trained.history, trained.generator.tensors())
-        };
-        assert_eq!(run(1), run(1));
-        assert_ne!(run(1).1, run(2).1);
+            assert!(run(1) == run(1));
+            assert!(run(1).1 != run(2).1);
+        }
     }
+    check(&pretrained(5), |model| model.to_bytes().unwrap());
+    check(&transformer(5), |model| model.to_bytes().unwrap());
 }
 
 #[test]
@@ -174,7 +200,7 @@ fn a_colder_model_is_better_and_less_varied() {
         &config,
         &real,
         &model,
-        Some((&rnn, &trainer, &cpu())),
+        Some((&rnn, model.vocabulary(), &trainer, &cpu())),
     )
     .unwrap();
     let [cold, own, hot] = points.as_slice() else {
@@ -205,15 +231,13 @@ fn a_colder_model_is_better_and_less_varied() {
         ..config
     };
     assert!(matches!(
-        sweep(&model, &none, &real, &model, None),
+        sweep::<RnnConfig>(&model, &none, &real, &model, None),
         Err(Error::Config { .. })
     ));
 }
 
 #[test]
 fn resume_gives_the_bits_of_an_unbroken_run() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("game.refrain");
     for (cell, tied, broken_at) in [
         (Cell::Gru, true, 2), // while the discriminator warms up
         (Cell::Lstm, false, 4),
@@ -227,33 +251,36 @@ fn resume_gives_the_bits_of_an_unbroken_run() {
         };
         let vocabulary = corpus().vocabulary().clone();
         let start = RnnLm::new(&config, vocabulary, 3, &cpu()).unwrap();
-        let game = || small().trainer(&start, &corpus(), FRAME, &cpu()).unwrap();
+        resumes(&start, broken_at, |model| model.to_bytes().unwrap());
+    }
+    resumes(&transformer(1), 4, |model| model.to_bytes().unwrap());
+
+    fn resumes<M: TrainableModel>(start: &M, broken_at: u64, bytes: impl Fn(&M) -> Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("game.refrain");
+        let game = || small().trainer(start, &corpus(), FRAME, &cpu()).unwrap();
         let (mut unbroken, mut before) = (game(), game());
         for _ in 0..broken_at {
             assert_eq!(unbroken.step().unwrap(), before.step().unwrap());
         }
         before.save(&path).unwrap();
         drop(before);
-        let mut resumed = SequenceTrainer::resume(&path, &corpus(), &cpu()).unwrap();
+        let mut resumed = SequenceTrainer::<M>::resume(&path, &corpus(), &cpu()).unwrap();
         assert_eq!(resumed.steps(), broken_at);
-        assert_eq!(
-            resumed.generator().tensors(),
-            unbroken.generator().tensors()
-        );
+        assert!(bytes(resumed.generator()) == bytes(unbroken.generator()));
         while unbroken.steps() < unbroken.total_steps() {
             assert_eq!(unbroken.step().unwrap(), resumed.step().unwrap());
         }
         // The optimizers, too: what comes after the end, and the next checkpoint.
         assert_eq!(unbroken.step().unwrap(), resumed.step().unwrap());
         unbroken.save(&path).unwrap();
-        let bytes = std::fs::read(&path).unwrap();
+        let file = std::fs::read(&path).unwrap();
         resumed.save(&path).unwrap();
-        assert!(bytes == std::fs::read(&path).unwrap());
+        assert!(file == std::fs::read(&path).unwrap());
         let (a, b) = (unbroken.into_trained(), resumed.into_trained());
         assert_eq!(a.history, b.history);
-        let bytes = |model: &RnnLm| model.to_bytes().unwrap();
         assert!(bytes(&a.generator) == bytes(&b.generator));
-        assert!(bytes(&a.generator) != bytes(&start));
+        assert!(bytes(&a.generator) != bytes(start));
     }
 }
 
@@ -265,7 +292,7 @@ fn resume_refuses_other_texts_and_files_that_do_not_fit() {
     let mut game = small().trainer(&start, &corpus(), FRAME, &cpu()).unwrap();
     game.save(&path).unwrap();
     let refused = |corpus: &Corpus| {
-        SequenceTrainer::resume(&path, corpus, &cpu())
+        SequenceTrainer::<RnnLm>::resume(&path, corpus, &cpu())
             .unwrap_err()
             .to_string()
     };
@@ -274,6 +301,11 @@ fn resume_refuses_other_texts_and_files_that_do_not_fit() {
     assert!(refused(&other).contains("other texts"));
     start.save(&path).unwrap();
     assert!(refused(&corpus()).contains("sequence.rnn"));
+    // Of a game of another kind of model.
+    let other = transformer(1);
+    let other = small().trainer(&other, &corpus(), FRAME, &cpu()).unwrap();
+    other.save(&path).unwrap();
+    assert!(refused(&corpus()).contains("gan.transformer.checkpoint"));
     // A broken file is an error, wherever it is cut.
     game.step().unwrap();
     game.save(&path).unwrap();
@@ -312,6 +344,14 @@ fn bad_texts_and_settings_are_refused_and_cancel_works() {
     assert!(matches!(
         fit(&small(), &corpus(), short),
         Err(Error::Shape { .. })
+    ));
+    let beyond = TextFrame {
+        longest: 9, // than the transformer's context of 8
+        ..FRAME
+    };
+    assert!(matches!(
+        small().fit(&transformer(1), &corpus(), beyond, &cpu()),
+        Err(Error::Config { .. })
     ));
     let other = TextFrame { start: 5, ..FRAME };
     assert!(matches!(

@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rayon::prelude::*;
-use refrain_sequence::{Corpus, Prompt, RnnLm, Sampler};
+use refrain_sequence::{Corpus, LanguageModel, Prompt, Sampler};
 
 use super::TextFrame;
 use crate::random::{Purpose, stream};
@@ -39,7 +39,7 @@ pub(super) fn texts(corpus: &Corpus, frame: &TextFrame) -> Result<Vec<Vec<u32>>>
 
 /// `count` texts by a model, with the token they begin with.
 pub(super) fn write(
-    model: &RnnLm,
+    model: &dyn LanguageModel,
     frame: &TextFrame,
     temperature: f32,
     count: usize,
@@ -63,7 +63,7 @@ pub(super) fn write(
 /// For each token of a text after the first and before the last, `count` ends that the generator writes
 /// after it, with the text so far.
 pub(super) fn rollouts(
-    generator: &RnnLm,
+    generator: &dyn LanguageModel,
     frame: &TextFrame,
     count: usize,
     text: &[u32],

@@ -6,7 +6,7 @@
 use rand::RngExt;
 use rayon::prelude::*;
 use refrain_core::{Device, Monitor};
-use refrain_sequence::{Corpus, RnnLm};
+use refrain_sequence::{Corpus, RnnLm, TrainableModel};
 
 use super::discriminator::Discriminator;
 use super::policy::Policy;
@@ -39,7 +39,7 @@ use crate::{Error, Result};
 /// # std::fs::create_dir_all(&folder).unwrap();
 /// let path = folder.join("texts.refrain");
 /// trainer.save(&path)?;
-/// let mut resumed = SequenceTrainer::resume(&path, &corpus, &device)?;
+/// let mut resumed = SequenceTrainer::<RnnLm>::resume(&path, &corpus, &device)?;
 /// assert_eq!(resumed.step()?, trainer.step()?); // the same bits
 /// resumed.run(&Monitor::silent())?;
 /// assert_eq!(resumed.into_trained().history.len(), 2);
@@ -47,11 +47,11 @@ use crate::{Error, Result};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct SequenceTrainer {
+pub struct SequenceTrainer<M: TrainableModel = RnnLm> {
     pub(super) config: SequenceGan,
     pub(super) frame: TextFrame,
-    pub(super) generator: RnnLm,
-    pub(super) policy: Policy, // the generator's weights, on the tape
+    pub(super) generator: M,
+    pub(super) policy: Policy, // the generator's weights and their moments
     pub(super) discriminator: Discriminator,
     pub(super) real: Vec<Vec<u32>>,
     pub(super) step: u64,
@@ -59,21 +59,29 @@ pub struct SequenceTrainer {
     halfway: bool, // a step has failed
 }
 
-impl SequenceTrainer {
+impl<M: TrainableModel> SequenceTrainer<M> {
     pub(super) fn new(
         config: SequenceGan,
-        pretrained: &RnnLm,
+        pretrained: &M,
         corpus: &Corpus,
         frame: TextFrame,
         device: &Device,
     ) -> Result<Self> {
         config.check(&frame)?;
         let real = texts(corpus, &frame)?;
-        if corpus.vocabulary() != pretrained.vocabulary() {
+        if let Some(context) = pretrained.context()
+            && context < frame.longest
+        {
+            let longest = frame.longest;
+            let reason =
+                format!("{longest} tokens are more than the generator's context, {context}");
+            return Err(Error::config("frame.longest", reason));
+        }
+        if corpus.vocabulary() != pretrained.names() {
             let expected = "the generator's vocabulary";
             return Err(Error::shape("the texts' vocabulary", expected, "another"));
         }
-        let vocabulary = pretrained.vocabulary().len();
+        let vocabulary = pretrained.vocabulary_size();
         Ok(Self {
             policy: Policy::new(pretrained, config.generator_adam, device)?,
             discriminator: Discriminator::new(&config, vocabulary, frame.longest + 1, device)?,
@@ -103,7 +111,7 @@ impl SequenceTrainer {
     }
 
     /// The generator as it is now.
-    pub fn generator(&self) -> &RnnLm {
+    pub fn generator(&self) -> &M {
         &self.generator
     }
 
@@ -160,7 +168,7 @@ impl SequenceTrainer {
     }
 
     /// The generator and its rounds, when nothing more is to be learnt.
-    pub fn into_trained(self) -> TrainedSequenceGan {
+    pub fn into_trained(self) -> TrainedSequenceGan<M> {
         TrainedSequenceGan {
             generator: self.generator,
             history: self.history,
@@ -189,8 +197,8 @@ impl SequenceTrainer {
         let seed = self.seed(round, u64::from(u32::MAX));
         let written = write(&self.generator, &self.frame, 1.0, self.config.batch, seed)?;
         let (advantages, reward) = self.advantages(&written, seed)?;
-        self.policy.step(&written, &advantages)?;
-        self.generator = self.generator.with_tensors(self.policy.tensors()?)?;
+        self.policy.step(&self.generator, &written, &advantages)?;
+        self.generator = self.policy.model(&self.generator)?;
         let (mut loss, mut accuracy) = (0.0, 0.0);
         let steps = self.config.discriminator_steps;
         for step in 0..steps {

@@ -1,5 +1,6 @@
 # Values for the test `golden_steps_of_pytorch` in src/game_tests.rs: three whole steps of a game (pairs
-# compared, penalties R1 and R2, Adam, the averaged generator) from the same first weights, images and noise.
+# compared, penalties R1 and R2, Adam with rates that fall to nothing,
+# the averaged generator) from the same first weights, images and noise.
 # The drawn numbers come from the test, which writes them to the file of REFRAIN_DRAWN:
 #   REFRAIN_DRAWN=drawn.txt cargo test -p refrain-gan --lib golden_steps
 #   python crates/refrain-gan/tests/golden/game.py drawn.txt > crates/refrain-gan/tests/golden/game.txt
@@ -49,6 +50,7 @@ average = copy.deepcopy(g)
 adam = dict(lr=1e-3, betas=(0.5, 0.999), eps=1e-8)
 g_adam, d_adam = torch.optim.Adam(g.parameters(), **adam), torch.optim.Adam(d.parameters(), **adam)
 gamma = 0.5
+schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: (3 - step) / 3) for o in (g_adam, d_adam)]
 
 for step, line in enumerate(open(sys.argv[1])):
     print("drawn", line.strip())
@@ -76,6 +78,7 @@ for step, line in enumerate(open(sys.argv[1])):
     loss.backward()
     g_adam.step()
     told.append(loss.item())
+    [schedule.step() for schedule in schedules]
 
     decay = min(0.995, (1 + step) / (10 + step))
     with torch.no_grad():

@@ -66,6 +66,21 @@ def conv():
     return d, w, points(3, 2, 5, 6), classes
 
 
+def conv_over_time():
+    """Five channels of 11 steps: true one-dimensional convolutions with the middle rows of the kernels."""
+    w = Weights()
+    layers = [(w(4, 5, 3, 3), w(4), 1), (w(3, 4, 3, 3), w(3), 2), (w(2, 3, 3, 3), w(2), 2)]
+    head = (w(6, 1), w(1))
+
+    def d(x, _):
+        x = x.squeeze(2)
+        for weight, bias, stride in layers:
+            x = leaky(F.conv1d(x, weight[:, :, 1], bias, stride=stride, padding=1))
+        return (x.flatten(1) @ head[0] + head[1]).flatten()
+
+    return d, w, points(3, 5, 1, 11), None
+
+
 def residual():
     """5 × 6 pixels, the odd side pooled with a row of zeros."""
     w = Weights()
@@ -90,6 +105,7 @@ nets = {
     "mlp silu": mlp(F.silu),
     "mlp tanh": mlp(torch.tanh),
     "conv": conv(),
+    "conv over time": conv_over_time(),
     "residual": residual(),
 }
 for name, (d, weights, x, classes) in nets.items():

@@ -32,6 +32,10 @@ fn resume_gives_the_bits_of_an_unbroken_run() {
             ..tiny()
         },
         Gan {
+            decay: 0.9,
+            ..tiny()
+        },
+        Gan {
             pac: 2,
             conditional: Conditional::None,
             ..tiny()

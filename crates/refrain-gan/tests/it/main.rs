@@ -3,6 +3,7 @@
 
 mod files;
 mod refusals;
+mod sheets;
 
 use proptest::prelude::*;
 use rand::RngExt;
