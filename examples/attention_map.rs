@@ -114,7 +114,7 @@ fn pretrained(options: &Options, folder: &PathBuf) -> Result<Looks, Box<dyn Erro
     let text = options.text.as_deref();
     let text = text.unwrap_or("The cat did not eat the fish because it was too old.");
     let encoder = Encoder::load(folder, &refrain::device(&options.device)?)?;
-    let tokenizer = HuggingFaceTokenizer::load(folder.join("tokenizer.json"))?;
+    let tokenizer = HuggingFaceTokenizer::load(folder)?;
     let read = tokenizer.encode(text)?;
     let input = EncoderInput {
         tokens: &read.tokens,

@@ -108,7 +108,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             _ => Prompt::read(&model as &dyn LanguageModel, &tokens)?,
         };
         let began = Instant::now();
-        let mut stream = TextStream::new(&tokenizer);
+        let mut stream = TextStream::after(&tokenizer, &tokens);
         let (mut answer, mut count) = (String::new(), 0);
         for token in sampler.continue_prompt(&prompt)? {
             let piece = stream.push(token?.token)?;

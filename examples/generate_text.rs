@@ -6,8 +6,8 @@
 //! cargo run --release --example generate_text -- my.txt --prompt "Once " --temperature 0.8 --top-p 0.95
 //! ```
 //!
-//! Characters are the tokens. A tenth of the text is held out; its loss is told in nats per character, as
-//! a perplexity and in bits per character. The text appears as it is written.
+//! Characters are the tokens, or with `--tokens` words or bytes. A tenth of the text is held out; its loss is
+//! told in nats per token, as a perplexity and in bits per token. The text appears as it is written.
 
 mod support;
 
@@ -19,8 +19,8 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use refrain::data::bundled;
 use refrain::sequence::{
-    Cell, Characters, Corpus, LanguageModel, ModelConfig, RnnConfig, Sampler, Trainer,
-    TransformerConfig,
+    Bytes, Cell, Characters, Corpus, LanguageModel, ModelConfig, RnnConfig, Sampler, Tokenizer,
+    Trainer, TransformerConfig, Words,
 };
 use refrain::{Device, Monitor};
 
@@ -36,6 +36,33 @@ enum Model {
     Elman,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Tokens {
+    Characters,
+    /// Words, signs and white space: the 8,000 most frequent that occur at least twice
+    Words,
+    Bytes,
+}
+
+impl Tokens {
+    /// What a token is, and several are.
+    fn names(self) -> [&'static str; 2] {
+        match self {
+            Self::Characters => ["character", "characters"],
+            Self::Words => ["word", "words"],
+            Self::Bytes => ["byte", "bytes"],
+        }
+    }
+
+    fn tokenizer(self, texts: &[String]) -> Result<Box<dyn Tokenizer>, Box<dyn Error>> {
+        Ok(match self {
+            Self::Characters => Box::new(Characters::from_text(&texts.concat())?),
+            Self::Words => Box::new(Words::from_texts(texts, 2, 8_000)?),
+            Self::Bytes => Box::new(Bytes::new()),
+        })
+    }
+}
+
 /// Train a language model on a text, and write with it
 #[derive(Parser)]
 #[command(version, about)]
@@ -47,28 +74,30 @@ struct Options {
     poems: bool,
     #[arg(long, value_enum, default_value_t = Model::Transformer)]
     model: Model,
+    #[arg(long, value_enum, default_value_t = Tokens::Characters)]
+    tokens: Tokens,
     /// Training steps
     #[arg(long, default_value_t = 1500)]
     steps: usize,
     /// What to continue
     #[arg(long)]
     prompt: Option<String>,
-    /// 0 always takes the likeliest character
+    /// 0 always takes the likeliest token
     #[arg(long, default_value_t = 0.8)]
     temperature: f32,
-    /// Draw from so many likeliest characters
+    /// Draw from so many likeliest tokens
     #[arg(long)]
     top_k: Option<usize>,
-    /// Draw from the likeliest characters that have this probability together
+    /// Draw from the likeliest tokens that have this probability together
     #[arg(long)]
     top_p: Option<f32>,
-    /// Draw from characters at least this share as likely as the likeliest
+    /// Draw from tokens at least this share as likely as the likeliest
     #[arg(long)]
     min_p: Option<f32>,
     /// End before this text; may be given several times
     #[arg(long)]
     stop: Vec<String>,
-    /// Characters to write
+    /// Tokens to write
     #[arg(long, default_value_t = 400)]
     max_tokens: usize,
     /// Where to train: cpu, flex, ndarray, wgpu or cuda; REFRAIN_DEVICE sets it too
@@ -93,18 +122,25 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
-    let (characters, corpus) = match options.poems {
+    let texts = match options.poems {
         true => poems(options)?,
-        false => text(options)?,
+        false => vec![text(options)?],
     };
+    let tokenizer = options.tokens.tokenizer(&texts)?;
+    let corpus = match texts.as_slice() {
+        [text] => Corpus::text(tokenizer.as_ref(), text)?,
+        poems => Corpus::texts(tokenizer.as_ref(), poems)?,
+    };
+    let corpus = corpus.hold_out(0.1, options.seed)?;
     println!(
-        "{} characters of {} kinds to learn from",
+        "{} {} of {} kinds to learn from",
         corpus.train().tokens(),
+        options.tokens.names()[1],
         corpus.vocabulary().len()
     );
     let model = model(options, &corpus, &device)?;
 
-    let default = if options.poems { "靜夜思\n" } else { "The " };
+    let default = if options.poems { "靜夜思\n" } else { "The" };
     let prompt = options.prompt.as_deref().unwrap_or(default);
     let mut stops: Vec<&str> = options.stop.iter().map(String::as_str).collect();
     if options.poems {
@@ -117,10 +153,15 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         min_p: options.min_p,
         max_tokens: options.max_tokens,
         seed: options.seed,
+        // What is unknown is never written.
+        logit_bias: (tokenizer.vocabulary().token(Words::UNKNOWN))
+            .map(|unknown| (unknown, f32::NEG_INFINITY))
+            .into_iter()
+            .collect(),
         ..Sampler::default()
     };
     print!("\n{prompt}");
-    for piece in sampler.write(model.as_ref(), &characters, prompt, &stops)? {
+    for piece in sampler.write(model.as_ref(), tokenizer.as_ref(), prompt, &stops)? {
         print!("{}", piece?);
         std::io::stdout().flush()?;
     }
@@ -132,7 +173,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 const END_OF_POEM: &str = "\n\n";
 
 /// A title, a line feed, the couplets.
-fn poems(options: &Options) -> Result<(Characters, Corpus), Box<dyn Error>> {
+fn poems(options: &Options) -> Result<Vec<String>, Box<dyn Error>> {
     let mut poems: Vec<String> = bundled::tang_poems()?
         .iter()
         .map(|poem| format!("{}\n{}{END_OF_POEM}", poem.title, poem.lines.join("\n")))
@@ -140,12 +181,10 @@ fn poems(options: &Options) -> Result<(Characters, Corpus), Box<dyn Error>> {
     if options.quick {
         poems.truncate(100);
     }
-    let characters = Characters::from_text(&poems.concat())?;
-    let corpus = Corpus::texts(&characters, &poems)?.hold_out(0.1, options.seed)?;
-    Ok((characters, corpus))
+    Ok(poems)
 }
 
-fn text(options: &Options) -> Result<(Characters, Corpus), Box<dyn Error>> {
+fn text(options: &Options) -> Result<String, Box<dyn Error>> {
     let text = match &options.file {
         Some(path) => {
             std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?
@@ -153,10 +192,7 @@ fn text(options: &Options) -> Result<(Characters, Corpus), Box<dyn Error>> {
         None => bundled::text()?,
     };
     let most = if options.quick { 20_000 } else { usize::MAX };
-    let text: String = text.chars().take(most).collect();
-    let characters = Characters::from_text(&text)?;
-    let corpus = Corpus::text(&characters, &text)?.hold_out(0.1, options.seed)?;
-    Ok((characters, corpus))
+    Ok(text.chars().take(most).collect())
 }
 
 fn model(
@@ -208,9 +244,10 @@ where
     };
     let trained = trainer.fit_with(config, corpus, device, &Monitor::bars())?;
     let best = trained.curve.best().ok_or("nothing was held out")?;
+    let [one, many] = options.tokens.names();
     println!(
-        "step {}, what was held out: {:.3} nats per character, perplexity {:.2}, {:.3} bits per character; \
-         {:.0} characters/s",
+        "step {}, what was held out: {:.3} nats per {one}, perplexity {:.2}, {:.3} bits per {one}; \
+         {:.0} {many}/s",
         best.step,
         best.loss,
         best.loss.exp(),

@@ -18,8 +18,8 @@ use clap::Parser;
 use refrain::sequence::gguf::GgufFile;
 use refrain::sequence::metrics::Rouge;
 use refrain::sequence::{
-    Bytes, ChatTemplate, HuggingFaceTokenizer, LanguageModel, Llama, Message, Sampler, Tokenizer,
-    Transformer, TransformerConfig, Vocabulary,
+    Bytes, ChatTemplate, HuggingFaceTokenizer, LanguageModel, Llama, Sampler, Tokenizer,
+    Transformer, TransformerConfig, Vocabulary, prompts,
 };
 use serde::Deserialize;
 
@@ -139,8 +139,7 @@ impl Writer {
     }
 
     fn summarise(&self, text: &str) -> Result<String, Box<dyn Error>> {
-        let wish = format!("Summarize the following text in one short sentence.\n\n{text}");
-        let prompt = self.template.prompt(&[Message::user(wish)])?;
+        let prompt = self.template.prompt(&prompts::summary(text, 1))?;
         let writing =
             self.sampler
                 .write(self.model.as_ref(), self.tokenizer.as_ref(), &prompt, &[])?;

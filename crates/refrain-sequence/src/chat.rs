@@ -39,6 +39,7 @@ impl Message {
 }
 
 /// A template in Jinja that turns a talk into a prompt. It can compute, but reach nothing outside itself.
+/// Talks that ask for a summary or a translation are in [`prompts`](crate::prompts).
 ///
 /// ```
 /// use refrain_sequence::{ChatTemplate, Message};

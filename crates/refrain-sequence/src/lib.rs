@@ -36,7 +36,7 @@
 //!
 //! | you have | take |
 //! |---|---|
-//! | one long text | [`Corpus::text`] with [`Characters`] or [`Bytes`]: random windows |
+//! | one long text | [`Corpus::text`] with [`Characters`], [`Words`] or [`Bytes`]: random windows |
 //! | many short texts, tunes, poems | [`Corpus::texts`] or [`Corpus::documents`]: one example each, never run together |
 //! | tokens from elsewhere | [`Vocabulary::named`] and [`Corpus::documents`] |
 //! | labelled texts, pairs, recordings; a burn module of your own | [`Learner`] with [`Trainer::fit_module`] |
@@ -50,6 +50,7 @@
 //! | a prompt that is continued again and again; a chat | [`Prompt`] |
 //! | a model of the Llama family in a GGUF file | [`Llama::open`]: it stays packed in memory |
 //! | GPT-2, Llama or Mistral in a Hugging Face folder, to train further | [`Transformer::from_hugging_face`], [`Transformer::save_hugging_face`] |
+//! | a summary or translation by a model that follows instructions | `prompts` and its `ChatTemplate` (feature `tokenizers`) |
 //! | summaries to be judged | [`metrics::Rouge`] |
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |
 //! | a stream without end, or little time per token | [`RnnConfig`] in place of [`TransformerConfig`] |
@@ -224,7 +225,8 @@ assert_eq!(vectors[1].len(), encoder.width());
 # Ok::<(), Box<dyn std::error::Error>>(())
 ```
 
-[`HuggingFaceTokenizer`] reads any `tokenizer.json`; [`TokenizerTraining`] learns byte pairs, word
+[`HuggingFaceTokenizer`] reads any `tokenizer.json`, GPT-2's two files and the tokenizers of GGUF
+files; [`TokenizerTraining`] learns byte pairs, word
 pieces or unigrams from texts.
 "
 )]
@@ -263,6 +265,8 @@ mod loss;
 pub mod metrics;
 #[doc(hidden)]
 pub mod parts;
+#[cfg(feature = "tokenizers")]
+pub mod prompts;
 mod quantized;
 mod ragged;
 mod recogniser;
@@ -313,7 +317,7 @@ pub use sentence::{
     Sentence, SentenceClassifier, SentenceConfig,
 };
 pub use speculative::Guesses;
-pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary};
+pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary, Words};
 pub use train::{
     Decay, Fit, Keep, Learner, Learning, LearningCurve, Lora, LossPoint, LowRank, Schedule,
     Trained, Trainer,

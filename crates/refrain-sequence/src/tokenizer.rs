@@ -1,9 +1,13 @@
 //! Text ↔ tokens.
 //!
 //! A [`Vocabulary`] is the table of token names a model was trained on, and is saved with it. A
-//! [`Tokenizer`] turns text into those tokens and back: [`Characters`] and [`Bytes`] live here;
-//! anything else (notes, words, a foreign tokenizer) brings its own and hands over the numbers,
-//! with [`Vocabulary::named`] to keep their names.
+//! [`Tokenizer`] turns text into those tokens and back: [`Characters`], [`Words`] and [`Bytes`] live
+//! here; anything else (notes, a foreign tokenizer) brings its own and hands over the numbers, with
+//! [`Vocabulary::named`] to keep their names.
+
+mod words;
+
+pub use words::Words;
 
 use refrain_core::IdMap;
 use serde::{Deserialize, Serialize};
@@ -19,6 +23,8 @@ pub enum TokenKind {
     Characters,
     /// One byte each; see [`Bytes`].
     Bytes,
+    /// One word, sign or run of white space each; see [`Words`].
+    Words,
     /// Whatever the caller's own tokenizer says.
     External,
 }
@@ -109,6 +115,7 @@ impl Vocabulary {
         match self.kind {
             TokenKind::Characters => Characters::from_vocabulary(self).map(|t| Box::new(t) as _),
             TokenKind::Bytes => Some(Box::new(Bytes::new())),
+            TokenKind::Words => Words::from_vocabulary(self).map(|t| Box::new(t) as _),
             TokenKind::External => None,
         }
     }
@@ -141,11 +148,11 @@ pub trait Tokenizer: Send + Sync + std::fmt::Debug {
     /// [`Error::Symbol`] for text the vocabulary cannot express.
     fn encode(&self, text: &str) -> Result<Vec<u32>>;
 
-    /// Appends the bytes of one token.
+    /// Appends the bytes of a token that stands after the tokens `before`.
     ///
     /// # Errors
     /// [`Error::Token`] for a token outside the vocabulary.
-    fn decode_into(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()>;
+    fn decode_into(&self, before: &[u32], token: u32, bytes: &mut Vec<u8>) -> Result<()>;
 
     /// The text of `tokens`; bytes that are no UTF-8 become `�`.
     ///
@@ -153,8 +160,8 @@ pub trait Tokenizer: Send + Sync + std::fmt::Debug {
     /// [`Error::Token`] for a token outside the vocabulary.
     fn decode(&self, tokens: &[u32]) -> Result<String> {
         let mut bytes = Vec::with_capacity(tokens.len());
-        for &token in tokens {
-            self.decode_into(token, &mut bytes)?;
+        for (at, &token) in tokens.iter().enumerate() {
+            self.decode_into(tokens.get(..at).unwrap_or_default(), token, &mut bytes)?;
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -238,7 +245,7 @@ impl Tokenizer for Characters {
             .collect()
     }
 
-    fn decode_into(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
+    fn decode_into(&self, _: &[u32], token: u32, bytes: &mut Vec<u8>) -> Result<()> {
         self.vocabulary.check("decode", &[token])?;
         bytes.extend_from_slice(self.vocabulary.name(token).unwrap_or_default().as_bytes());
         Ok(())
@@ -278,7 +285,7 @@ impl Tokenizer for Bytes {
         Ok(text.bytes().map(u32::from).collect())
     }
 
-    fn decode_into(&self, token: u32, bytes: &mut Vec<u8>) -> Result<()> {
+    fn decode_into(&self, _: &[u32], token: u32, bytes: &mut Vec<u8>) -> Result<()> {
         self.vocabulary.check("decode", &[token])?;
         bytes.push(token as u8);
         Ok(())
@@ -299,14 +306,21 @@ impl Tokenizer for Bytes {
 #[derive(Debug)]
 pub struct TextStream<'a> {
     tokenizer: &'a dyn Tokenizer,
+    before: Vec<u32>,
     pending: Vec<u8>,
 }
 
 impl<'a> TextStream<'a> {
-    /// A stream that holds nothing back yet.
+    /// A stream that begins a text.
     pub fn new(tokenizer: &'a dyn Tokenizer) -> Self {
+        Self::after(tokenizer, &[])
+    }
+
+    /// A stream that continues a text of these tokens, a prompt.
+    pub fn after(tokenizer: &'a dyn Tokenizer, before: &[u32]) -> Self {
         Self {
             tokenizer,
+            before: before.to_vec(),
             pending: Vec::new(),
         }
     }
@@ -316,7 +330,9 @@ impl<'a> TextStream<'a> {
     /// # Errors
     /// [`Error::Token`] for a token outside the vocabulary.
     pub fn push(&mut self, token: u32) -> Result<String> {
-        self.tokenizer.decode_into(token, &mut self.pending)?;
+        self.tokenizer
+            .decode_into(&self.before, token, &mut self.pending)?;
+        self.before.push(token);
         let complete = match std::str::from_utf8(&self.pending) {
             Ok(_) => self.pending.len(),
             // An unfinished character stays; broken bytes go out as `�`.

@@ -59,7 +59,7 @@ impl Sampler {
         let stops = stops.iter().filter(|stop| !stop.is_empty());
         Ok(Writing {
             tokens: self.stream(model, &prompt)?,
-            decoder: TextStream::new(tokenizer),
+            decoder: TextStream::after(tokenizer, &prompt),
             stops: stops.map(|stop| stop.to_string()).collect(),
             held: String::new(),
             finish: None,

@@ -103,7 +103,7 @@ impl TextEncoder {
         })
     }
 
-    /// Reads a folder: the encoder's files and `tokenizer.json`. Without `modules.json`, vectors are
+    /// Reads a folder: the encoder's files and the [tokenizer's](HuggingFaceTokenizer::load). Without `modules.json`, vectors are
     /// the mean over the tokens, not normalised.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl TextEncoder {
             }
         }
         let encoder = Encoder::load(&inner, device)?;
-        let tokenizer = HuggingFaceTokenizer::load(inner.join("tokenizer.json"))?;
+        let tokenizer = HuggingFaceTokenizer::load(&inner)?;
         let cut = inner.join("sentence_bert_config.json");
         let cut: Cut = match cut.exists() {
             true => hugging_face::json(&cut)?,
