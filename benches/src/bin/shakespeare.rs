@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use refrain::sequence::{Characters, Compute, Corpus, FeedForward, Trainer, TransformerConfig};
+use refrain::sequence::{
+    Biases, Characters, Compute, Corpus, FeedForward, Trainer, TransformerConfig,
+};
 use refrain::{Device, Event, Monitor};
 use refrain_benches::{Torch, median, script};
 
@@ -86,7 +88,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             ..TransformerConfig::default()
         },
         Shape::Gpt2 => TransformerConfig {
-            bias: false,
+            bias: Biases::None,
             ..TransformerConfig::gpt2()
         },
     };

@@ -324,6 +324,6 @@ pub use train::{
 };
 pub use trainable::{ModelConfig, TrainableModel};
 pub use transformer::{
-    Compute, FeedForward, Norm, Positions, RotaryScaling, Transformer, TransformerConfig,
+    Biases, Compute, FeedForward, Norm, Positions, RotaryScaling, Transformer, TransformerConfig,
 };
 pub use writing::{Writing, Written};

@@ -118,6 +118,7 @@ impl Network {
             dx,
             branch,
             dnorm,
+            dattended,
             dqkv,
             dactive,
             scratch,
@@ -127,6 +128,7 @@ impl Network {
         for buffer in [&mut *dx, branch] {
             room(buffer, rows * width);
         }
+        room(dattended, rows * self.heads().width());
         room(dqkv, rows * self.heads().stride());
         room(dactive, rows * self.config.inner());
         dx.fill(0.0);
@@ -157,9 +159,9 @@ impl Network {
 
             branch.copy_from_slice(dx);
             self.drop(tile, dropout, 1 + 2 * i, factors, branch);
-            self.linear_backward(w, g, &at.output, &layer.attended, branch, dnorm);
+            self.linear_backward(w, g, &at.output, &layer.attended, branch, dattended);
             for (range, square) in &tape.sequences {
-                self.attend_backward(layer, range, *square, dnorm, dqkv, scratch);
+                self.attend_backward(layer, range, *square, dattended, dqkv, scratch);
             }
             self.linear_backward(w, g, &at.qkv, &layer.norm1, dqkv, dnorm);
             self.norm_backward(w, g, &at.norm1, &layer.input, &layer.stats1, dnorm, dx);
@@ -199,7 +201,7 @@ impl Network {
         dqkv: &mut [f32],
         scratch: &mut Vec<f32>,
     ) {
-        let (width, n) = (self.config.width, range.len());
+        let (width, n) = (self.heads().width(), range.len());
         let stride = self.heads().stride();
         let squares = self.config.heads * n * n;
         let dqkv = &mut dqkv[range.start * stride..range.end * stride];

@@ -80,6 +80,7 @@ impl Network {
         let (width, hidden, n) = (self.config.width, self.config.inner(), tokens.len());
         let start = cache.tokens;
         let (stride, shared) = (self.heads().stride(), self.heads().shared_width());
+        let own = self.heads().width();
         let keys_after = start - cache.dropped + n;
         cache
             .layers
@@ -91,7 +92,7 @@ impl Network {
         let mut normed = vec![0.0; n * width];
         let mut stats = vec![[0.0; 2]; n];
         let mut qkv = vec![0.0; n * stride];
-        let mut attended = vec![0.0; n * width];
+        let mut attended = vec![0.0; n * own];
         let mut probabilities = vec![0.0; self.config.heads * n * keys_after];
         let mut active = vec![0.0; n * hidden];
         let mut up = Vec::new();
@@ -102,8 +103,8 @@ impl Network {
                 attention::rotate(self.heads(), &mut qkv, (cos, sin), start, false);
             }
             for row in qkv.chunks_exact(stride) {
-                keys.extend_from_slice(&row[width..width + shared]);
-                values.extend_from_slice(&row[width + shared..]);
+                keys.extend_from_slice(&row[own..own + shared]);
+                values.extend_from_slice(&row[own + shared..]);
             }
             attention::forward(
                 self.heads(),

@@ -34,10 +34,11 @@ pub(super) struct LayerTape {
     pub(super) norm2: Vec<f32>,
     pub(super) stats1: Vec<[f32; 2]>,
     pub(super) stats2: Vec<[f32; 2]>,
-    /// `[rows, width + 2 · shared width]`, rotated.
+    /// `[rows, attended + 2 · shared width]`, rotated.
     pub(super) qkv: Vec<f32>,
     /// Per sequence `[heads, tokens, tokens]`.
     pub(super) probabilities: Vec<f32>,
+    /// `[rows, heads · head width]`.
     pub(super) attended: Vec<f32>,
     /// `[rows, gates · hidden]`.
     pub(super) up: Vec<f32>,
@@ -60,6 +61,7 @@ pub struct Tape {
     pub(crate) dx: Vec<f32>,
     pub(super) branch: Vec<f32>,
     pub(crate) dnorm: Vec<f32>,
+    pub(super) dattended: Vec<f32>,
     pub(super) dqkv: Vec<f32>,
     pub(super) dactive: Vec<f32>,
     pub(super) scratch: Vec<f32>,
@@ -244,14 +246,10 @@ impl Network {
             // The stream moves on: the last output is this layer's input.
             std::mem::swap(&mut layer.input, output);
             room(output, rows * width);
-            for buffer in [
-                &mut layer.middle,
-                &mut layer.norm1,
-                &mut layer.norm2,
-                &mut layer.attended,
-            ] {
+            for buffer in [&mut layer.middle, &mut layer.norm1, &mut layer.norm2] {
                 room(buffer, rows * width);
             }
+            room(&mut layer.attended, rows * at.output.input);
             room(&mut layer.stats1, rows);
             room(&mut layer.stats2, rows);
             room(&mut layer.qkv, rows * at.qkv.output);
@@ -357,7 +355,7 @@ impl Network {
     }
 
     fn attend(&self, layer: &mut LayerTape, range: &Range<usize>, square: usize) {
-        let (width, n) = (self.config.width, range.len());
+        let (width, n) = (self.heads().width(), range.len());
         let (stride, shared) = (self.heads().stride(), self.heads().shared_width());
         let qkv = &mut layer.qkv[range.start * stride..range.end * stride];
         if let Some((cos, sin)) = &self.rotary {

@@ -1,6 +1,6 @@
 //! The size and the variant of a transformer.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::layout::Layout;
 use crate::{Error, Result};
@@ -113,6 +113,55 @@ pub enum FeedForward {
     SwiGlu,
 }
 
+/// Which matrices of a layer have biases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Biases {
+    /// None of them, as in Llama and Mistral.
+    #[default]
+    None,
+    /// Those of queries, keys and values, as in Qwen2.
+    QueriesKeysValues,
+    /// Those of attention, its output too: `attention_bias` of Hugging Face's Llama.
+    Attention,
+    /// Those of the feed-forward part: `mlp_bias` there.
+    FeedForward,
+    /// All, and the layer norms too, as in GPT-2.
+    All,
+}
+
+impl Biases {
+    /// Of queries, keys and values.
+    pub(crate) fn of_queries(self) -> bool {
+        self.of_output() || self == Self::QueriesKeysValues
+    }
+
+    /// Of the output of attention.
+    pub(crate) fn of_output(self) -> bool {
+        matches!(self, Self::Attention | Self::All)
+    }
+
+    pub(crate) fn of_feed_forward(self) -> bool {
+        matches!(self, Self::FeedForward | Self::All)
+    }
+
+    /// Files once said whether there are any.
+    fn read<'de, D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Stored {
+            Any(bool),
+            Which(Biases),
+        }
+        Ok(match Stored::deserialize(file)? {
+            Stored::Any(false) => Self::None,
+            Stored::Any(true) => Self::All,
+            Stored::Which(biases) => biases,
+        })
+    }
+}
+
 /// The size and the variant of a decoder-only transformer.
 ///
 /// The default is small enough for a laptop: 4 layers of width 128.
@@ -121,8 +170,10 @@ pub enum FeedForward {
 pub struct TransformerConfig {
     /// Layers, each attention and feed-forward.
     pub layers: usize,
-    /// Attention heads; they share `width` evenly.
+    /// Attention heads.
     pub heads: usize,
+    /// The length of a head's vectors; `None` lets the heads share `width` evenly.
+    pub head_width: Option<usize>,
     /// Heads of keys and values, each shared by as many heads of queries (Ainslie et al., *GQA*, 2023);
     /// `None` gives each its own.
     pub key_value_heads: Option<usize>,
@@ -149,8 +200,9 @@ pub struct TransformerConfig {
     pub norm_epsilon: f32,
     /// The position-wise part.
     pub feed_forward: FeedForward,
-    /// Whether matrices (and layer norms) have biases.
-    pub bias: bool,
+    /// Which matrices have biases.
+    #[serde(deserialize_with = "Biases::read")]
+    pub bias: Biases,
     /// Whether the output matrix is the embedding itself.
     pub tied: bool,
 }
@@ -160,6 +212,7 @@ impl Default for TransformerConfig {
         Self {
             layers: 4,
             heads: 4,
+            head_width: None,
             key_value_heads: None,
             width: 128,
             context: 64,
@@ -171,7 +224,7 @@ impl Default for TransformerConfig {
             norm: Norm::Rms,
             norm_epsilon: 1e-5,
             feed_forward: FeedForward::ReluSquared,
-            bias: false,
+            bias: Biases::None,
             tied: true,
         }
     }
@@ -189,7 +242,7 @@ impl TransformerConfig {
             positions: Positions::Learned,
             norm: Norm::Layer,
             feed_forward: FeedForward::Gelu,
-            bias: true,
+            bias: Biases::All,
             ..Self::default()
         }
     }
@@ -218,8 +271,14 @@ impl TransformerConfig {
         })
     }
 
+    /// The length of a head's vectors.
     pub(crate) fn head_width(&self) -> usize {
-        self.width / self.heads
+        self.head_width.unwrap_or(self.width / self.heads)
+    }
+
+    /// The length of what all heads find together.
+    pub(crate) fn attended(&self) -> usize {
+        self.heads * self.head_width()
     }
 
     /// Heads of keys and values.
@@ -244,6 +303,7 @@ impl TransformerConfig {
             ("TransformerConfig.hidden", self.inner()),
             ("TransformerConfig.key_value_heads", self.shared_heads()),
             ("TransformerConfig.window", self.window.unwrap_or(1)),
+            ("TransformerConfig.head_width", self.head_width.unwrap_or(1)),
             ("the vocabulary's size", vocabulary),
         ];
         for (field, value) in sizes {
@@ -251,7 +311,7 @@ impl TransformerConfig {
                 return Err(Error::config(field, value, "between 1 and 1048576"));
             }
         }
-        if !self.width.is_multiple_of(self.heads) {
+        if self.head_width.is_none() && !self.width.is_multiple_of(self.heads) {
             return Err(Error::config(
                 "TransformerConfig.width",
                 format_args!("{} with {} heads", self.width, self.heads),
@@ -269,8 +329,9 @@ impl TransformerConfig {
             scaling.validate()?;
         }
         // Every factor is below 2²², so nothing overflows here, nor later once this holds.
-        let layer = 4 * self.width as u128 * self.width as u128
-            + 2 * self.width as u128 * self.inner() as u128;
+        let attended = self.heads as u128 * self.head_width() as u128;
+        let layer =
+            4 * self.width as u128 * attended + 2 * self.width as u128 * self.inner() as u128;
         let tables = (vocabulary + self.context) as u128 * self.width as u128;
         let size = layer * self.layers as u128 + tables;
         if size > MOST_PARAMETERS {
@@ -281,7 +342,7 @@ impl TransformerConfig {
             if !self.head_width().is_multiple_of(2) {
                 let value = self.head_width();
                 return Err(Error::config(
-                    "width / heads",
+                    "TransformerConfig.head_width",
                     value,
                     "even, for rotary positions",
                 ));
@@ -333,6 +394,21 @@ mod tests {
                     ..default()
                 },
                 "multiple of heads",
+            ),
+            (
+                TransformerConfig {
+                    head_width: Some(5),
+                    ..default()
+                },
+                "head_width",
+            ),
+            (
+                TransformerConfig {
+                    heads: 1 << 20,
+                    head_width: Some(1 << 20),
+                    ..default()
+                },
+                "size",
             ),
             (
                 TransformerConfig {

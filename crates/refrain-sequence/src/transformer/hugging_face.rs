@@ -1,4 +1,4 @@
-//! Folders of Hugging Face: `config.json` and safetensors of GPT-2, Llama and Mistral, read and written.
+//! Folders of Hugging Face: `config.json` and safetensors of GPT-2, Llama, Mistral and Qwen2, read and written.
 //!
 //! GPT-2 keeps matrices `[in, out]` as we do; the others `[out, in]`, with queries, keys and values (and gate
 //! and value of SwiGLU) as matrices of their own. Rotary positions pair halves in both. Nothing in a folder is
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::layout::{Layout, LinearAt, NormAt};
-use super::{Positions, RotaryScaling, Transformer, TransformerConfig};
+use super::{Biases, Positions, RotaryScaling, Transformer, TransformerConfig};
 use crate::hugging_face::{self, Weights};
 use crate::{Error, Result, Vocabulary};
 
@@ -90,7 +90,10 @@ impl Names {
 
     fn llama(&mut self, config: &TransformerConfig, layout: &Layout) {
         let (width, hidden) = (config.width, config.inner());
-        let shared = config.shared_heads() * config.head_width();
+        let (own, shared) = (
+            config.attended(),
+            config.shared_heads() * config.head_width(),
+        );
         self.table(
             "model.embed_tokens",
             layout.vocabulary,
@@ -102,7 +105,7 @@ impl Names {
             self.norm(&name("input_layernorm"), &layer.norm1);
             let qkv = ["q_proj", "k_proj", "v_proj"].map(|part| name(&format!("self_attn.{part}")));
             let [q, k, v] = &qkv;
-            self.linear(&[q, k, v], &layer.qkv, &[width, shared, shared]);
+            self.linear(&[q, k, v], &layer.qkv, &[own, shared, shared]);
             self.linear(&[&name("self_attn.o_proj")], &layer.output, &[width]);
             self.norm(&name("post_attention_layernorm"), &layer.norm2);
             let (gate, up) = (name("mlp.gate_proj"), name("mlp.up_proj"));
@@ -170,8 +173,9 @@ impl Transformer {
     /// Reads a Hugging Face folder: `config.json` with `model.safetensors`, or with the files that
     /// `model.safetensors.index.json` lists, of 32-bit, 16-bit or brain floats.
     ///
-    /// Models of type `gpt2`, `llama` and `mistral` are known; a variant that we do not compute (biases of
-    /// Llama's attention, other activations, other scalings of rotary positions) is an error that names it.
+    /// Models of type `gpt2`, `llama`, `mistral` and `qwen2` are known, with heads of any width and biases
+    /// where their config has them; a variant that we do not compute (other activations, other scalings of
+    /// rotary positions, a window on some layers alone) is an error that names it.
     /// Tokens are numbered; [`with_vocabulary`](Self::with_vocabulary) names them. Nothing in the folder is
     /// executed.
     ///
@@ -228,8 +232,9 @@ impl Transformer {
     ///
     /// # Errors
     /// When a file cannot be written; [`Error::Config`] for a variant that has no name there: it is GPT-2
-    /// ([`TransformerConfig::gpt2`]) or Llama ([`TransformerConfig::llama`], with a
-    /// [`window`](TransformerConfig::window) Mistral) that can be written.
+    /// ([`TransformerConfig::gpt2`]) or Llama ([`TransformerConfig::llama`]) that can be written; the latter
+    /// with a [`window`](TransformerConfig::window) as Mistral, which has no biases, and with
+    /// [`Biases::QueriesKeysValues`] as Qwen2.
     pub fn save_hugging_face(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         let config = written_config(&self.config, self.vocabulary.len())?;
@@ -305,10 +310,26 @@ struct File {
     #[serde(default)]
     mlp_bias: bool,
     sliding_window: Option<usize>,
+    // Qwen2's.
+    #[serde(default)]
+    use_sliding_window: bool,
     rope_theta: Option<f32>,
     rope_scaling: Option<Rope>,
     /// Both of the last, since transformers 5.
     rope_parameters: Option<Rope>,
+}
+
+impl File {
+    /// Mistral has none, and Qwen2 no choice.
+    fn biases(&self, default: Biases) -> Biases {
+        match (self.model_type.as_str(), self.attention_bias, self.mlp_bias) {
+            ("qwen2", ..) => Biases::QueriesKeysValues,
+            ("llama", true, true) => Biases::All,
+            ("llama", true, false) => Biases::Attention,
+            ("llama", false, true) => Biases::FeedForward,
+            _ => default,
+        }
+    }
 }
 
 fn yes() -> bool {
@@ -357,9 +378,9 @@ fn read_config(path: &Path) -> Result<(TransformerConfig, usize)> {
             &["gelu_new", "gelu_pytorch_tanh"],
             TransformerConfig::gpt2(),
         ),
-        "llama" | "mistral" => (&["silu", "swish"], TransformerConfig::llama()),
+        "llama" | "mistral" | "qwen2" => (&["silu", "swish"], TransformerConfig::llama()),
         other => {
-            let known = "known: gpt2, llama, mistral";
+            let known = "known: gpt2, llama, mistral, qwen2";
             return Err(bad(format!("model_type is {other:?}; {known}")));
         }
     };
@@ -372,13 +393,12 @@ fn read_config(path: &Path) -> Result<(TransformerConfig, usize)> {
         return Err(bad(reason));
     }
     let refused = [
-        ("attention_bias", file.attention_bias),
-        ("mlp_bias", file.mlp_bias),
         (
             "scale_attn_by_inverse_layer_idx",
             file.scale_attn_by_inverse_layer_idx,
         ),
         ("add_cross_attention", file.add_cross_attention),
+        ("use_sliding_window", file.use_sliding_window),
     ];
     if let Some((field, _)) = refused.iter().find(|(_, set)| *set) {
         return Err(bad(format!("{field} is true, which is not computed here")));
@@ -389,13 +409,6 @@ fn read_config(path: &Path) -> Result<(TransformerConfig, usize)> {
         ));
     }
     let (width, heads) = (file.hidden_size, file.num_attention_heads);
-    if let Some(other) = file
-        .head_dim
-        .filter(|&d| d.checked_mul(heads) != Some(width))
-    {
-        let reason = format!("head_dim is {other}, where {heads} heads share {width}");
-        return Err(bad(reason));
-    }
     let llama = default.positions != Positions::Learned;
     let rope = file.rope_parameters.as_ref().or(file.rope_scaling.as_ref());
     let scaling = rope.filter(|_| llama).map(Rope::scaling).transpose();
@@ -404,6 +417,9 @@ fn read_config(path: &Path) -> Result<(TransformerConfig, usize)> {
     let config = TransformerConfig {
         layers: file.num_hidden_layers,
         heads,
+        head_width: file
+            .head_dim
+            .filter(|&d| llama && d.checked_mul(heads) != Some(width)),
         width,
         context: file.max_position_embeddings,
         hidden: file.intermediate_size.or(width.checked_mul(4)),
@@ -417,6 +433,7 @@ fn read_config(path: &Path) -> Result<(TransformerConfig, usize)> {
         },
         rotary_scaling: scaling,
         norm_epsilon: file.rms_norm_eps.unwrap_or(if llama { 1e-6 } else { 1e-5 }),
+        bias: file.biases(default.bias),
         tied: file.tie_word_embeddings.unwrap_or(!llama),
         ..default
     };
@@ -431,8 +448,7 @@ fn read_config(path: &Path) -> Result<(TransformerConfig, usize)> {
 fn written_config(config: &TransformerConfig, vocabulary: usize) -> Result<Value> {
     let (gpt2, llama) = (TransformerConfig::gpt2(), TransformerConfig::llama());
     let like = |other: &TransformerConfig| {
-        (config.norm, config.feed_forward, config.bias)
-            == (other.norm, other.feed_forward, other.bias)
+        (config.norm, config.feed_forward) == (other.norm, other.feed_forward)
     };
     let common = json!({
         "dtype": "float32",
@@ -443,7 +459,11 @@ fn written_config(config: &TransformerConfig, vocabulary: usize) -> Result<Value
     });
     let own = match config.positions {
         Positions::Learned
-            if like(&gpt2) && config.key_value_heads.is_none() && config.window.is_none() =>
+            if like(&gpt2)
+                && config.bias == gpt2.bias
+                && config.key_value_heads.is_none()
+                && config.window.is_none()
+                && config.attended() == config.width =>
         {
             json!({
                 "architectures": ["GPT2LMHeadModel"],
@@ -460,11 +480,20 @@ fn written_config(config: &TransformerConfig, vocabulary: usize) -> Result<Value
                 "resid_pdrop": config.dropout,
             })
         }
-        Positions::Rotary { base } if like(&llama) => {
-            let mistral = config.window.is_some();
+        Positions::Rotary { base }
+            if like(&llama) && (config.window.is_none() || config.bias == Biases::None) =>
+        {
+            let (class, name) = match (config.bias, config.window) {
+                (Biases::QueriesKeysValues, _) => ("Qwen2ForCausalLM", "qwen2"),
+                (_, Some(_)) => ("MistralForCausalLM", "mistral"),
+                (_, None) => ("LlamaForCausalLM", "llama"),
+            };
             json!({
-                "architectures": [if mistral { "MistralForCausalLM" } else { "LlamaForCausalLM" }],
-                "model_type": if mistral { "mistral" } else { "llama" },
+                "architectures": [class],
+                "model_type": name,
+                "attention_bias": config.bias.of_output(),
+                "mlp_bias": config.bias.of_feed_forward(),
+                "head_dim": config.head_width(),
                 "hidden_act": "silu",
                 "hidden_size": config.width,
                 "intermediate_size": config.inner(),
@@ -484,8 +513,8 @@ fn written_config(config: &TransformerConfig, vocabulary: usize) -> Result<Value
             return Err(Error::config(
                 "the transformer",
                 format_args!(
-                    "{:?}, {:?}, {:?}, bias {}",
-                    config.positions, config.norm, config.feed_forward, config.bias
+                    "{:?}, {:?}, {:?}, bias {:?}, window {:?}",
+                    config.positions, config.norm, config.feed_forward, config.bias, config.window
                 ),
                 "as TransformerConfig::gpt2 or TransformerConfig::llama, to be written for others",
             ));

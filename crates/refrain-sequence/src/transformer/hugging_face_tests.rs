@@ -23,7 +23,14 @@ struct Golden {
     losses: Vec<f64>,
 }
 
-const NAMES: [&str; 3] = ["gpt2", "llama", "mistral"];
+const NAMES: [&str; 6] = [
+    "gpt2",
+    "llama",
+    "mistral",
+    "llama_biases",
+    "llama_heads",
+    "qwen2",
+];
 
 fn cpu() -> Device {
     refrain_core::device("flex").unwrap()
@@ -150,6 +157,25 @@ fn what_is_written_has_the_names_and_values_that_transformers_wrote() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("ReluSquared"), "{error}");
+    // Mistral has no biases, GPT-2 no heads of their own width.
+    for odd in [
+        TransformerConfig {
+            window: Some(4),
+            bias: Biases::Attention,
+            ..TransformerConfig::llama()
+        },
+        TransformerConfig {
+            head_width: Some(8),
+            ..TransformerConfig::gpt2()
+        },
+        TransformerConfig {
+            bias: Biases::None,
+            ..TransformerConfig::gpt2()
+        },
+    ] {
+        let model = Transformer::new(&odd, Vocabulary::numbered(5).unwrap(), 0, &cpu()).unwrap();
+        model.save_hugging_face(folder.path()).unwrap_err();
+    }
 }
 
 #[test]
@@ -202,8 +228,16 @@ fn what_is_not_computed_or_not_there_is_named() {
         .to_string()
     };
     for (name, key, value, word) in [
-        ("llama", "attention_bias", json!(true), "attention_bias"),
-        ("llama", "head_dim", json!(8), "head_dim"),
+        ("llama", "attention_bias", json!(true), "q_proj.bias"),
+        ("llama", "mlp_bias", json!(true), "gate_proj.bias"),
+        ("llama", "head_dim", json!(8), "q_proj"),
+        ("llama", "head_dim", json!(u64::MAX), "head_width"),
+        (
+            "qwen2",
+            "use_sliding_window",
+            json!(true),
+            "use_sliding_window",
+        ),
         ("llama", "hidden_act", json!("relu"), "relu"),
         ("llama", "num_key_value_heads", json!(3), "key_value_heads"),
         ("llama", "num_hidden_layers", json!(99_999), "99999 layers"),
@@ -222,7 +256,7 @@ fn what_is_not_computed_or_not_there_is_named() {
             "numbers",
         ),
         ("llama", "vocab_size", json!(1_000_000), "embed_tokens"),
-        ("llama", "hidden_size", json!(u64::MAX), "head_dim"),
+        ("llama", "hidden_size", json!(u64::MAX), "width"),
         (
             "gpt2",
             "scale_attn_weights",

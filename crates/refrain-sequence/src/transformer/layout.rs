@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::config::{FeedForward, Norm, Positions, TransformerConfig};
+use super::config::{Biases, FeedForward, Norm, Positions, TransformerConfig};
 use crate::Result;
 use crate::entries::{Entries, Entry, Init, Role, initial};
 
@@ -60,7 +60,11 @@ impl Layout {
             config,
         };
         let (width, hidden) = (config.width, config.inner());
-        let shared = config.shared_heads() * config.head_width();
+        let (attended, shared) = (
+            config.attended(),
+            config.shared_heads() * config.head_width(),
+        );
+        let bias = config.bias;
         let gates = if config.feed_forward == FeedForward::SwiGlu {
             2
         } else {
@@ -75,11 +79,31 @@ impl Layout {
         let layers = (0..config.layers)
             .map(|i| LayerAt {
                 norm1: b.norm(&format!("layers.{i}.norm1")),
-                qkv: b.linear(&format!("layers.{i}.qkv"), width, width + 2 * shared, 0.02),
-                output: b.linear(&format!("layers.{i}.output"), width, width, branch),
+                qkv: b.linear(
+                    &format!("layers.{i}.qkv"),
+                    (width, attended + 2 * shared),
+                    0.02,
+                    bias.of_queries(),
+                ),
+                output: b.linear(
+                    &format!("layers.{i}.output"),
+                    (attended, width),
+                    branch,
+                    bias.of_output(),
+                ),
                 norm2: b.norm(&format!("layers.{i}.norm2")),
-                up: b.linear(&format!("layers.{i}.up"), width, gates * hidden, 0.02),
-                down: b.linear(&format!("layers.{i}.down"), hidden, width, branch),
+                up: b.linear(
+                    &format!("layers.{i}.up"),
+                    (width, gates * hidden),
+                    0.02,
+                    bias.of_feed_forward(),
+                ),
+                down: b.linear(
+                    &format!("layers.{i}.down"),
+                    (hidden, width),
+                    branch,
+                    bias.of_feed_forward(),
+                ),
             })
             .collect();
         let norm = b.norm("norm");
@@ -126,18 +150,25 @@ impl Builder<'_> {
             Role::Vector,
             Init::Constant(1.0),
         );
-        let bias = (self.config.bias && self.config.norm == Norm::Layer).then(|| {
-            self.entries.push(
-                format!("{name}.bias"),
-                vec![width],
-                Role::Vector,
-                Init::Constant(0.0),
-            )
-        });
+        let bias =
+            (self.config.bias == Biases::All && self.config.norm == Norm::Layer).then(|| {
+                self.entries.push(
+                    format!("{name}.bias"),
+                    vec![width],
+                    Role::Vector,
+                    Init::Constant(0.0),
+                )
+            });
         NormAt { weight, bias }
     }
 
-    fn linear(&mut self, name: &str, input: usize, output: usize, deviation: f32) -> LinearAt {
+    fn linear(
+        &mut self,
+        name: &str,
+        (input, output): (usize, usize),
+        deviation: f32,
+        biased: bool,
+    ) -> LinearAt {
         let shape = vec![input, output];
         let weight = self.entries.push(
             format!("{name}.weight"),
@@ -145,7 +176,7 @@ impl Builder<'_> {
             Role::Matrix,
             Init::Normal(deviation),
         );
-        let bias = self.config.bias.then(|| {
+        let bias = biased.then(|| {
             self.entries.push(
                 format!("{name}.bias"),
                 vec![output],

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use refrain_core::{Device, is_cpu};
 use serde::{Deserialize, Serialize};
 
-pub use config::{FeedForward, Norm, Positions, RotaryScaling, TransformerConfig};
+pub use config::{Biases, FeedForward, Norm, Positions, RotaryScaling, TransformerConfig};
 
 use crate::batch::{Example, everything};
 use crate::engine::Engine;

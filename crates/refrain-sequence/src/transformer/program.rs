@@ -386,7 +386,7 @@ impl Program {
         let mixed = mixed.swap_dims(1, 2);
         layer
             .output
-            .forward(mixed.reshape([batch * length, self.config.width]))
+            .forward(mixed.reshape([batch * length, self.config.attended()]))
     }
 
     fn feed_forward(&self, layer: &Layer, x: Tensor<2>) -> Tensor<2> {

@@ -33,7 +33,7 @@ fn variants() -> Vec<TransformerConfig> {
             positions: Positions::Learned,
             norm: Norm::Layer,
             feed_forward: FeedForward::Gelu,
-            bias: true,
+            bias: Biases::All,
             ..small.clone()
         },
         TransformerConfig {
@@ -53,6 +53,19 @@ fn variants() -> Vec<TransformerConfig> {
             window: Some(3),
             rotary_scaling: Some(RotaryScaling::Linear { factor: 2.0 }),
             feed_forward: FeedForward::SwiGlu,
+            ..small.clone()
+        },
+        TransformerConfig {
+            heads: 4,
+            head_width: Some(6),
+            key_value_heads: Some(2),
+            feed_forward: FeedForward::SwiGlu,
+            bias: Biases::QueriesKeysValues,
+            ..small.clone()
+        },
+        TransformerConfig {
+            head_width: Some(4),
+            bias: Biases::FeedForward,
             ..small
         },
     ]

@@ -1,7 +1,8 @@
-"""Tiny random GPT-2, Llama (grouped queries, scaled rotary positions, in two files) and Mistral (sliding
-window) with their logits, loss, every gradient, and weights after ten steps of AdamW.
+"""Tiny random GPT-2, Llama (grouped queries, scaled rotary positions, in three files; one with biases; one whose
+heads are wider than their share, as Mistral-Nemo's are), Mistral (sliding window) and Qwen2 with their logits, loss,
+every gradient, and weights after ten steps of AdamW.
 
-    python make_decoders.py            # writes gpt2/, llama/ and mistral/ beside itself
+    python make_decoders.py [NAME ...]   # writes gpt2/, llama/ and so on beside itself, or those named alone
     python make_decoders.py --check FOLDER TOKENS.json   # logits of a folder, against those in the file
 
 Made with PyPI transformers 5.24.0, torch 2.15.0, safetensors 0.8.0.
@@ -13,12 +14,12 @@ import sys
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, Qwen2Config
 
 here = pathlib.Path(__file__).parent
 TOKENS = [3, 17, 0, 21, 5, 5, 20, 8, 19, 11, 2, 12, 4]
 
-if len(sys.argv) > 1:
+if sys.argv[1:2] == ["--check"]:
     model = AutoModelForCausalLM.from_pretrained(sys.argv[2], dtype=torch.float32).eval()
     golden = json.load(open(sys.argv[3]))
     with torch.no_grad():
@@ -65,8 +66,13 @@ configs = {
     "mistral": MistralConfig(
         tie_word_embeddings=True, sliding_window=4, rope_parameters={"rope_type": "default", "rope_theta": 1000.0}, **llama
     ),
+    "llama_biases": LlamaConfig(tie_word_embeddings=True, attention_bias=True, mlp_bias=True, **llama),
+    "llama_heads": LlamaConfig(tie_word_embeddings=False, head_dim=6, **llama),
+    "qwen2": Qwen2Config(tie_word_embeddings=True, use_sliding_window=False, **llama),
 }
 for name, config in configs.items():
+    if sys.argv[1:] and name not in sys.argv[1:]:
+        continue
     torch.manual_seed(7)
     config._attn_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config).train()

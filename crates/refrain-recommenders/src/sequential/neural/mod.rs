@@ -30,7 +30,7 @@ pub use training::{NextItemLoss, Training};
 pub use two_tower::TwoTower;
 
 use refrain_sequence::parts::Layers;
-use refrain_sequence::{FeedForward, Norm, Positions, TransformerConfig};
+use refrain_sequence::{Biases, FeedForward, Norm, Positions, TransformerConfig};
 
 use body::Body;
 
@@ -54,6 +54,7 @@ impl Shape {
         let config = TransformerConfig {
             layers: self.layers,
             heads: self.heads,
+            head_width: None,
             key_value_heads: None,
             window: None,
             rotary_scaling: None,
@@ -68,7 +69,7 @@ impl Shape {
             norm: Norm::Layer,
             norm_epsilon: 1e-5,
             feed_forward: self.feed_forward,
-            bias: true,
+            bias: Biases::All,
             tied: true,
         };
         match Layers::new(&config, self.causal) {
