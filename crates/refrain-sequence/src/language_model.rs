@@ -9,7 +9,8 @@ pub trait LanguageModel: Send + Sync {
     /// How many tokens the model knows.
     fn vocabulary_size(&self) -> usize;
 
-    /// The most tokens it looks at, when that is bounded.
+    /// The most tokens it looks at, when that is bounded. A [state](Self::start) may be fed more: it then
+    /// forgets the oldest, see [`WhenFull`](crate::WhenFull).
     fn context(&self) -> Option<usize>;
 
     /// An empty state: no token read yet.

@@ -303,7 +303,7 @@ pub use frames::{FrameConfig, FrameModel, Frames};
 #[cfg(feature = "tokenizers")]
 pub use hugging_face_tokenizer::{HuggingFaceTokenizer, Pieces, TokenizedText, TokenizerTraining};
 pub use language_model::{LanguageBeams, LanguageModel, LanguageState};
-pub use llama::{Llama, LlamaConfig};
+pub use llama::{Llama, LlamaConfig, RotaryPairs};
 pub use quantized::QuantizedMatrix;
 pub use recogniser::{Recogniser, RecogniserConfig, Utterance};
 pub use refrain_core::Device;
@@ -311,7 +311,9 @@ pub use rnn::{
     Cell, DropoutDraw, NamedTensor, Pass, Recurrent, RecurrentConfig, RecurrentState, RnnConfig,
     RnnLm,
 };
-pub use sampler::{Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler};
+pub use sampler::{
+    Filter, Finish, Generated, GeneratedToken, Generation, Prompt, Sampler, WhenFull,
+};
 pub use sentence::{
     Body, EncodedSentence, Judgement, LabelScheme, LabelledSentence, Labeller, LabellerConfig,
     Sentence, SentenceClassifier, SentenceConfig,

@@ -71,6 +71,8 @@ pub struct Sampler {
     pub alternatives: usize,
     /// The most tokens to generate.
     pub max_tokens: usize,
+    /// What happens when prompt and text fill the model's [context](LanguageModel::context).
+    pub when_full: WhenFull,
     /// The same seed, model and prompt give the same text.
     pub seed: u64,
 }
@@ -92,9 +94,25 @@ impl Default for Sampler {
             stop_sequences: Vec::new(),
             alternatives: 0,
             max_tokens: 256,
+            when_full: WhenFull::Slide,
             seed: 0,
         }
     }
+}
+
+/// What happens to a text that is longer than a model's context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// The text goes on, and the model sees the end of it alone: the newest half of the context is read
+    /// again from position 0, as often as it is full. Numbers are exactly those of a text that begins
+    /// there, where turning the kept keys to new positions (llama.cpp's context shift) would keep values
+    /// that were made of what is forgotten. A prompt longer than the context loses its beginning.
+    #[default]
+    Slide,
+    /// The text ends with [`Finish::Context`]; after a prompt that is as long as the context, nothing is
+    /// written.
+    Stop,
 }
 
 /// Why a text ended.
@@ -104,6 +122,8 @@ pub enum Finish {
     Stop,
     /// [`Sampler::max_tokens`] were drawn.
     Length,
+    /// Prompt and text fill the model's context, and [`WhenFull::Stop`] was asked for.
+    Context,
 }
 
 /// One generated token.
@@ -228,7 +248,8 @@ impl Sampler {
     ) -> Result<Generation<'a>> {
         let prompt = Prompt::read(model, prompt)?;
         self.check(prompt.logits.len())?;
-        Ok(self.begin(prompt.state, prompt.logits, prompt.tokens, 0))
+        let text = (prompt.tokens, prompt.context);
+        Ok(self.begin(prompt.state, prompt.logits, text, 0))
     }
 
     /// The tokens one by one after a prompt that was read before, and stays as it is.
@@ -242,14 +263,15 @@ impl Sampler {
     fn continue_from<'a>(&self, prompt: &'a Prompt<'_>, stream: u64) -> Result<Generation<'a>> {
         self.check(prompt.logits.len())?;
         let (state, logits) = (prompt.state.fork(), prompt.logits.clone());
-        Ok(self.begin(state, logits, prompt.tokens.clone(), stream))
+        let text = (prompt.tokens.clone(), prompt.context);
+        Ok(self.begin(state, logits, text, stream))
     }
 
     fn begin<'a>(
         &self,
         state: Box<dyn LanguageState + 'a>,
         logits: Vec<f32>,
-        text: Vec<u32>,
+        (text, context): (Vec<u32>, Option<usize>),
         stream: u64,
     ) -> Generation<'a> {
         Generation {
@@ -257,10 +279,11 @@ impl Sampler {
             state,
             logits,
             prompt: text.len(),
+            finish: self.ends_before(text.len(), context),
             text,
+            context,
             draw: rng::stream(self.seed, stream),
             filter: None,
-            finish: (self.max_tokens == 0).then_some(Finish::Length),
             failed: false,
         }
     }
@@ -401,15 +424,33 @@ impl Sampler {
         kept
     }
 
-    /// Whether the text that was drawn is at its end.
-    pub(crate) fn ends(&self, drawn: &[u32]) -> Option<Finish> {
+    /// Whether nothing may be drawn after a prompt.
+    pub(crate) fn ends_before(&self, prompt: usize, context: Option<usize>) -> Option<Finish> {
+        let length = (self.max_tokens == 0).then_some(Finish::Length);
+        length.or_else(|| self.full(prompt, context))
+    }
+
+    fn full(&self, tokens: usize, context: Option<usize>) -> Option<Finish> {
+        let full = self.when_full == WhenFull::Stop && context.is_some_and(|most| tokens >= most);
+        full.then_some(Finish::Context)
+    }
+
+    /// Whether a text, of which the first `prompt` tokens were not drawn, is at its end.
+    pub(crate) fn ends(
+        &self,
+        text: &[u32],
+        prompt: usize,
+        context: Option<usize>,
+    ) -> Option<Finish> {
+        let drawn = text.get(prompt..).unwrap_or_default();
         let last = drawn.last();
         let token = last.is_some_and(|last| self.stop.contains(last));
         let run = |run: &Vec<u32>| !run.is_empty() && drawn.ends_with(run);
         if token || self.stop_sequences.iter().any(run) {
             return Some(Finish::Stop);
         }
-        (drawn.len() >= self.max_tokens).then_some(Finish::Length)
+        let length = (drawn.len() >= self.max_tokens).then_some(Finish::Length);
+        length.or_else(|| self.full(text.len(), context))
     }
 
     /// The token that a draw from `[0, 1)` chooses from a model's logits after `text`.

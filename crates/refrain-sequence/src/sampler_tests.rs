@@ -446,3 +446,49 @@ fn impossible_settings_are_refused() {
     .unwrap();
     assert!(generated.tokens.iter().all(|&t| t == 1));
 }
+
+#[test]
+fn a_full_context_ends_the_text_where_that_is_asked_for() {
+    let config = crate::TransformerConfig {
+        layers: 1,
+        heads: 1,
+        width: 8,
+        context: 12,
+        ..Default::default()
+    };
+    let names = crate::Vocabulary::numbered(9).unwrap();
+    let device = refrain_core::device("cpu").unwrap();
+    let model = crate::Transformer::new(&config, names, 3, &device).unwrap();
+    let sampler = Sampler {
+        max_tokens: 30,
+        when_full: WhenFull::Stop,
+        ..Sampler::default()
+    };
+    let slide = Sampler {
+        when_full: WhenFull::Slide,
+        ..sampler.clone()
+    };
+    for prompt in [1, 7, 11, 12, 20] {
+        let prompt = vec![2; prompt];
+        let text = sampler.generate(&model, &prompt).unwrap();
+        assert_eq!(text.tokens.len(), 12_usize.saturating_sub(prompt.len()));
+        assert_eq!(text.finish, Finish::Context);
+        let (guessed, _) = sampler
+            .generate_with_draft(&model, &model, &prompt, 4)
+            .unwrap();
+        assert_eq!(guessed, text);
+        let longer = slide.generate(&model, &prompt).unwrap();
+        assert_eq!((longer.tokens.len(), longer.finish), (30, Finish::Length));
+        assert_eq!(longer.tokens[..text.tokens.len()], text.tokens);
+    }
+    // Another reason that comes first is told.
+    let short = Sampler {
+        max_tokens: 3,
+        ..sampler.clone()
+    };
+    assert_eq!(short.generate(&model, &[2]).unwrap().finish, Finish::Length);
+    // A model without a context has none to fill.
+    let table = Table(vec![vec![0.0; 3]; 3]);
+    let text = sampler.generate(&table, &[0]).unwrap();
+    assert_eq!((text.tokens.len(), text.finish), (30, Finish::Length));
+}

@@ -50,7 +50,8 @@ impl Sampler {
         let mut draw = rng::stream(self.seed, 0);
         let mut text = prompt.to_vec();
         let (mut told, mut guesses) = (Vec::new(), Guesses::default());
-        let mut finish = (self.max_tokens == 0).then_some(Finish::Length);
+        let (prompt, context) = (prompt.len(), model.context());
+        let mut finish = self.ends_before(prompt, context);
         while finish.is_none() {
             // Guesses, with the random numbers that the model will draw with.
             let (mut imagined, mut dice) = (text.clone(), draw.clone());
@@ -62,7 +63,7 @@ impl Sampler {
                 };
                 imagined.push(token);
                 guessed.push(token);
-                if self.ends(&imagined[prompt.len()..]).is_some() {
+                if self.ends(&imagined, prompt, context).is_some() {
                     break;
                 }
                 guess = guesser.feed(&[token])?;
@@ -79,7 +80,7 @@ impl Sampler {
                 let token = self.choose(&text, &own, None, &mut draw)?;
                 told.push(self.told(&own, token));
                 text.push(token);
-                finish = self.ends(&text[prompt.len()..]);
+                finish = self.ends(&text, prompt, context);
                 if finish.is_some() || guessed.get(at) != Some(&token) {
                     break;
                 }

@@ -1,5 +1,18 @@
 //! The sizes of a model, and its rotary positions.
 
+use crate::Result;
+use crate::gguf::GgufFile;
+
+/// Which values of a head turn together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RotaryPairs {
+    /// Neighbours, as llama.cpp arranges Llama's rows.
+    Neighbours,
+    /// One of the first half with one of the second, as in Qwen2.
+    Halves,
+}
+
 /// The sizes of a model.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -24,13 +37,61 @@ pub struct LlamaConfig {
     pub rotary_base: f64,
     /// How many of a head's values are rotated.
     pub rotated: usize,
+    /// Which of them turn together.
+    pub rotary_pairs: RotaryPairs,
     /// How many tokens the model knows.
     pub vocabulary: usize,
 }
 
 impl LlamaConfig {
+    /// What a file's metadata say, checked.
+    pub(super) fn read(file: &GgufFile, vocabulary: usize) -> Result<Self> {
+        let architecture = file.text("general.architecture")?;
+        let rotary_pairs = match architecture {
+            "llama" => RotaryPairs::Neighbours,
+            "qwen2" => RotaryPairs::Halves,
+            _ => {
+                let reason =
+                    format_args!("architecture {architecture:?}; llama and qwen2 can be read");
+                return Err(file.bad(reason));
+            }
+        };
+        let key = |key: &str| format!("{architecture}.{key}");
+        let number = |name: &str| file.number(&key(name));
+        let is_there = |name: &str| file.metadata().contains_key(&key(name));
+        let or = |name: &str, otherwise: usize| match is_there(name) {
+            true => number(name),
+            false => Ok(otherwise),
+        };
+        let (heads, width) = (number("attention.head_count")?, number("embedding_length")?);
+        let head_width = or("attention.key_length", width / heads.max(1))?;
+        let config = Self {
+            layers: number("block_count")?,
+            heads,
+            shared_heads: or("attention.head_count_kv", heads)?,
+            width,
+            head_width,
+            hidden: number("feed_forward_length")?,
+            context: number("context_length")?,
+            norm_epsilon: file.float(&key("attention.layer_norm_rms_epsilon"))? as f32,
+            rotary_base: match is_there("rope.freq_base") {
+                true => file.float(&key("rope.freq_base"))?,
+                false => 10_000.0,
+            },
+            rotated: or("rope.dimension_count", head_width)?,
+            rotary_pairs,
+            vocabulary,
+        };
+        config.check().map_err(|reason| file.bad(reason))?;
+        let scaled = key("rope.scaling.");
+        match file.metadata().keys().any(|key| key.starts_with(&scaled)) {
+            true => Err(file.bad("scaled rotary positions cannot be read")),
+            false => Ok(config),
+        }
+    }
+
     /// Refuses sizes that no model has, before anything is multiplied.
-    pub(super) fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<(), String> {
         const MOST: usize = 1 << 24;
         for (what, size) in [
             ("layers", self.layers),
@@ -75,13 +136,23 @@ impl LlamaConfig {
         (0..self.rotated / 2).map(turn).collect()
     }
 
-    /// Turns neighbouring values of each head.
+    /// Turns the pairs of each head.
     pub(super) fn rotate(&self, rows: &mut [f32], width: usize, turns: &[Vec<(f32, f32)>]) {
         for (row, turns) in rows.chunks_exact_mut(width).zip(turns) {
             for head in row.chunks_exact_mut(self.head_width) {
-                let (pairs, _) = head.as_chunks_mut::<2>();
-                for ([a, b], &(cos, sin)) in pairs.iter_mut().zip(turns) {
-                    (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                match self.rotary_pairs {
+                    RotaryPairs::Neighbours => {
+                        let (pairs, _) = head.as_chunks_mut::<2>();
+                        for ([a, b], &(cos, sin)) in pairs.iter_mut().zip(turns) {
+                            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                        }
+                    }
+                    RotaryPairs::Halves => {
+                        let (first, second) = head.split_at_mut(self.rotated / 2);
+                        for ((a, b), &(cos, sin)) in first.iter_mut().zip(second).zip(turns) {
+                            (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
+                        }
+                    }
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! Models of the Llama family, read from GGUF and kept packed: RMS norm, rotary positions, SwiGLU, and
-//! heads that share keys and values (Touvron et al., *LLaMA*, 2023; Ainslie et al., *GQA*, 2023).
+//! Models of the Llama family (Llama, Mistral, Qwen2), read from GGUF and kept packed: RMS norm, rotary
+//! positions, SwiGLU, and heads that share keys and values (Touvron et al., *LLaMA*, 2023; Ainslie et al., *GQA*, 2023).
 //!
 //! For generating on a CPU: a token costs one pass over the packed weights. Train and fine-tune with
 //! [`Transformer`](crate::Transformer).
@@ -18,7 +18,7 @@ use crate::gguf::GgufFile;
 use crate::kernels::{exp, norm, run};
 use crate::quantized::{Activations, multiply_all};
 use crate::{LanguageModel, LanguageState, Norm, QuantizedMatrix, Result};
-pub use config::LlamaConfig;
+pub use config::{LlamaConfig, RotaryPairs};
 use state::{Cache, LlamaState};
 
 /// Tokens of a prompt that are read at once: enough for the products, few enough for the caches.
@@ -52,6 +52,8 @@ struct Layer {
     query: QuantizedMatrix,
     key: QuantizedMatrix,
     value: QuantizedMatrix,
+    /// Of the three.
+    biases: [Option<Vec<f32>>; 3],
     attended: QuantizedMatrix,
     hidden_norm: Vec<f32>,
     gate: QuantizedMatrix,
@@ -68,50 +70,15 @@ impl Llama {
         Self::from_gguf(&GgufFile::open(path)?)
     }
 
-    /// Takes the weights of a file, packed as they are there.
+    /// Takes the weights of a file of architecture `llama` or `qwen2`, packed as they are there.
     ///
     /// # Errors
     /// [`refrain_core::Error::ModelFile`] for another architecture, metadata or tensors that are missing,
     /// and shapes that do not fit.
     pub fn from_gguf(file: &GgufFile) -> Result<Self> {
-        let architecture = file.text("general.architecture")?;
-        if architecture != "llama" {
-            let reason = format_args!("architecture {architecture:?}; llama can be read");
-            return Err(file.bad(reason));
-        }
-        let number = |key: &str| file.number(&format!("llama.{key}"));
-        let or = |key: &str, otherwise: usize| match file.metadata().contains_key(key) {
-            true => file.number(key),
-            false => Ok(otherwise),
-        };
-        let (heads, width) = (number("attention.head_count")?, number("embedding_length")?);
-        let head_width = or("llama.attention.key_length", width / heads.max(1))?;
         let embedding = QuantizedMatrix::from_gguf(file.tensor("token_embd.weight")?)?;
-        let base = "llama.rope.freq_base";
-        let config = LlamaConfig {
-            layers: number("block_count")?,
-            heads,
-            shared_heads: or("llama.attention.head_count_kv", heads)?,
-            width,
-            head_width,
-            hidden: number("feed_forward_length")?,
-            context: number("context_length")?,
-            norm_epsilon: file.float("llama.attention.layer_norm_rms_epsilon")? as f32,
-            rotary_base: match file.metadata().contains_key(base) {
-                true => file.float(base)?,
-                false => 10_000.0,
-            },
-            rotated: or("llama.rope.dimension_count", head_width)?,
-            vocabulary: embedding.rows(),
-        };
-        config.check().map_err(|reason| file.bad(reason))?;
-        if file
-            .metadata()
-            .keys()
-            .any(|key| key.starts_with("llama.rope.scaling."))
-        {
-            return Err(file.bad("scaled rotary positions cannot be read"));
-        }
+        let config = LlamaConfig::read(file, embedding.rows())?;
+        let (width, head_width) = (config.width, config.head_width);
         let matrix = |name: &str, rows: usize, columns: usize| -> Result<QuantizedMatrix> {
             let matrix = QuantizedMatrix::from_gguf(file.tensor(name)?)?;
             match (matrix.rows(), matrix.columns()) == (rows, columns) {
@@ -123,23 +90,32 @@ impl Llama {
                 ))),
             }
         };
-        let vector = |name: &str| -> Result<Vec<f32>> {
+        let vector = |name: &str, length: usize| -> Result<Vec<f32>> {
             let values = file.tensor(name)?.to_f32();
-            match values.len() == width {
+            match values.len() == length {
                 true => Ok(values),
                 false => Err(file.bad(format_args!("{name} has {} values", values.len()))),
             }
         };
-        let (own, shared) = (heads * head_width, config.shared_heads * head_width);
+        let bias = |name: String, length: usize| match file.names().any(|other| other == name) {
+            true => vector(&name, length).map(Some),
+            false => Ok(None),
+        };
+        let (own, shared) = (config.heads * head_width, config.shared_heads * head_width);
         let layer = |i: usize| -> Result<Layer> {
             let name = |part: &str| format!("blk.{i}.{part}.weight");
             Ok(Layer {
-                attention_norm: vector(&name("attn_norm"))?,
+                attention_norm: vector(&name("attn_norm"), width)?,
                 query: matrix(&name("attn_q"), own, width)?,
                 key: matrix(&name("attn_k"), shared, width)?,
                 value: matrix(&name("attn_v"), shared, width)?,
+                biases: [
+                    bias(format!("blk.{i}.attn_q.bias"), own)?,
+                    bias(format!("blk.{i}.attn_k.bias"), shared)?,
+                    bias(format!("blk.{i}.attn_v.bias"), shared)?,
+                ],
                 attended: matrix(&name("attn_output"), width, own)?,
-                hidden_norm: vector(&name("ffn_norm"))?,
+                hidden_norm: vector(&name("ffn_norm"), width)?,
                 gate: matrix(&name("ffn_gate"), config.hidden, width)?,
                 up: matrix(&name("ffn_up"), config.hidden, width)?,
                 down: matrix(&name("ffn_down"), width, config.hidden)?,
@@ -156,7 +132,7 @@ impl Llama {
         let layers = config.layers;
         let model = Self {
             layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
-            norm: vector("output_norm.weight")?,
+            norm: vector("output_norm.weight", width)?,
             output,
             embedding,
             config,
@@ -238,6 +214,11 @@ impl Llama {
                     (&layer.value, &mut v),
                 ],
             );
+            for (bias, rows) in layer.biases.iter().zip([&mut q, &mut k, &mut v]) {
+                if let Some(bias) = bias {
+                    norm::add_bias(rows, bias);
+                }
+            }
             config.rotate(&mut q, own, &turns);
             config.rotate(&mut k, shared, &turns);
             keys.extend_from_slice(&k);
@@ -298,8 +279,8 @@ impl LanguageModel for Llama {
     }
 }
 
-/// Whether a tensor of a file is one of the model's: biases or a table of rotary frequencies would give
-/// other numbers.
+/// Whether a tensor of a file is one of the model's: other biases or a table of rotary frequencies would
+/// give other numbers.
 fn is_read(name: &str, layers: usize) -> bool {
     let parts = [
         "attn_norm",
@@ -315,6 +296,9 @@ fn is_read(name: &str, layers: usize) -> bool {
     match name.split('.').collect::<Vec<_>>()[..] {
         ["blk", layer, part, "weight"] => {
             layer.parse().is_ok_and(|layer: usize| layer < layers) && parts.contains(&part)
+        }
+        ["blk", layer, "attn_q" | "attn_k" | "attn_v", "bias"] => {
+            layer.parse().is_ok_and(|layer: usize| layer < layers)
         }
         ["token_embd" | "output_norm" | "output", "weight"] => true,
         _ => false,

@@ -7,13 +7,21 @@ use crate::Sampler;
 const FILE: &[u8] = include_bytes!("../../tests/golden/llama.gguf");
 const EXPECTED: &str = include_str!("../../tests/golden/llama.json");
 
-fn model() -> Llama {
-    let file = GgufFile::from_bytes(FILE.to_vec(), "llama.gguf").unwrap();
+/// The same of a Qwen2.
+const QWEN2: &[u8] = include_bytes!("../../tests/golden/qwen2.gguf");
+const QWEN2_EXPECTED: &str = include_str!("../../tests/golden/qwen2.gguf.json");
+
+fn read(file: &[u8]) -> Llama {
+    let file = GgufFile::from_bytes(file.to_vec(), "llama.gguf").unwrap();
     Llama::from_gguf(&file).unwrap()
 }
 
-fn expected() -> (Vec<u32>, Vec<Vec<f32>>) {
-    let golden: serde_json::Value = serde_json::from_str(EXPECTED).unwrap();
+fn model() -> Llama {
+    read(FILE)
+}
+
+fn expected(golden: &str) -> (Vec<u32>, Vec<Vec<f32>>) {
+    let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
     let tokens = serde_json::from_value(golden["tokens"].clone()).unwrap();
     (
         tokens,
@@ -30,7 +38,12 @@ fn near(found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn logits_are_those_of_transformers_however_the_text_is_fed() {
-    let (model, (tokens, logits)) = (model(), expected());
+    for (file, golden) in [(FILE, EXPECTED), (QWEN2, QWEN2_EXPECTED)] {
+        logits_are(&read(file), expected(golden));
+    }
+}
+
+fn logits_are(model: &Llama, (tokens, logits): (Vec<u32>, Vec<Vec<f32>>)) {
     assert_eq!(
         (model.config().shared_heads, model.config().rotary_base),
         (2, 1000.0)
@@ -100,7 +113,8 @@ fn tensors_that_would_change_the_numbers_are_refused() {
     assert!(is_read("blk.1.attn_q.weight", 2) && is_read("token_embd.weight", 2));
     for name in [
         "rope_freqs.weight",
-        "blk.0.attn_q.bias",
+        "blk.0.attn_output.bias",
+        "blk.2.attn_q.bias",
         "blk.2.attn_q.weight",
     ] {
         assert!(!is_read(name, 2), "{name}");

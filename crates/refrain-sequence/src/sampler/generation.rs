@@ -25,6 +25,8 @@ pub struct Prompt<'a> {
     /// Of the token that follows.
     pub(super) logits: Vec<f32>,
     pub(super) tokens: Vec<u32>,
+    /// The model's.
+    pub(super) context: Option<usize>,
 }
 
 impl std::fmt::Debug for Prompt<'_> {
@@ -55,6 +57,7 @@ impl<'a> Prompt<'a> {
             state,
             logits,
             tokens: tokens.to_vec(),
+            context: model.context(),
         })
     }
 
@@ -86,7 +89,8 @@ impl<'a> Prompt<'a> {
     }
 }
 
-/// Tokens as they are drawn: an iterator that ends at a stop token or at the sampler's length.
+/// Tokens as they are drawn: an iterator that ends at a stop token, at the sampler's length, or where
+/// the context is full if the sampler asks for that.
 pub struct Generation<'a> {
     pub(super) sampler: Sampler,
     pub(super) state: Box<dyn LanguageState + 'a>,
@@ -95,6 +99,7 @@ pub struct Generation<'a> {
     /// Prompt and text.
     pub(super) text: Vec<u32>,
     pub(super) prompt: usize,
+    pub(super) context: Option<usize>,
     pub(super) draw: rng::Stream,
     pub(super) filter: Option<Box<Filter<'a>>>,
     pub(super) finish: Option<Finish>,
@@ -123,6 +128,7 @@ impl<'a> Generation<'a> {
             logits: self.logits,
             text: self.text,
             prompt: self.prompt,
+            context: self.context,
             draw: self.draw,
             finish: self.finish,
             failed: self.failed,
@@ -173,7 +179,7 @@ impl<'a> Generation<'a> {
             .choose(&self.text, &self.logits, filter, &mut self.draw)?;
         let told = self.sampler.told(&self.logits, token);
         self.text.push(token);
-        self.finish = self.sampler.ends(self.text());
+        self.finish = self.sampler.ends(&self.text, self.prompt, self.context);
         if self.finish.is_none() {
             self.logits = self.state.feed(&[token])?;
         }

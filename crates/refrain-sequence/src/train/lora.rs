@@ -1,23 +1,28 @@
 //! Low-rank adaptation (Hu et al., *LoRA*, 2022): of a matrix `W` only `W + (α / r) B A` is
 //! trained, with `A` of `r` rows and `B` of `r` columns.
 
+mod change;
+
 use std::path::Path;
 
+use burn::module::Module;
 use refrain_core::{ModelFile, ModelWriter, Monitor};
 use serde::{Deserialize, Serialize};
 
+pub(super) use change::{Change, Shape};
+
 use super::corpus_task::CorpusTask;
+use super::module::{entries, with_weights};
 use super::task::{Fingerprint, Score, Task};
 use super::{Run, Trained, Trainer, checkpoint};
 use crate::batch::{Dropout, Example};
 use crate::engine::{Engine, Parameters, Update};
-use crate::entries::{Entries, Entry, Init, Role, initial, read_weights, write_weights};
-use crate::kernels::adam;
-use crate::kernels::gemm::{Into, Mat, MatMut, product};
+use crate::entries::{read_weights, write_weights};
 use crate::trainable::TrainableModel;
 use crate::{Corpus, Error, Result, Vocabulary};
 
-/// How a model is adapted: every matrix but the embeddings gets `2 · rank` vectors of its own.
+/// How a model is adapted: every matrix but the embeddings gets `2 · rank` vectors of its own. Of a burn
+/// module embeddings are burn's `Embedding`s, and any other parameter of two dimensions is a matrix.
 ///
 /// ```
 /// use refrain_sequence::{Characters, Corpus, Lora, Trainer, TransformerConfig};
@@ -58,116 +63,12 @@ impl Default for Lora {
 /// A trained change of a model's matrices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LowRank {
-    shape: Shape,
-    weights: Vec<f32>,
-}
-
-/// A matrix that is adapted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Target {
-    name: String,
-    rows: usize,
-    cols: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Shape {
-    lora: Lora,
-    targets: Vec<Target>,
+    pub(super) shape: Shape,
+    pub(super) weights: Vec<f32>,
 }
 
 const KIND: &str = "sequence.low_rank";
 const VERSION: u32 = 1;
-const LIMIT: usize = 1 << 20;
-
-impl Shape {
-    fn of(lora: Lora, parameters: &[Entry]) -> Self {
-        let matrices = parameters.iter().filter(|e| e.role == Role::Matrix);
-        let targets = matrices.filter_map(|entry| match entry.shape[..] {
-            [rows, cols] => Some(Target {
-                name: entry.name.clone(),
-                rows,
-                cols,
-            }),
-            _ => None,
-        });
-        Self {
-            lora,
-            targets: targets.collect(),
-        }
-    }
-
-    /// Of each target first `A`, `[rank, cols]`, then `B`, `[rows, rank]`, which begins as zeros.
-    fn entries(&self) -> Result<Entries> {
-        let rank = self.lora.rank;
-        if rank == 0 || rank > LIMIT {
-            return Err(Error::config("Lora.rank", rank, "between 1 and 2^20"));
-        }
-        if !self.lora.alpha.is_finite() {
-            return Err(Error::config("Lora.alpha", self.lora.alpha, "a number"));
-        }
-        let mut entries = Entries::default();
-        for Target { name, rows, cols } in &self.targets {
-            if *rows.max(cols) > 1 << 32 {
-                let expected = "a matrix of at most 2^32 rows and columns";
-                return Err(Error::config("LowRank.targets", name, expected));
-            }
-            let init = Init::Normal(1.0 / (*cols as f32).sqrt());
-            entries.push(format!("{name}.a"), vec![rank, *cols], Role::Matrix, init);
-            let (shape, init) = (vec![*rows, rank], Init::Constant(0.0));
-            entries.push(format!("{name}.b"), shape, Role::Matrix, init);
-        }
-        Ok(entries)
-    }
-
-    fn scale(&self) -> f32 {
-        self.lora.alpha / self.lora.rank as f32
-    }
-
-    /// Each target with its place in the model, and its `A` and `B` among the adapter's weights.
-    fn places<'a>(
-        &'a self,
-        model: &'a [Entry],
-        own: &'a [Entry],
-    ) -> impl Iterator<Item = Result<Place<'a>>> + 'a {
-        let pairs = self.targets.iter().zip(own.chunks_exact(2));
-        pairs.map(|(target, pair)| {
-            let shape = [target.rows, target.cols];
-            let found = model.iter().find(|e| e.name == target.name);
-            match (found.filter(|e| e.shape == shape), pair) {
-                (Some(at), [a, b]) => Ok(Place { target, at, a, b }),
-                _ => {
-                    let [rows, cols] = shape;
-                    let reason = format_args!("is not a matrix of {rows} × {cols} of the model");
-                    Err(Error::tensor(&target.name, reason))
-                }
-            }
-        })
-    }
-
-    /// Adds the change to a model's weights.
-    fn add(&self, model: &[Entry], own: &Entries, change: &[f32], sum: &mut [f32]) -> Result<()> {
-        for place in self.places(model, &own.list) {
-            let Place { target, at, a, b } = place?;
-            let rank = self.lora.rank;
-            product(
-                MatMut::new(&mut sum[at.range.clone()], target.rows, target.cols),
-                Into::Add,
-                self.scale(),
-                Mat::new(&change[b.range.clone()], target.rows, rank),
-                Mat::new(&change[a.range.clone()], rank, target.cols),
-            );
-        }
-        Ok(())
-    }
-}
-
-struct Place<'a> {
-    target: &'a Target,
-    at: &'a Entry,
-    a: &'a Entry,
-    b: &'a Entry,
-}
 
 impl LowRank {
     /// How it was made.
@@ -190,6 +91,17 @@ impl LowRank {
         self.shape
             .add(model.entries(), &own, &self.weights, &mut weights)?;
         model.reweighted(weights)
+    }
+
+    /// The module, which lies on a plain device, with the change.
+    ///
+    /// # Errors
+    /// As [`merge`](Self::merge), and those of the device.
+    pub fn merge_module<M: Module>(&self, module: &M) -> Result<M> {
+        let mut weights = crate::adamw::read(module)?;
+        let (model, own) = (entries(module).list, self.shape.entries()?);
+        self.shape.add(&model, &own, &self.weights, &mut weights)?;
+        Ok(with_weights(module.clone(), &weights))
     }
 
     /// Writes the change alone to a file.
@@ -341,60 +253,22 @@ impl<M: TrainableModel> Task for LowRankTask<'_, M> {
     }
 }
 
-/// Trains `A` and `B` by the gradients that another engine finds for the whole matrices:
-/// `dA = (α / r) Bᵀ dW`, `dB = (α / r) dW Aᵀ`.
+/// Trains a change by the gradients that another engine finds for the whole matrices.
 struct LowRankEngine {
     inner: Box<dyn Engine>,
-    model: Vec<Entry>,
-    base: Vec<f32>,
-    shape: Shape,
-    own: Entries,
-    parameters: Parameters,
+    change: Change,
 }
 
 impl LowRankEngine {
     fn new<M: TrainableModel>(trainer: &Trainer, model: &M, shape: Shape) -> Result<Self> {
-        let own = shape.entries()?;
         let inner = model.trainable(trainer.compute)?;
-        Ok(Self {
-            base: inner.weights()?,
-            inner,
-            model: model.entries().to_vec(),
-            parameters: Parameters {
-                weights: initial(&own.list, trainer.seed),
-                first: vec![0.0; own.total],
-                second: vec![0.0; own.total],
-                lanes: Vec::new(),
-            },
-            shape,
-            own,
-        })
+        let change = Change::new(shape, model.entries(), inner.weights()?, trainer.seed)?;
+        Ok(Self { inner, change })
     }
 
     /// Hands the changed matrices to the other engine.
     fn apply(&mut self) -> Result<()> {
-        let mut weights = self.base.clone();
-        let change = &self.parameters.weights;
-        self.shape
-            .add(&self.model, &self.own, change, &mut weights)?;
-        self.inner.replace_weights(&weights)
-    }
-
-    fn own_gradient(&self, whole: &[f32]) -> Result<Vec<f32>> {
-        let mut gradient = vec![0.0; self.own.total];
-        let (weights, scale) = (&self.parameters.weights, self.shape.scale());
-        for place in self.shape.places(&self.model, &self.own.list) {
-            let Place { target, at, a, b } = place?;
-            let (rows, cols, rank) = (target.rows, target.cols, self.shape.lora.rank);
-            let dw = Mat::new(&whole[at.range.clone()], rows, cols);
-            let known_a = Mat::new(&weights[a.range.clone()], rank, cols);
-            let known_b = Mat::new(&weights[b.range.clone()], rows, rank);
-            let da = MatMut::new(&mut gradient[a.range.clone()], rank, cols);
-            product(da, Into::Replace, scale, known_b.t(), dw);
-            let db = MatMut::new(&mut gradient[b.range.clone()], rows, rank);
-            product(db, Into::Replace, scale, dw, known_a.t());
-        }
-        Ok(gradient)
+        self.inner.replace_weights(&self.change.changed()?)
     }
 }
 
@@ -414,11 +288,8 @@ impl Engine for LowRankEngine {
 
     fn update(&mut self, update: &Update) -> Result<f64> {
         let gradient = self.take_gradient()?;
-        let norm = adam::norm(&gradient);
+        let norm = self.change.step(&gradient, update);
         if norm.is_finite() {
-            let shrink = update.shrink(norm);
-            let (parameters, entries) = (&mut self.parameters, &self.own.list);
-            adam::step(parameters, &gradient, entries, update, shrink);
             self.apply()?;
         }
         Ok(norm)
@@ -429,13 +300,13 @@ impl Engine for LowRankEngine {
     }
 
     fn weights(&self) -> Result<Vec<f32>> {
-        Ok(self.parameters.weights.clone())
+        Ok(self.change.parameters.weights.clone())
     }
 
     fn parameters(&self) -> Result<Parameters> {
         Ok(Parameters {
             lanes: self.inner.parameters()?.lanes,
-            ..self.parameters.clone()
+            ..self.change.parameters.clone()
         })
     }
 
@@ -445,18 +316,18 @@ impl Engine for LowRankEngine {
             lanes: parameters.lanes.clone(),
             ..own
         })?;
-        self.parameters = parameters;
+        self.change.parameters = parameters;
         self.apply()
     }
 
     fn replace_weights(&mut self, weights: &[f32]) -> Result<()> {
-        self.parameters.weights.copy_from_slice(weights);
+        self.change.parameters.weights.copy_from_slice(weights);
         self.apply()
     }
 
     fn take_gradient(&mut self) -> Result<Vec<f32>> {
         let whole = self.inner.take_gradient()?;
-        self.own_gradient(&whole)
+        self.change.gradient(&whole)
     }
 }
 

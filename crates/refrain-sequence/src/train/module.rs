@@ -1,5 +1,7 @@
 //! Training any burn module on examples of its own kind.
 
+mod low_rank;
+
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
@@ -222,6 +224,12 @@ impl<'a, M: Learner> ModuleTask<'a, M> {
         })
     }
 
+    /// Other weights, and no gradients.
+    fn replace(&mut self, weights: &[f32]) {
+        self.module = with_weights(self.module.valid(), weights).train();
+        self.gradients = GradientsAccumulator::new();
+    }
+
     /// The numbers in `training` of the examples of each pass of a step.
     fn passes(&mut self, trainer: &Trainer, step: usize) -> Vec<(u64, Vec<usize>)> {
         let first = (step * trainer.accumulate) as u64;
@@ -342,9 +350,7 @@ impl<M: Learner> Task for ModuleTask<'_, M> {
     }
 
     fn restore(&mut self, parameters: Parameters) -> Result<()> {
-        let plain = with_weights(self.module.valid(), &parameters.weights);
-        self.module = plain.train();
-        self.gradients = GradientsAccumulator::new();
+        self.replace(&parameters.weights);
         self.moments = adamw::moments(&self.entries.list, Some(&parameters), &self.device);
         Ok(())
     }
@@ -417,5 +423,7 @@ impl ModuleMapper for Replace<'_> {
     }
 }
 
+#[cfg(test)]
+mod low_rank_tests;
 #[cfg(test)]
 mod tests;

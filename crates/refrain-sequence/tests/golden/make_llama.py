@@ -1,17 +1,21 @@
-"""Makes `llama.gguf`, a tiny random Llama, and `llama.json`: the logits of PyPI transformers for it.
+"""Makes `llama.gguf` and `qwen2.gguf`, a tiny random Llama and Qwen2 (biases of queries, keys and values), and
+`llama.json` and `qwen2.gguf.json`: the logits of PyPI transformers for them.
 
-    pip install torch transformers==5.24.0 gguf==0.19.0 numpy && python3 make_llama.py
+    pip install torch transformers==5.24.0 gguf==0.19.0 numpy && python3 make_llama.py [llama | qwen2]
 """
 
 import json
+import sys
 
 import numpy as np
 import torch
 from gguf import GGUFWriter
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+kind = sys.argv[1] if len(sys.argv) > 1 else "llama"
+make_config, make_model = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}[kind]
 torch.manual_seed(7)
-config = LlamaConfig(
+config = make_config(
     vocab_size=40,
     hidden_size=32,
     intermediate_size=64,
@@ -24,16 +28,18 @@ config = LlamaConfig(
     tie_word_embeddings=True,
     initializer_range=0.4,
 )
-model = LlamaForCausalLM(config).eval()
+model = make_model(config).eval()
 with torch.no_grad():
     for name, value in model.named_parameters():
         if "norm" in name:
             value.copy_(torch.rand_like(value) + 0.5)
+        elif name.endswith("bias"):
+            value.copy_(torch.randn_like(value))
     tokens = [3, 17, 0, 39, 5, 5, 21, 8, 30, 11, 2, 19]
     logits = model(torch.tensor([tokens])).logits[0]
 json.dump(
     {"tokens": tokens, "logits": [[round(v, 6) for v in row] for row in logits.tolist()]},
-    open("llama.json", "w"),
+    open({"llama": "llama.json", "qwen2": "qwen2.gguf.json"}[kind], "w"),
 )
 
 
@@ -43,7 +49,7 @@ def permuted(weight, heads):
     return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-writer = GGUFWriter("llama.gguf", "llama")
+writer = GGUFWriter(f"{kind}.gguf", kind)
 writer.add_block_count(config.num_hidden_layers)
 writer.add_context_length(config.max_position_embeddings)
 writer.add_embedding_length(config.hidden_size)
@@ -52,7 +58,8 @@ writer.add_head_count(config.num_attention_heads)
 writer.add_head_count_kv(config.num_key_value_heads)
 writer.add_layer_norm_rms_eps(config.rms_norm_eps)
 writer.add_rope_freq_base(1000.0)
-writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+if kind == "llama":
+    writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
 names = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -74,12 +81,14 @@ for name, value in model.state_dict().items():
         writer.add_tensor("output_norm.weight", value)
     else:
         _, _, layer, rest = name.split(".", 3)
-        part = names[rest.removesuffix(".weight")]
-        if part == "attn_q":
+        rest, sort = rest.rsplit(".", 1)
+        part = names[rest]
+        # llama.cpp turns neighbours of Llama, and halves of Qwen2 as transformers does.
+        if part == "attn_q" and kind == "llama":
             value = permuted(value, config.num_attention_heads)
-        if part == "attn_k":
+        if part == "attn_k" and kind == "llama":
             value = permuted(value, config.num_key_value_heads)
-        writer.add_tensor(f"blk.{layer}.{part}.weight", np.ascontiguousarray(value))
+        writer.add_tensor(f"blk.{layer}.{part}.{sort}", np.ascontiguousarray(value))
 writer.write_header_to_file()
 writer.write_kv_data_to_file()
 writer.write_tensors_to_file()

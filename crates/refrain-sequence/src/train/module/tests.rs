@@ -12,16 +12,16 @@ fn cpu() -> Device {
 }
 
 /// Bags of words with a class.
-type Bag = (Vec<u32>, u32);
+pub(super) type Bag = (Vec<u32>, u32);
 
 #[derive(Module, Debug)]
-struct Bags {
+pub(super) struct Bags {
     words: Embedding,
     head: Linear,
 }
 
 impl Bags {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             words: EmbeddingConfig::new(12, 8).init(&cpu()),
             head: LinearConfig::new(8, 2).init(&cpu()),
@@ -86,7 +86,7 @@ impl Learner for Bags {
 }
 
 /// The class says whether most words are odd.
-fn bags(count: u32) -> Vec<Bag> {
+pub(super) fn bags(count: u32) -> Vec<Bag> {
     (0..count)
         .map(|i| {
             let class = i % 2;
@@ -96,7 +96,7 @@ fn bags(count: u32) -> Vec<Bag> {
         .collect()
 }
 
-fn trainer() -> Trainer {
+pub(super) fn trainer() -> Trainer {
     Trainer {
         steps: 30,
         batch: 8,
