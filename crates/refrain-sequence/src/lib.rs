@@ -41,15 +41,15 @@
 //! | tokens from elsewhere | [`Vocabulary::named`] and [`Corpus::documents`] |
 //! | labelled texts, pairs, recordings; a burn module of your own | [`Learner`] with [`Trainer::fit_module`] |
 //! | a model that should lean towards a few favourites | [`Trainer::fine_tune`] with [`Trainer::fine_tuning`] |
-//! | a large model and a few megabytes to give away | [`Trainer::fine_tune_low_rank`]: LoRA, merged or kept apart |
+//! | a large model and a few megabytes to give away | [`Trainer::fine_tune_low_rank`], of modules [`Trainer::fit_module_low_rank`]: LoRA, merged or kept apart |
 //! | hours of training | [`Trainer::checkpoint`], then [`Trainer::resume`]: the same losses as an unbroken run |
 //! | your own idea of a valid next token | [`Sampler::generate_with`]: a filter on the logits |
 //! | text in, text out, as it is written | [`Sampler::write`], with stop strings |
 //! | many texts, or the best of them | [`Sampler::generate_many`], [`Sampler::best_of`], [`Sampler::generate_batch`] |
 //! | the likeliest text: translations, summaries | [`BeamSearch`] |
 //! | a prompt that is continued again and again; a chat | [`Prompt`] |
-//! | a model of the Llama family in a GGUF file | [`Llama::open`]: it stays packed in memory |
-//! | GPT-2, Llama or Mistral in a Hugging Face folder, to train further | [`Transformer::from_hugging_face`], [`Transformer::save_hugging_face`] |
+//! | a model of the Llama family (Qwen2 too) in a GGUF file | [`Llama::open`]: it stays packed in memory |
+//! | GPT-2, Llama, Mistral or Qwen2 in a Hugging Face folder, to train further | [`Transformer::from_hugging_face`], [`Transformer::save_hugging_face`] |
 //! | a summary or translation by a model that follows instructions | `prompts` and its `ChatTemplate` (feature `tokenizers`) |
 //! | summaries to be judged | [`metrics::Rouge`] |
 //! | a large model and a small one | [`Sampler::generate_with_draft`]: the same text, sooner |

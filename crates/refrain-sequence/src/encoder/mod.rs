@@ -23,6 +23,8 @@ mod pooling;
 mod tests;
 #[cfg(feature = "tokenizers")]
 mod text;
+#[cfg(all(test, feature = "tokenizers"))]
+mod transformers_tests;
 
 use std::path::Path;
 use std::sync::Arc;

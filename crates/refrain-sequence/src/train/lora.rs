@@ -19,7 +19,7 @@ use crate::batch::{Dropout, Example};
 use crate::engine::{Engine, Parameters, Update};
 use crate::entries::{read_weights, write_weights};
 use crate::trainable::TrainableModel;
-use crate::{Corpus, Error, Result, Vocabulary};
+use crate::{Corpus, Result, Vocabulary};
 
 /// How a model is adapted: every matrix but the embeddings gets `2 · rank` vectors of its own. Of a burn
 /// module embeddings are burn's `Embedding`s, and any other parameter of two dimensions is a matrix.
@@ -84,7 +84,7 @@ impl LowRank {
     /// The model with the change, as a model of its own.
     ///
     /// # Errors
-    /// [`Error::Tensor`] naming a matrix that the model does not have.
+    /// [`Error::Tensor`](crate::Error::Tensor) naming a matrix that the model does not have.
     pub fn merge<M: TrainableModel>(&self, model: &M) -> Result<M> {
         let mut weights = model.trainable(crate::Compute::Auto)?.weights()?;
         let own = self.shape.entries()?;
@@ -133,7 +133,7 @@ impl Trainer {
     /// that without the optimizer's.
     ///
     /// # Errors
-    /// As [`Trainer::fine_tune`], and [`Error::Config`] for a rank of 0.
+    /// As [`Trainer::fine_tune`], and [`Error::Config`](crate::Error::Config) for a rank of 0.
     pub fn fine_tune_low_rank<M: TrainableModel>(
         &self,
         model: &M,
@@ -162,7 +162,7 @@ impl Trainer {
     /// Continues an interrupted run of [`Trainer::fine_tune_low_rank_with`] from its checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when trainer, model, `lora` or corpus are not those that wrote it.
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) when trainer, model, `lora` or corpus are not those that wrote it.
     pub fn resume_low_rank_with<M: TrainableModel>(
         &self,
         checkpoint: impl AsRef<Path>,

@@ -8,6 +8,12 @@ folders, and in `expected.json` what `transformers` computes with them.
 sentence-transformers. `prenorm` is a RobertaPreLayerNorm in two files of 16-bit floats, with the
 prefix of a model that stands inside a larger one.
 
+    python tests/golden/make_bert.py --check FOLDER
+
+reads a folder written here with transformers (and, where it holds a text encoder, with sentence-transformers)
+and compares states and vectors with those in its `told.json`; the test of `src/encoder/transformers_tests.rs`
+calls it.
+
 The states are computed in 64 bits. The loss is the sum of all last states, each times sin(0.3 i), i
 counting the values of all texts one after the other; of each parameter's gradient the norm and the
 sum of value i times sin(0.7 i) are kept.
@@ -16,6 +22,7 @@ sum of value i times sin(0.7 i) are kept.
 import json
 import math
 import os
+import sys
 
 import torch
 from safetensors.torch import save_file
@@ -173,5 +180,33 @@ def prenorm():
     dump(expected(model, batch, [[0] * len(t) for t in batch]), "prenorm", "expected.json")
 
 
-bert()
-prenorm()
+def check(folder):
+    from transformers import AutoModel
+
+    with open(os.path.join(folder, "told.json")) as file:
+        told = json.load(file)
+    model, info = AutoModel.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
+    model.eval()
+    missing = [name for name in info["missing_keys"] if not name.startswith("pooler.")]
+    assert not missing and not info["unexpected_keys"], info
+    largest = 0.0
+    with torch.no_grad():
+        for tokens, states in zip(told["tokens"], told["states"]):
+            found = model(torch.tensor([tokens])).last_hidden_state.flatten()
+            largest = max(largest, (found - torch.tensor(states)).abs().max().item())
+    print("states: largest difference", largest)
+    if "sentences" in told:
+        from sentence_transformers import SentenceTransformer
+
+        vectors = SentenceTransformer(folder, device="cpu").encode(told["sentences"])
+        apart = abs(vectors - torch.tensor(told["vectors"]).numpy()).max()
+        print("vectors: largest difference", apart)
+        largest = max(largest, float(apart))
+    assert largest < 1e-5, largest
+
+
+if sys.argv[1:2] == ["--check"]:
+    check(sys.argv[2])
+else:
+    bert()
+    prenorm()

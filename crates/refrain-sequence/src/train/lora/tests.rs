@@ -1,6 +1,7 @@
 use refrain_core::Device;
 
 use super::*;
+use crate::entries::{Role, initial};
 use crate::train::tests::unplugged_at;
 use crate::trainable::Sealed;
 use crate::{Characters, Compute, RnnConfig, Tokenizer, Transformer, TransformerConfig};
@@ -60,7 +61,7 @@ fn gradients_are_those_of_finite_differences() {
     for compute in [Compute::Kernels, Compute::Program] {
         let mut engine = LowRankEngine::new(&trainer(compute), &model, shape.clone()).unwrap();
         // B begins as zeros, and then A has no gradient: somewhere else.
-        let mut weights = initial(&engine.own.list, 8);
+        let mut weights = initial(&engine.change.own.list, 8);
         for (i, w) in weights.iter_mut().enumerate() {
             *w += 0.3 * ((i * 37 % 11) as f32 / 11.0 - 0.5);
         }
