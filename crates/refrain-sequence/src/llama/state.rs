@@ -15,7 +15,8 @@ pub(super) struct Cache {
     pub(super) tokens: usize,
 }
 
-/// A text being read. When the context is full, the newest half is read again from position 0.
+/// A text being read. When the context is full, the newest half is read again from position 0; see
+/// [`WhenFull`](crate::WhenFull).
 #[derive(Clone)]
 pub(super) struct LlamaState<'a> {
     model: &'a Llama,

@@ -385,6 +385,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn configs_of_older_files_are_read() {
+        let read = |bias: &str| {
+            let config = format!(r#"{{"layers": 1, "bias": {bias}}}"#);
+            serde_json::from_str::<TransformerConfig>(&config)
+        };
+        for (text, biases) in [
+            ("true", Biases::All),
+            ("false", Biases::None),
+            (r#""queries_keys_values""#, Biases::QueriesKeysValues),
+        ] {
+            let config = read(text).unwrap();
+            assert_eq!((config.bias, config.head_width), (biases, None));
+            let again = serde_json::to_string(&config).unwrap();
+            let again: TransformerConfig = serde_json::from_str(&again).unwrap();
+            assert_eq!(again, config);
+        }
+        assert!(read(r#""some""#).is_err() && read("1").is_err());
+        let config: TransformerConfig = serde_json::from_str("{}").unwrap();
+        assert_eq!(config, TransformerConfig::default());
+    }
+
+    #[test]
     fn impossible_shapes_are_refused_by_name() {
         let default = TransformerConfig::default;
         let bad = [

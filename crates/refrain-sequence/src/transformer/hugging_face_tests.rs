@@ -199,6 +199,13 @@ fn a_window_is_generated_past() {
     };
     assert_eq!(sampler.generate(&model, &[1]).unwrap().tokens.len(), 50);
     assert_eq!(model.context(), Some(32));
+    // Later models of Mistral have none.
+    let model = changed("mistral", "config.json", |bytes| {
+        let mut config: Value = serde_json::from_slice(bytes).unwrap();
+        config["sliding_window"] = Value::Null;
+        *bytes = serde_json::to_vec(&config).unwrap();
+    });
+    assert_eq!(model.unwrap().config().window, None);
 }
 
 /// A copy of a golden folder with one file changed.

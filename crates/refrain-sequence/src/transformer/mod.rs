@@ -6,7 +6,9 @@
 //!
 //! **Use it** for text and tunes of some length, where what stands far back matters. **Cost**: a
 //! training step takes about `6 · parameters · tokens` operations and `tokens · context` for
-//! attention; one generated token reads each weight and each cached key and value once.
+//! attention; one generated token reads each weight and each cached key and value once. A text longer than
+//! the context goes on with its newest half read again ([`WhenFull`](crate::WhenFull)); with a
+//! [window](TransformerConfig::window) keys and values that have left it are dropped as well.
 //!
 //! Two ways to compute give the same numbers up to rounding: a tensor program for every device of
 //! burn's, and kernels on slices for the CPU, chosen by [`Compute`].

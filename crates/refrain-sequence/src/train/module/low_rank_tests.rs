@@ -147,5 +147,5 @@ fn a_translator_is_adapted() {
     let (before, after) = (model.loss(&pairs).unwrap(), merged.loss(&pairs).unwrap());
     let judged = f64::from(trained.curve.validation.last().unwrap().loss);
     assert!((after - judged).abs() < 1e-4, "{after} {judged}");
-    assert!(after < 0.7 * before, "{after} {before}");
+    assert!(after < before - 0.5, "{after} {before}");
 }
