@@ -21,9 +21,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use refrain::Monitor;
-use refrain::gan::{
-    Adam, Gan, Images, Loss, Mixture, MlpDiscriminator, MlpGenerator, Output, Penalty,
-};
+use refrain::gan::{Adam, Gan, Images, Loss, Mixture, MlpDiscriminator, Penalty};
 
 /// GANs on points in the plane
 #[derive(Parser)]
@@ -38,10 +36,6 @@ struct Options {
     /// Training steps
     #[arg(long, default_value_t = 20_000)]
     steps: usize,
-    /// How much the slope counts in the default: less the finer the structure, for a judge must be steep
-    /// to tell points a hundredth apart
-    #[arg(long, default_value_t = 1e-3)]
-    gamma: f32,
     /// Where to train: cpu, flex, ndarray, wgpu or cuda; REFRAIN_DEVICE sets it too
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
@@ -70,26 +64,8 @@ fn main() -> ExitCode {
 }
 
 /// The games, the default last.
-fn games(quick: bool, gamma: f32) -> Vec<(&'static str, Gan)> {
-    let hidden = vec![if quick { 32 } else { 128 }; 3];
-    let critic = MlpDiscriminator {
-        hidden: hidden.clone(),
-        ..MlpDiscriminator::default()
-    };
-    let default = Gan {
-        generator: MlpGenerator {
-            noise: 8,
-            hidden,
-            output: Output::Any,
-            ..MlpGenerator::default()
-        }
-        .into(),
-        discriminator: critic.clone().into(),
-        penalty: Penalty::R1R2 { gamma },
-        average: 0.999,
-        batch: if quick { 64 } else { 128 },
-        ..Gan::default()
-    };
+fn games() -> Vec<(&'static str, Gan)> {
+    let default = Gan::points();
     let plain = |loss| Gan {
         loss,
         penalty: Penalty::None,
@@ -120,8 +96,9 @@ fn games(quick: bool, gamma: f32) -> Vec<(&'static str, Gan)> {
             "hinge, spectral",
             Gan {
                 discriminator: MlpDiscriminator {
+                    hidden: vec![128; 3],
                     spectral: true,
-                    ..critic
+                    ..MlpDiscriminator::default()
                 }
                 .into(),
                 ..plain(Loss::Hinge)
@@ -168,7 +145,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             format!("{data}, real"),
             mixture.sample(JUDGED, options.seed + 1),
         )];
-        for (name, game) in games(options.quick, options.gamma) {
+        for (name, game) in games() {
             if !name.starts_with(&options.only) {
                 continue;
             }

@@ -17,7 +17,7 @@
 //! | [`Latent`], [`Inversion`] | points to paint from: walks, directions, the point of a given image |
 //! | [`metrics`] | numbers that say whether the painted images are like real ones |
 //! | [`ImageClassifier`] | the features and classes that the metrics ask for |
-//! | [`Mixture`] | rings and grids of points, on which collapse is easy to see |
+//! | [`Gan::points`], [`Mixture`] | settings for rows of a few numbers; rings and grids of points, on which collapse is easy to see |
 //! | [`PianoRoll`] | bars of music as images, or as sequences |
 //! | `SequenceGan`, `SequenceTrainer` (feature `sequence`) | language models trained further against a discriminator |
 //! | [`Sheets`] | a picture of each epoch and an animated GIF of all, painted while training |

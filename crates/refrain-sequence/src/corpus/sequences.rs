@@ -24,6 +24,10 @@ pub struct TokenSequences {
     stream: bool,
 }
 
+fn one(place: Range<usize>) -> Vec<Range<usize>> {
+    std::iter::once(place).collect()
+}
+
 impl TokenSequences {
     /// One long stream.
     pub fn stream(tokens: Vec<u32>) -> Self {
@@ -32,7 +36,7 @@ impl TokenSequences {
 
     pub(super) fn stream_of(tokens: Values<u32>) -> Self {
         Self {
-            places: vec![0..tokens.len()],
+            places: one(0..tokens.len()),
             tokens: Arc::new(tokens),
             stream: true,
         }
@@ -126,7 +130,7 @@ impl TokenSequences {
         let to = self.places.last().map_or(0, |place| place.end);
         Self {
             tokens: self.tokens,
-            places: vec![from..to],
+            places: one(from..to),
             stream: true,
         }
     }
@@ -137,7 +141,7 @@ impl TokenSequences {
             (true, [place]) => {
                 let keep = (place.len() as f64 * (1.0 - fraction)) as usize;
                 let cut = place.start + keep.min(place.len());
-                (vec![place.start..cut], vec![cut..place.end])
+                (one(place.start..cut), one(cut..place.end))
             }
             (_, places) => {
                 let held = ((places.len() as f64 * fraction).round() as usize).max(1);
