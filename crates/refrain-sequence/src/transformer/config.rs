@@ -1,6 +1,6 @@
 //! The size and the variant of a transformer.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::layout::Layout;
 use crate::{Error, Result};
@@ -146,7 +146,15 @@ impl Biases {
         matches!(self, Self::FeedForward | Self::All)
     }
 
-    /// Files once said whether there are any.
+    /// None and all as the files and checkpoints of before have them: whether there are any.
+    fn write<S: Serializer>(&self, file: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => file.serialize_bool(false),
+            Self::All => file.serialize_bool(true),
+            which => which.serialize(file),
+        }
+    }
+
     fn read<'de, D: Deserializer<'de>>(file: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -173,6 +181,7 @@ pub struct TransformerConfig {
     /// Attention heads.
     pub heads: usize,
     /// The length of a head's vectors; `None` lets the heads share `width` evenly.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub head_width: Option<usize>,
     /// Heads of keys and values, each shared by as many heads of queries (Ainslie et al., *GQA*, 2023);
     /// `None` gives each its own.
@@ -201,7 +210,7 @@ pub struct TransformerConfig {
     /// The position-wise part.
     pub feed_forward: FeedForward,
     /// Which matrices have biases.
-    #[serde(deserialize_with = "Biases::read")]
+    #[serde(serialize_with = "Biases::write", deserialize_with = "Biases::read")]
     pub bias: Biases,
     /// Whether the output matrix is the embedding itself.
     pub tied: bool,
@@ -398,6 +407,7 @@ mod tests {
             let config = read(text).unwrap();
             assert_eq!((config.bias, config.head_width), (biases, None));
             let again = serde_json::to_string(&config).unwrap();
+            assert!(again.contains(&format!(r#""bias":{text}"#)) && !again.contains("head_width"));
             let again: TransformerConfig = serde_json::from_str(&again).unwrap();
             assert_eq!(again, config);
         }
