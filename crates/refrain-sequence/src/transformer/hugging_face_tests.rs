@@ -3,11 +3,13 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::batch::Example;
 use crate::engine::Update;
 use crate::train::Decay;
+use crate::transformer::Biases;
 use crate::{Compute, LanguageModel, Sampler};
 
 /// Made by `tests/golden/make_decoders.py` with PyPI transformers.
