@@ -23,8 +23,8 @@ use rand::seq::SliceRandom;
 use refrain::data::bundled;
 use refrain::gan::metrics::{kernel_distance, manifold, memorisation, piano_roll_quality};
 use refrain::gan::{
-    ConvDiscriminator, ConvGenerator, Gan, Grid, ImageShape, Images, PianoRoll, RollNote, Sheets,
-    grid_png,
+    ConvDiscriminator, ConvGenerator, Gan, Grid, ImageShape, Images, Penalty, PianoRoll, RollNote,
+    Sheets, grid_png,
 };
 use refrain::music::{Letter, Midi, PlayedNote, Tonic, Tune};
 use refrain::{Monitor, rng};
@@ -43,6 +43,9 @@ struct Options {
     /// Convolutions over time alone, with the keys as channels
     #[arg(long)]
     one_dimensional: bool,
+    /// How much the judge's slope counts: more than for pictures, for it tells 0 and 1 from what lies between
+    #[arg(long, default_value_t = 1.0)]
+    gamma: f32,
     /// Where to train: cpu, flex, ndarray, wgpu or cuda; REFRAIN_DEVICE sets it too
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
@@ -94,6 +97,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     );
 
     let mut gan = Gan {
+        penalty: Penalty::R1R2 {
+            gamma: options.gamma,
+        },
         epochs: if options.quick { 1 } else { options.epochs },
         seed: options.seed,
         ..Gan::default()
@@ -116,6 +122,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         gan.sheets = Some(Sheets::new(&options.out));
         gan.fit_with(&train, &device, &monitor)?
     };
+    if let Some(last) = model.history().last() {
+        println!("{last}");
+    }
     model.save(options.out.join("composer.refrain"))?;
     let sample = model.sample(held_out.len(), options.seed)?;
     let painted = ROLL.one_voice(&match options.one_dimensional {

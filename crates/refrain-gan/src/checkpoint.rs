@@ -74,7 +74,8 @@ impl Trainer {
         write_history(file, &self.history)
     }
 
-    /// Goes on from a checkpoint, with the images it was training on.
+    /// Goes on from a checkpoint, with the images it was training on. What was measured and painted along the
+    /// way is not in the file: ask for it again ([`Trainer::measure`], [`Trainer::keep_sheets`]).
     ///
     /// # Errors
     /// [`refrain_core::Error`] for a file that cannot be read or is no checkpoint,

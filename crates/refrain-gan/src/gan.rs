@@ -167,7 +167,7 @@ impl Gan {
         Ok(trainer.into_model())
     }
 
-    /// A trainer before its first step, for a loop of your own.
+    /// A trainer before its first step, for a loop of your own. With `sheets`, the first one is painted now.
     ///
     /// # Errors
     /// As [`Gan::fit`].

@@ -15,10 +15,12 @@ const ORDER: u64 = 0x6f72_6465;
 const DROPOUT: u64 = 0x6472_6f70;
 
 /// One sequence to learn from: after `inputs[..=i]` comes `targets[i]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Example {
     pub(crate) inputs: Vec<u32>,
     pub(crate) targets: Vec<u32>,
+    /// How much the loss of each target counts; empty where each counts once.
+    pub(crate) weights: Vec<f32>,
     /// Its number among all examples ever drawn; dropout draws from it.
     pub(crate) number: u64,
     /// The lane of a stream that it is the next window of.
@@ -40,9 +42,20 @@ impl Example {
         Self {
             inputs: tokens[..end].to_vec(),
             targets: tokens[end.min(1)..].to_vec(),
+            weights: Vec::new(),
             number,
             lane: None,
         }
+    }
+
+    /// The same, the loss of each target counting so much; of targets without a weight it counts once.
+    pub fn weighted(self, weights: Vec<f32>) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// How much the loss of a target counts.
+    pub(crate) fn weight(&self, target: usize) -> f32 {
+        self.weights.get(target).copied().unwrap_or(1.0)
     }
 
     /// Tokens to read, nothing to score.
@@ -58,6 +71,7 @@ impl Example {
         Self {
             inputs: vec![0; length],
             targets: vec![UNSCORED; length],
+            weights: Vec::new(),
             number,
             lane: None,
         }
@@ -75,7 +89,15 @@ impl Example {
         Self {
             inputs: cut(&self.inputs),
             targets: cut(&self.targets),
-            ..*self
+            weights: self
+                .weights
+                .iter()
+                .skip(start)
+                .take(length)
+                .copied()
+                .collect(),
+            number: self.number,
+            lane: self.lane,
         }
     }
 

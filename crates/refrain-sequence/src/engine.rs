@@ -50,7 +50,8 @@ pub struct Parameters {
 
 /// A trainable model on some device.
 pub trait Engine {
-    /// Adds the gradient of `scale` × (sum of the targets' losses) and returns that sum, in nats.
+    /// Adds the gradient of `scale` × (sum of the targets' losses, each times its weight) and returns that
+    /// sum, in nats.
     fn accumulate(
         &mut self,
         batch: &[Example],

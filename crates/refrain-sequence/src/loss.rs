@@ -21,7 +21,7 @@ pub(crate) fn tokens<'a>(
     Tensor::from_data(TensorData::new(values, [batch, length]), device)
 }
 
-/// The sum of the targets' losses, `[1]`, of logits `[batch · tokens, vocabulary]`; `smoothing` of
+/// The sum of the targets' losses, each times its weight, `[1]`, of logits `[batch · tokens, vocabulary]`; `smoothing` of
 /// each target's probability is spread over all tokens.
 pub(crate) fn cross_entropy(
     logits: Tensor<2>,
@@ -40,10 +40,13 @@ pub(crate) fn cross_entropy(
     let length = rows / batch.len().max(1);
     let mut weights = Vec::with_capacity(rows);
     for example in batch {
-        let row = example
-            .targets
-            .iter()
-            .map(|&t| if t == UNSCORED { 0.0f32 } else { 1.0 });
+        let row = example.targets.iter().enumerate().map(|(at, &t)| {
+            if t == UNSCORED {
+                0.0f32
+            } else {
+                example.weight(at)
+            }
+        });
         weights.extend(row);
         weights.resize(weights.len() + length - example.len(), 0.0);
     }

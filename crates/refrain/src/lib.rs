@@ -27,6 +27,10 @@
     feature = "music",
     doc = "| [`music`] | ABC notation, tokens, MIDI, WAV, scores as pictures |"
 )]
+#![cfg_attr(
+    all(feature = "music", feature = "sequence"),
+    doc = "| [`AbcTokenizer`] | tunes in ABC as what a language model reads and writes |"
+)]
 //!
 //! # Ten lines: recommend, with a reason
 //!
@@ -53,6 +57,11 @@ println!(\"{report}\");
 //! What trains by gradients runs on the device it is given: [`device`]`("cpu")`, `"wgpu"`, … The
 //! features `flex` (default), `ndarray`, `wgpu`, `wgpu-fusion` and `cuda` say which are compiled in.
 
+#[cfg(all(feature = "music", feature = "sequence"))]
+mod abc;
+
+#[cfg(all(feature = "music", feature = "sequence"))]
+pub use abc::AbcTokenizer;
 pub use refrain_core::{
     AsId, CancelToken, Event, IdMap, ModelFile, ModelWriter, Monitor, Progress, Silent, Stage,
     kernels, model_file, rng,

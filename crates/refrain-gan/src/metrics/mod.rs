@@ -19,12 +19,15 @@
 //! [`ImageClassifierModel`](crate::ImageClassifierModel), or what another program says of the images. A
 //! number alone says little: distances depend on the features, their count and the number of samples.
 //! Measure real images that were held out beside the painted ones.
-//!
-//! For text, the measures are those of `refrain_sequence::metrics`, and `sweep` (feature `sequence`) asks
-//! for all of them over temperatures: `Bleu::mean_against` real texts says how like them the painted ones
-//! are, `Bleu::self_score` how alike they are among themselves, the perplexity under a reference model
-//! whether such a model would write them, and `reverse_perplexity` whether a model that learns from them
-//! alone knows the real ones.
+#![cfg_attr(
+    feature = "sequence",
+    doc = "
+For text and tunes, [`sweep`](crate::sweep) measures at several temperatures: BLEU against real texts
+([`Bleu::mean_against`](refrain_sequence::metrics::Bleu::mean_against)), which says how like them the written ones
+are; self-BLEU ([`Bleu::self_score`](refrain_sequence::metrics::Bleu::self_score)), how alike they are among
+themselves; the perplexity under a reference model, whether such a model would write them; and
+[`reverse_perplexity`](crate::reverse_perplexity), whether a model that learns from them alone knows the real ones."
+)]
 
 mod bins;
 mod class_score;

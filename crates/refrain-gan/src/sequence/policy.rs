@@ -1,12 +1,7 @@
 //! The generator's weights, and how rewards move them.
 //!
-//! The model computes its gradient itself, by the kernels or the tensor program that trains it, as that of
-//! the loss of whole texts. Tokens that count each by its own weight `w` come of the losses of a text's
-//! beginnings, since with `w` 0 after the last token
-//!
-//! ```text
-//! Σ_t w_t l_t = Σ_k (w_k − w_{k+1}) (l_1 + … + l_k)
-//! ```
+//! The model computes its gradient itself, by the kernels or the tensor program that trains it, each
+//! token's loss counting by its advantage.
 
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
@@ -79,20 +74,17 @@ fn gradient<M: TrainableModel>(
     advantages: &[Vec<f32>],
 ) -> Result<(f64, Vec<f32>)> {
     let mut engine = model.trainable(Compute::Auto)?;
-    let mut sum = 0.0;
+    let mut batch = Vec::new();
     for (text, row) in texts.iter().zip(advantages) {
-        for (k, &weight) in row.iter().enumerate() {
-            let next = row.get(k + 1).copied().unwrap_or(0.0);
-            let share = f64::from(weight) - f64::from(next);
-            let beginning = text.get(..k + 2).unwrap_or(text);
-            if share != 0.0 {
-                let batch = TokenSequences::documents([beginning]);
-                let scale = share / texts.len() as f64;
-                sum += scale * engine.accumulate(&model.scored(&batch), scale, None)?;
-            }
+        let mut rest = row.iter().copied();
+        for piece in model.scored(&TokenSequences::documents([text])) {
+            let weights = rest.by_ref().take(piece.len()).collect();
+            batch.push(piece.weighted(weights));
         }
     }
-    Ok((sum, engine.take_gradient()?))
+    let scale = 1.0 / texts.len().max(1) as f64;
+    let sum = engine.accumulate(&batch, scale, None)?;
+    Ok((scale * sum, engine.take_gradient()?))
 }
 
 #[cfg(test)]

@@ -103,8 +103,8 @@ impl TextEncoder {
         })
     }
 
-    /// Reads a folder: the encoder's files and the [tokenizer's](HuggingFaceTokenizer::load). Without `modules.json`, vectors are
-    /// the mean over the tokens, not normalised.
+    /// Reads a folder: the encoder's files and the [tokenizer's](HuggingFaceTokenizer::load). Without
+    /// `modules.json`, vectors are the mean over the tokens, not normalised.
     ///
     /// # Errors
     /// As [`Encoder::load`] and [`HuggingFaceTokenizer::load`]; when `modules.json` lists a part that

@@ -101,7 +101,8 @@ impl<'a> PieceTable<'a> {
 
     /// The tokens that are never cut, as they stand in a text.
     fn never_cut(&self, text: impl Fn(&str) -> String) -> Vec<Value> {
-        let found = self.iter().filter_map(|(at, name, kind)| match kind {
+        let named = self.iter().filter(|(_, name, _)| !name.is_empty());
+        let found = named.filter_map(|(at, name, kind)| match kind {
             Kind::Control => Some(added(at, name, true)),
             Kind::UserDefined => Some(added(at, &text(name), false)),
             _ => None,
@@ -349,3 +350,7 @@ fn scores(file: &GgufFile, count: usize) -> Result<Vec<f64>> {
         ))
     })
 }
+
+#[cfg(test)]
+#[path = "gguf_tests.rs"]
+mod tests;

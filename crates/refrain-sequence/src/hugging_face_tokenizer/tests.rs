@@ -68,6 +68,27 @@ fn unigrams_keep_spaces() {
     let read = tokenizer.encode("the cat sat").unwrap();
     assert_eq!(tokenizer.decode(&read.tokens).unwrap(), "the cat sat");
     assert!(tokenizer.token("<unk>").is_some());
+    assert_eq!(streamed(&tokenizer, &[], &read.tokens), "the cat sat");
+}
+
+fn streamed(tokenizer: &HuggingFaceTokenizer, before: &[u32], tokens: &[u32]) -> String {
+    let mut stream = crate::TextStream::after(tokenizer, before);
+    let text = tokens.iter().map(|&token| stream.push(token).unwrap());
+    text.collect::<String>() + &stream.finish()
+}
+
+#[test]
+fn a_stream_knows_what_stands_before() {
+    for pieces in [Pieces::WordPiece, Pieces::Unigram] {
+        let tokenizer = trained(pieces, 120);
+        let read = tokenizer.encode("the cat sat on the mat").unwrap().tokens;
+        assert_eq!(streamed(&tokenizer, &[], &read), "the cat sat on the mat");
+        let at = read.len() / 2;
+        let both = [&read[..at], &read[at..]];
+        let rest = streamed(&tokenizer, both[0], both[1]);
+        let whole = streamed(&tokenizer, &[], both[0]) + &rest;
+        assert_eq!(whole, "the cat sat on the mat");
+    }
 }
 
 #[test]

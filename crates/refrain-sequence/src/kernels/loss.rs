@@ -15,6 +15,26 @@ pub(crate) fn softmax_cross_entropy(
     run(kernel, (logits, targets, scale, smoothing))
 }
 
+/// The same, each row's loss times its weight; without weights each counts once.
+pub(crate) fn weighted_cross_entropy(
+    logits: &mut [f32],
+    targets: &[u32],
+    weights: &[f32],
+    scale: f32,
+    smoothing: f32,
+) -> f64 {
+    if weights.is_empty() {
+        return softmax_cross_entropy(logits, targets, scale, smoothing);
+    }
+    let vocabulary = (logits.len() / targets.len().max(1)).max(1);
+    let rows = logits.chunks_exact_mut(vocabulary).zip(targets.chunks(1));
+    rows.zip(weights)
+        .map(|((row, target), &weight)| {
+            f64::from(weight) * softmax_cross_entropy(row, target, scale * weight, smoothing)
+        })
+        .sum()
+}
+
 #[inline(always)]
 fn kernel((logits, targets, scale, smoothing): (&mut [f32], &[u32], f32, f32)) -> f64 {
     let vocabulary = logits.len() / targets.len().max(1);

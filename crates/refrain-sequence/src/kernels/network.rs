@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::attention::{self, Heads};
 use super::gemm::{Into, Mat, MatMut, product};
-use super::loss::softmax_cross_entropy;
+use super::loss::weighted_cross_entropy;
 use super::{activation, norm};
 use crate::batch::{Dropout, Example};
 use crate::transformer::config::{Positions, TransformerConfig};
@@ -58,6 +58,7 @@ pub struct Tape {
     /// Each sequence's rows, and where its attention weights begin.
     pub(super) sequences: Vec<(Range<usize>, usize)>,
     pub(super) targets: Vec<u32>,
+    weights: Vec<f32>,
     pub(crate) dx: Vec<f32>,
     pub(super) branch: Vec<f32>,
     pub(crate) dnorm: Vec<f32>,
@@ -192,8 +193,17 @@ impl Network {
         tape: &mut Tape,
     ) -> f64 {
         tape.targets.clear();
+        tape.weights.clear();
         for example in tile {
             tape.targets.extend_from_slice(&example.targets);
+        }
+        if tile.iter().any(|example| !example.weights.is_empty()) {
+            let of = |example: &'_ Example| {
+                (0..example.len())
+                    .map(|t| example.weight(t))
+                    .collect::<Vec<_>>()
+            };
+            tape.weights.extend(tile.iter().flat_map(of));
         }
         let rows = tape.targets.len();
         room(&mut tape.output, rows * self.config.width);
@@ -201,7 +211,13 @@ impl Network {
         self.layers(w, tile, dropout, tape);
         room(&mut tape.logits, rows * self.layout.vocabulary);
         self.head(w, &tape.normed, &mut tape.logits);
-        softmax_cross_entropy(&mut tape.logits, &tape.targets, scale, tape.smoothing)
+        weighted_cross_entropy(
+            &mut tape.logits,
+            &tape.targets,
+            &tape.weights,
+            scale,
+            tape.smoothing,
+        )
     }
 
     /// The attention weights of every layer over one text, `[heads, tokens, tokens]`.

@@ -329,3 +329,70 @@ fn smoothed_labels_and_averaged_weights() {
     }
     assert!((losses[0] - losses[1]).abs() < 1e-3, "{losses:?}");
 }
+
+/// The loss and the gradient of weighted targets are the weighted sums of those of each target alone,
+/// whatever computes them.
+#[test]
+fn targets_count_by_their_weights() {
+    use crate::batch::{Example, UNSCORED};
+    use crate::trainable::{Sealed, TrainableModel};
+    use crate::{Cell, RnnConfig, RnnLm, Transformer, TransformerConfig};
+
+    fn check<M: TrainableModel>(model: &M) {
+        for way in [Compute::Kernels, Compute::Program] {
+            let gradient = |batch: &[Example]| {
+                let mut engine = model.trainable(way).unwrap();
+                let loss = engine.accumulate(batch, 0.5, None).unwrap();
+                (loss, engine.take_gradient().unwrap())
+            };
+            let weights = [vec![0.5, -2.0, 0.0], vec![3.0]];
+            let texts: [&[u32]; 3] = [&[0, 2, 1, 3], &[4, 4, 2], &[1, 0]];
+            let plain = texts.map(|text| Example::of(text, 0));
+            // The second of the first text's three, and the last text, count otherwise than once.
+            let mut weighted = plain.clone();
+            weighted[0].weights = weights[0].clone();
+            weighted[2].weights = weights[1].clone();
+            let (loss, found) = gradient(&weighted);
+            let (mut sum, mut expected) = (0.0, vec![0.0; found.len()]);
+            for (i, example) in plain.iter().enumerate() {
+                for t in 0..example.len() {
+                    let mut alone = example.clone();
+                    let others = (0..example.len()).filter(|&other| other != t);
+                    others.for_each(|other| alone.targets[other] = UNSCORED);
+                    let (loss, gradient) = gradient(&[alone]);
+                    let weight = weighted[i].weights.get(t).copied().unwrap_or(1.0);
+                    sum += f64::from(weight) * loss;
+                    let both = expected.iter_mut().zip(gradient);
+                    both.for_each(|(e, g)| *e += weight * g);
+                }
+            }
+            assert!((loss - sum).abs() < 1e-4, "{way:?}: {loss} {sum}");
+            for (found, expected) in found.iter().zip(expected) {
+                assert!(
+                    (found - expected).abs() < 1e-5,
+                    "{way:?}: {found} {expected}"
+                );
+            }
+        }
+    }
+
+    let device = refrain_core::device("cpu").unwrap();
+    let names = || Vocabulary::numbered(5).unwrap();
+    let config = TransformerConfig {
+        layers: 1,
+        heads: 2,
+        width: 8,
+        context: 8,
+        ..TransformerConfig::default()
+    };
+    check(&Transformer::untrained(&config, names(), 1, &device).unwrap());
+    for cell in [Cell::Elman, Cell::Gru, Cell::Lstm] {
+        let config = RnnConfig {
+            cell,
+            layers: 1,
+            width: 6,
+            ..RnnConfig::default()
+        };
+        check(&RnnLm::untrained(&config, names(), 1, &device).unwrap());
+    }
+}

@@ -10,7 +10,7 @@ use super::RnnConfig;
 use super::tape::Tape;
 use crate::batch::{Dropout, Example};
 use crate::kernels::gemm::{Into, Mat, MatMut, product};
-use crate::kernels::loss::softmax_cross_entropy;
+use crate::kernels::loss::weighted_cross_entropy;
 use crate::kernels::norm::add;
 use crate::rnn::Cell;
 use crate::rnn::sweep::Sweep;
@@ -248,6 +248,11 @@ impl Slices {
             .iter()
             .map(|&(e, t)| batch[e].targets[t])
             .collect();
+        let weighted = batch.iter().any(|example| !example.weights.is_empty());
+        let weights: Vec<f32> = match weighted {
+            true => tape.rows.iter().map(|&(e, t)| batch[e].weight(t)).collect(),
+            false => Vec::new(),
+        };
         tape.dh.resize(tape.output.len(), 0.0);
         let mut g = g;
         let mut sum = 0.0;
@@ -255,11 +260,13 @@ impl Slices {
             .output
             .chunks(LOGITS * d)
             .zip(tape.dh.chunks_mut(LOGITS * d));
-        for ((rows, dh), targets) in chunks.zip(targets.chunks(LOGITS)) {
+        for (i, ((rows, dh), targets)) in chunks.zip(targets.chunks(LOGITS)).enumerate() {
             let n = targets.len();
             tape.logits.resize(n * vocabulary, 0.0);
             self.head(w, rows, &mut tape.logits);
-            sum += softmax_cross_entropy(&mut tape.logits, targets, scale as f32, tape.smoothing);
+            let weights = weights.chunks(LOGITS).nth(i).unwrap_or_default();
+            let (logits, smoothing) = (&mut tape.logits, tape.smoothing);
+            sum += weighted_cross_entropy(logits, targets, weights, scale as f32, smoothing);
             let Some(g) = g.as_deref_mut() else { continue };
             let dlogits = Mat::new(&tape.logits, n, vocabulary);
             product(
