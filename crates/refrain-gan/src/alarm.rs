@@ -30,7 +30,7 @@ pub enum Alarm {
         /// Their variance, as a share of the real images'.
         variety: f32,
     },
-    /// More than one in ten kinds of real image are not painted in any of the last five epochs: k-means
+    /// In each of the last five epochs more than one in ten kinds of real image were not painted: k-means
     /// [`Bins`](crate::metrics::Bins) of the training images that none of an epoch's painted ones fall
     /// into, though a fair set of that size would.
     ModesLost {

@@ -8,7 +8,8 @@ use refrain_sequence::{Result, Tokenizer, Vocabulary};
 /// ([`Sampler::write`](refrain_sequence::Sampler::write)), as on any text.
 ///
 /// A text is one tune, and its tokens end in `<end>`. A header without notes is the beginning of a tune:
-/// its tokens are without `<end>`, to be continued. What the tokens cannot say is left out: titles, tempo,
+/// its tokens are without `<end>`, to be continued, and bar lines after it are not kept. To continue bars
+/// that have notes, hand a [`Sampler`](refrain_sequence::Sampler) their tokens less the last. What the tokens cannot say is left out: titles, tempo,
 /// and with [`Detail::Melody`] all but one voice; and the header is rewritten, one field a line.
 ///
 /// Decoding joins the tokens, with a space behind bar lines and changes of key, metre and unit in brackets,

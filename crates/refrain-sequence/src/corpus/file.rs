@@ -24,7 +24,8 @@ struct Header {
 /// Writes a corpus to a file, text after text: one text at a time is in memory, and 8 bytes for each
 /// document.
 ///
-/// While it writes, the tokens lie in a file beside, with `.part` at its end, four bytes each.
+/// While it writes, the tokens lie in a file beside, with the number of the process and `.part` at the end
+/// of its name, four bytes each.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -70,7 +71,8 @@ impl CorpusWriter {
     /// A corpus of documents, each [pushed](Self::push) by itself.
     ///
     /// # Errors
-    /// When the file beside `path` cannot be made; the error names it.
+    /// When the file beside `path` cannot be made, or another writer of this process has it; the error
+    /// names it.
     pub fn documents(path: impl AsRef<Path>, vocabulary: Vocabulary) -> Result<Self> {
         Self::new(path.as_ref(), vocabulary, false)
     }
@@ -85,9 +87,9 @@ impl CorpusWriter {
 
     fn new(path: &Path, vocabulary: Vocabulary, stream: bool) -> Result<Self> {
         let mut beside = path.as_os_str().to_owned();
-        beside.push(".part");
+        beside.push(format!(".{}.part", std::process::id()));
         let beside = PathBuf::from(beside);
-        let file = File::create(&beside).map_err(|e| refrain_core::Error::io(&beside, e))?;
+        let file = File::create_new(&beside).map_err(|e| refrain_core::Error::io(&beside, e))?;
         Ok(Self {
             path: path.to_path_buf(),
             part: Part {
@@ -115,15 +117,23 @@ impl CorpusWriter {
         if !self.stream && tokens.len() < 2 {
             return Ok(());
         }
-        for token in tokens {
-            let written = match &mut self.part.file {
-                Some(file) => file.write_all(&token.to_ne_bytes()),
-                None => Ok(()),
-            };
-            written.map_err(|e| refrain_core::Error::io(&self.part.path, e))?;
-        }
+        self.write(tokens).map_err(|e| {
+            self.part.file = None; // What follows half a document would be read amiss.
+            refrain_core::Error::io(&self.part.path, e)
+        })?;
         self.length += tokens.len() as u64;
-        self.ends.push(self.length);
+        if !self.stream {
+            self.ends.push(self.length);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, tokens: &[u32]) -> std::io::Result<()> {
+        let file = self.part.file.as_mut();
+        let file = file.ok_or_else(|| std::io::Error::other("an earlier write failed"))?;
+        for token in tokens {
+            file.write_all(&token.to_ne_bytes())?;
+        }
         Ok(())
     }
 
@@ -140,10 +150,11 @@ impl CorpusWriter {
     /// # Errors
     /// [`Error::TooShort`] where there is nothing to predict, and when the file cannot be written.
     pub fn finish(mut self) -> Result<Corpus> {
-        let io = |e| refrain_core::Error::io(&self.part.path, e);
-        if let Some(mut file) = self.part.file.take() {
-            file.flush().map_err(io)?;
-        }
+        let flushed = self.write(&[]).and_then(|()| match self.part.file.take() {
+            Some(mut file) => file.flush(),
+            None => Ok(()),
+        });
+        flushed.map_err(|e| refrain_core::Error::io(&self.part.path, e))?;
         // An empty file cannot be mapped.
         let tokens: Values<u32> = match self.length {
             0 => Values::default(),
@@ -152,7 +163,7 @@ impl CorpusWriter {
                 Values::at(&map, 0..map.len())
             }
         };
-        let ends = if self.stream { &[][..] } else { &self.ends };
+        let ends = &self.ends[..];
         let header = Header {
             stream: self.stream,
             tokens: self.vocabulary.kind(),
@@ -178,14 +189,15 @@ fn sequences(stream: bool, tokens: Values<u32>, ends: &[u64]) -> Option<TokenSeq
 }
 
 impl Corpus {
-    /// Maps a file that a [`CorpusWriter`] made. Its tokens stay there: they are looked at once now, and
-    /// then where training draws them.
+    /// Maps a file that a [`CorpusWriter`] made. Its tokens stay there: they are looked at now, once more
+    /// when training begins, and then where it draws them.
     ///
     /// The file must not be changed while it is open; replacing it is safe.
     ///
     /// # Errors
     /// When the file is no such corpus, is damaged, or comes from a newer version;
-    /// [`Error::Token`] where a token is outside its vocabulary.
+    /// [`Error::Token`] where a token is outside its vocabulary, [`Error::TooShort`] where there is nothing to
+    /// predict.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let file = ModelFile::open(path)?;
         file.expect(KIND, VERSION)?;

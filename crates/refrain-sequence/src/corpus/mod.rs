@@ -7,7 +7,8 @@
 //! [`Corpus::packed`] makes a stream of documents.
 //!
 //! What does not fit into memory is written to a file by [`CorpusWriter`], text after text, and
-//! mapped by [`Corpus::open`]: training reads from it the windows it draws.
+//! mapped by [`Corpus::open`]: training reads it once, then the windows it draws. What is held out of it
+//! is in memory while a model trains, so hold out a share that fits.
 
 mod file;
 mod sequences;
@@ -105,8 +106,8 @@ impl Corpus {
             ));
         }
         let (train, validation) = self.train.hold_out(fraction, seed);
-        train.check("the training part", self.vocabulary.len())?;
-        validation.check("the validation part", self.vocabulary.len())?;
+        train.check_length("the training part")?;
+        validation.check_length("the validation part")?;
         Ok(Self {
             vocabulary: self.vocabulary,
             train,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use rand::seq::SliceRandom;
 use refrain_core::{Values, rng};
 
+use crate::tokenizer::check_tokens;
 use crate::{Error, Result};
 
 /// Tokens to train on or to score: one long stream, or documents that have nothing to do with each
@@ -163,7 +164,20 @@ impl TokenSequences {
         (part(kept), part(held))
     }
 
+    /// Refuses tokens outside the vocabulary, and too few of them.
     pub(crate) fn check(&self, what: &str, vocabulary: usize) -> Result<()> {
+        self.check_length(what)?;
+        for (i, sequence) in self.iter().enumerate() {
+            if sequence.iter().any(|&token| token as usize >= vocabulary) {
+                let place = format!("{what}, sequence {i}");
+                return check_tokens(&place, sequence, vocabulary);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses where nothing can be predicted.
+    pub(super) fn check_length(&self, what: &str) -> Result<()> {
         if self.targets() == 0 {
             let what = format!("{what}: a sequence of tokens");
             return Err(Error::TooShort {
@@ -171,9 +185,6 @@ impl TokenSequences {
                 needed: 2,
                 found: self.tokens().min(1),
             });
-        }
-        for (i, sequence) in self.iter().enumerate() {
-            crate::tokenizer::check_tokens(&format!("{what}, sequence {i}"), sequence, vocabulary)?;
         }
         Ok(())
     }

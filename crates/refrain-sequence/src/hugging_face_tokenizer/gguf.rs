@@ -270,7 +270,11 @@ fn sentence_piece(file: &GgufFile, pieces: &PieceTable<'_>) -> Result<Value> {
         Kind::UserDefined => (text(name), at.into()),
         _ => (name.to_string(), at.into()),
     });
-    let unknown = file.number("tokenizer.ggml.unknown_token_id").unwrap_or(0);
+    let unknown = "tokenizer.ggml.unknown_token_id";
+    let unknown = match file.metadata().contains_key(unknown) {
+        true => file.number(unknown)?,
+        false => 0,
+    };
     let model = json!({
         "type": "BPE",
         "unk_token": pieces.names.get(unknown),

@@ -14,6 +14,8 @@ pub(super) struct CorpusTask<'a, M> {
     batcher: Batcher<'a>,
     held: Option<Vec<Example>>,
     dropout: Option<Dropout>,
+    /// Of the tokens, which may take long to read.
+    fingerprints: (u64, Option<u64>),
 }
 
 impl<'a, M: TrainableModel> CorpusTask<'a, M> {
@@ -52,6 +54,7 @@ impl<'a, M: TrainableModel> CorpusTask<'a, M> {
                 rate: reading.dropout,
                 seed: trainer.seed,
             }),
+            fingerprints: fingerprints(corpus),
         })
     }
 
@@ -74,7 +77,7 @@ impl<M: TrainableModel> Task for CorpusTask<'_, M> {
         Fingerprint {
             model: serde_json::to_string(&(self.model.shape(), self.model.names().kind()))
                 .unwrap_or_default(),
-            data: fingerprints(self.corpus),
+            data: self.fingerprints,
         }
     }
 

@@ -51,10 +51,14 @@ impl Shape {
         if !self.lora.alpha.is_finite() {
             return Err(Error::config("Lora.alpha", self.lora.alpha, "a number"));
         }
+        if self.targets.is_empty() {
+            let expected = "at least one matrix that is no embedding";
+            return Err(Error::config("LowRank.targets", 0, expected));
+        }
         let mut entries = Entries::default();
         for Target { name, rows, cols } in &self.targets {
-            if *rows.max(cols) > 1 << 32 {
-                let expected = "a matrix of at most 2^32 rows and columns";
+            if *rows.max(cols) > 1 << 32 || entries.total > 1 << 56 {
+                let expected = "a matrix of at most 2^32 rows and columns, 2^56 values of all";
                 return Err(Error::config("LowRank.targets", name, expected));
             }
             let init = Init::Normal(1.0 / (*cols as f32).sqrt());
