@@ -9,7 +9,6 @@ use crate::{Corpus, Error, Result, Vocabulary};
 
 pub(super) struct CorpusTask<'a, M> {
     model: &'a M,
-    corpus: &'a Corpus,
     engine: Box<dyn Engine>,
     batcher: Batcher<'a>,
     held: Option<Vec<Example>>,
@@ -46,7 +45,6 @@ impl<'a, M: TrainableModel> CorpusTask<'a, M> {
         engine.smooth_labels(trainer.label_smoothing);
         Ok(Self {
             model,
-            corpus,
             engine,
             batcher,
             held: corpus.validation().map(|data| model.scored(data)),
