@@ -89,8 +89,11 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         ..Gan::default()
     };
     let monitor = Monitor::bars();
-    let model = gan.fit_with(&train, &device, &monitor)?;
-    model.history().iter().for_each(|epoch| println!("{epoch}"));
+    let mut trainer = gan.trainer(&train, &device)?;
+    while let Some(epoch) = trainer.epoch(&monitor)? {
+        println!("{epoch}");
+    }
+    let model = trainer.into_model();
     let grid = Grid {
         columns: model.columns(),
         scale: (64 / train.shape().height).max(1),

@@ -108,12 +108,13 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         }),
         ..Gan::default()
     };
-    let model = gan.fit_with(&train, &device, &Monitor::bars())?;
-    for epoch in model.history() {
+    let mut trainer = gan.trainer(&train, &device)?;
+    while let Some(epoch) = trainer.epoch(&Monitor::bars())? {
         for alarm in &epoch.alarms {
             println!("epoch {}: {alarm}", epoch.epoch);
         }
     }
+    let model = trainer.into_model();
     model.save(out.join("painter.refrain"))?;
     save_grid(&model.sheet(6, options.seed)?, &grid, out.join("tiles.png"))?;
     println!(

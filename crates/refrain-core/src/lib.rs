@@ -35,6 +35,7 @@
 #[cfg(feature = "device")]
 mod device;
 mod error;
+mod file;
 mod ids;
 pub mod kernels;
 mod mapped;
@@ -48,6 +49,7 @@ mod values;
 #[cfg(feature = "device")]
 pub use device::{Device, device, device_from_env, devices, is_cpu};
 pub use error::{Error, Result};
+pub use file::replace_file;
 pub use ids::{AsId, BadIds, IdMap};
 pub use mapped::MappedFile;
 pub use model_file::{ModelFile, ModelWriter};

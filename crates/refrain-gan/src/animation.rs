@@ -7,7 +7,7 @@ use std::path::Path;
 use gif::{Encoder, Frame, Repeat};
 
 use crate::sheet::{LARGEST, Picture, draw, refuse};
-use crate::{Error, Grid, Images, Result, file};
+use crate::{Error, Grid, Images, Result};
 
 /// Quality of the 256 colours chosen for a frame: 1 is best, 30 fastest (NeuQuant).
 const SPEED: i32 = 10;
@@ -156,7 +156,10 @@ pub fn save_animation(
     milliseconds: u16,
     path: impl AsRef<Path>,
 ) -> Result<()> {
-    file::write(path, &animation_gif(sheets, grid, milliseconds)?)
+    Ok(refrain_core::replace_file(
+        path,
+        &animation_gif(sheets, grid, milliseconds)?,
+    )?)
 }
 
 #[cfg(test)]

@@ -104,7 +104,6 @@ mod convolution;
 mod curves;
 mod ema;
 mod error;
-mod file;
 mod folder;
 mod fused;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use onnx_rs::ast::{
 
 use crate::net::{Conv, Dense, Layer, Net, Transposed};
 use crate::params::{finite, host};
-use crate::{Activation, Error, GanModel, ImageShape, Result, file};
+use crate::{Activation, Error, GanModel, ImageShape, Result};
 
 /// The newest version of the operators that is used.
 const OPSET: i64 = 18;
@@ -45,7 +45,7 @@ impl GanModel {
     /// ```
     #[doc(alias = "ONNX")]
     pub fn export_onnx(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        file::write(path, &self.onnx_bytes()?)
+        Ok(refrain_core::replace_file(path, &self.onnx_bytes()?)?)
     }
 
     /// The bytes that [`GanModel::export_onnx`] writes.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{ColorType, ImageEncoder, codecs::png::PngEncoder};
 
-use crate::{Error, ImageShape, Images, Result, file};
+use crate::{Error, ImageShape, Images, Result};
 
 /// How images are laid out on a sheet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub(crate) fn png(picture: &Picture) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`grid_png`]; [`refrain_core::Error::Io`] when the file cannot be written.
 pub fn save_grid(images: &Images, grid: &Grid, path: impl AsRef<Path>) -> Result<()> {
-    file::write(path, &grid_png(images, grid)?)
+    Ok(refrain_core::replace_file(path, &grid_png(images, grid)?)?)
 }
 
 pub(crate) struct Picture {

@@ -7,7 +7,7 @@ use image::{ImageFormat, ImageReader};
 
 use crate::animation::Animation;
 use crate::sheet::{Picture, draw, png};
-use crate::{Error, Grid, Images, Result, Trainer, file};
+use crate::{Error, Grid, Images, Result, Trainer};
 
 /// The most frames of a long game's animation, but for the newest.
 const FRAMES: usize = 64;
@@ -123,10 +123,13 @@ impl Book {
     /// Writes the sheet of an epoch, and the animation with it.
     pub(crate) fn add(&mut self, epoch: usize, sheet: &Images) -> Result<()> {
         let picture = draw(sheet, &self.grid)?;
-        file::write(self.page(epoch), &png(&picture)?)?;
+        refrain_core::replace_file(self.page(epoch), &png(&picture)?)?;
         self.animation.push(epoch, picture)?;
         self.animation.retain(|frame| shown(frame, epoch));
-        file::write(self.folder.join("training.gif"), &self.animation.bytes())
+        Ok(refrain_core::replace_file(
+            self.folder.join("training.gif"),
+            &self.animation.bytes(),
+        )?)
     }
 
     /// Takes up the sheets that the game painted up to an epoch, before it was stopped: those that are

@@ -33,18 +33,6 @@ pub(crate) fn json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_slice(&bytes(path)?).map_err(|e| Error::file(&path.display().to_string(), e))
 }
 
-/// Replaces a file in one step.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let written = std::fs::write(&new, content).and_then(|()| std::fs::rename(&new, path));
-    if written.is_err() {
-        std::fs::remove_file(&new).ok();
-    }
-    Ok(written.map_err(|e| refrain_core::Error::io(path, e))?)
-}
-
 struct Stored {
     /// Which of the files.
     file: usize,
@@ -254,8 +242,6 @@ pub(crate) fn write<'a>(
         views.push((*name, view));
     }
     let metadata = [("format".to_string(), "pt".to_string())].into();
-    replace(
-        &path,
-        &safetensors::serialize(views, Some(metadata)).map_err(broken)?,
-    )
+    let bytes = safetensors::serialize(views, Some(metadata)).map_err(broken)?;
+    Ok(refrain_core::replace_file(path, &bytes)?)
 }

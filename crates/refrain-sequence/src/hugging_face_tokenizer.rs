@@ -155,7 +155,7 @@ impl HuggingFaceTokenizer {
     /// When the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let text = self.inner.to_string(true).map_err(|e| self.error(e))?;
-        hugging_face::replace(path.as_ref(), text.as_bytes())
+        Ok(refrain_core::replace_file(path.as_ref(), text.as_bytes())?)
     }
 
     /// The same tokenizer, cutting every text to `most` tokens, those around it included.

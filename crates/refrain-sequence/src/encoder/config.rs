@@ -257,7 +257,10 @@ impl EncoderConfig {
             "type_vocab_size": self.types,
             "vocab_size": self.vocabulary,
         });
-        hugging_face::replace(path, format!("{config:#}\n").as_bytes())
+        Ok(refrain_core::replace_file(
+            path,
+            format!("{config:#}\n").as_bytes(),
+        )?)
     }
 }
 

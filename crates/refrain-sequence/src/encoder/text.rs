@@ -162,7 +162,10 @@ impl TextEncoder {
         let below = folder.join("1_Pooling");
         std::fs::create_dir_all(&below).map_err(|e| refrain_core::Error::io(&below, e))?;
         let write = |path: &Path, value: Value| {
-            hugging_face::replace(path, format!("{value:#}\n").as_bytes())
+            Ok(refrain_core::replace_file(
+                path,
+                format!("{value:#}\n").as_bytes(),
+            )?)
         };
         let mut modules = vec![("", "Transformer"), ("1_Pooling", "Pooling")];
         if self.normalise {

@@ -252,7 +252,10 @@ impl EncoderDecoderConfig {
             "tie_word_embeddings": true,
             "vocab_size": self.vocabulary,
         });
-        hugging_face::replace(path, format!("{config:#}\n").as_bytes())
+        Ok(refrain_core::replace_file(
+            path,
+            format!("{config:#}\n").as_bytes(),
+        )?)
     }
 }
 

@@ -240,7 +240,7 @@ impl Transformer {
         let config = config::written(&self.config, self.vocabulary.len())?;
         std::fs::create_dir_all(folder).map_err(|e| refrain_core::Error::io(folder, e))?;
         let path = folder.join("config.json");
-        hugging_face::replace(&path, format!("{config:#}\n").as_bytes())?;
+        refrain_core::replace_file(&path, format!("{config:#}\n").as_bytes())?;
         let names = Names::new(&self.config, &self.layout);
         let tensors: Vec<(&Part, Vec<f32>)> = names
             .parts

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Writes a file beside its place and moves it there, so that whoever opens it finds all of it, or what
 /// was there before.
 ///
 /// # Errors
-/// [`refrain_core::Error::Io`].
-pub(crate) fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
+/// [`Error::Io`].
+pub fn replace_file(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     let path = path.as_ref();
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.part", std::process::id()));
@@ -18,7 +18,7 @@ pub(crate) fn write(path: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
     if written.is_err() {
         std::fs::remove_file(&beside).ok();
     }
-    Ok(written.map_err(|e| refrain_core::Error::io(path, e))?)
+    written.map_err(|e| Error::io(path, e))
 }
 
 #[cfg(test)]
@@ -34,16 +34,16 @@ mod tests {
         };
         let path = folder.path().join("a.bin");
         for text in ["first", "second"] {
-            write(&path, text.as_bytes()).unwrap();
+            replace_file(&path, text.as_bytes()).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
             assert_eq!(names(), ["a.bin"]);
         }
         // A folder is not replaced by a file.
         let taken = folder.path().join("b");
         std::fs::create_dir_all(taken.join("inner")).unwrap();
-        assert!(write(&taken, b"x").is_err());
+        assert!(replace_file(&taken, b"x").is_err());
         assert_eq!(names().len(), 2);
-        assert!(write(folder.path().join("no/such/a.bin"), b"x").is_err());
-        assert!(write("", b"x").is_err());
+        assert!(replace_file(folder.path().join("no/such/a.bin"), b"x").is_err());
+        assert!(replace_file("", b"x").is_err());
     }
 }
