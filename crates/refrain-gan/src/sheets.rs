@@ -15,7 +15,8 @@ const FRAMES: usize = 64;
 /// Sheets to paint while training ([`Gan::sheets`](crate::Gan), [`Trainer::keep_sheets`](crate::Trainer)):
 /// before the first step and after each epoch a file `epoch-0000.png`, `epoch-0001.png` …, always from
 /// the same noise, and `training.gif`, which shows them one after the other. Of a long game it shows
-/// every second, fourth … sheet and the newest, at most 65.
+/// every second, fourth … sheet and the newest, at most 65. A new game writes over the sheets of an earlier one
+/// in the same folder; those of later epochs than its own stay there.
 ///
 /// ```
 /// use refrain_gan::{Gan, ImageShape, Images, Sheets};

@@ -98,6 +98,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A line of a file that is no example.
+    #[error("{}, line {line}: {reason}", file.display())]
+    Line {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A tokenizer that cannot be read, trained or applied.
     #[error("{origin}: {reason}")]
     Tokenizer {

@@ -63,7 +63,7 @@
 //! | why a text was scored so, word by word | [`integrated_gradients`] |
 //! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
 //! | a sequence that becomes another: translation | [`EncoderDecoder`] |
-//! | more text than memory | [`CorpusWriter`], then [`Corpus::open`] |
+//! | more text than memory | [`CorpusWriter`], then [`Corpus::open`]; labelled or in pairs: [`JsonLines`] |
 //! | a text to be judged, not written | [`LanguageModel::log_probabilities`], [`Transformer::loss`] |
 //!
 //! # Tunes, or any tokens with a beginning that says what follows
@@ -321,8 +321,8 @@ pub use sentence::{
 pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary, Words};
 pub use train::{
-    Decay, Fit, Keep, Learner, Learning, LearningCurve, Lora, LossPoint, LowRank, Schedule,
-    Trained, Trainer,
+    Decay, Examples, Fit, JsonLines, Keep, Learner, Learning, LearningCurve, Lora, LossPoint,
+    LowRank, Schedule, Trained, Trainer,
 };
 pub use trainable::{ModelConfig, TrainableModel};
 pub use transformer::{

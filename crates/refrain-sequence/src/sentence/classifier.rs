@@ -132,15 +132,29 @@ impl SentenceClassifier {
     /// [`Error::TooShort`] for a sentence without words, [`Error::Core`] for other numbers of features
     /// than it needs, [`Error::Symbol`] for a label that the model does not have.
     pub fn examples(&self, labelled: &[(Sentence, String)]) -> Result<Vec<(EncodedSentence, u32)>> {
-        let example = |(i, (sentence, label)): (usize, &(Sentence, String))| {
-            let number = self.labels.get(label.as_str());
-            let number = number.ok_or_else(|| Error::Symbol {
-                symbol: label.clone(),
-                position: i,
-            })?;
-            Ok((self.known.encode(&self.config, sentence)?, number))
-        };
-        labelled.iter().enumerate().map(example).collect()
+        let numbered = labelled.iter().enumerate();
+        numbered.map(|(i, one)| self.numbered(i, one)).collect()
+    }
+
+    /// One of [`examples`](Self::examples), for those that come one by one.
+    ///
+    /// # Errors
+    /// As [`examples`](Self::examples).
+    pub fn example(&self, labelled: &(Sentence, String)) -> Result<(EncodedSentence, u32)> {
+        self.numbered(0, labelled)
+    }
+
+    fn numbered(
+        &self,
+        position: usize,
+        (sentence, label): &(Sentence, String),
+    ) -> Result<(EncodedSentence, u32)> {
+        let number = self.labels.get(label.as_str());
+        let number = number.ok_or_else(|| Error::Symbol {
+            symbol: label.clone(),
+            position,
+        })?;
+        Ok((self.known.encode(&self.config, sentence)?, number))
     }
 
     /// All labels of each sentence, the likeliest first; their probabilities sum to 1.

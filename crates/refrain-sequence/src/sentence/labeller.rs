@@ -205,30 +205,43 @@ impl Labeller {
     /// features than it needs, [`Error::Symbol`] for a label that the model does not have, and
     /// [`Error::Config`] for one that the scheme forbids where it stands.
     pub fn examples(&self, labelled: &[(Sentence, Vec<String>)]) -> Result<Vec<LabelledSentence>> {
-        let mut examples = Vec::with_capacity(labelled.len());
-        for (i, (sentence, labels)) in labelled.iter().enumerate() {
-            let what = format!("labels of sentence {i}");
-            check_size(&what, sentence.words.len(), labels.len())?;
-            let mut before = None;
-            let mut numbers = Vec::with_capacity(labels.len());
-            for (at, label) in labels.iter().enumerate() {
-                if !self.config.scheme.allows(before, label) {
-                    let value = format_args!("{label} at word {at} of sentence {i}");
-                    return Err(Error::config("label", value, "allowed where it stands"));
-                }
-                before = Some(label.as_str());
-                let number = self.labels.get(label.as_str());
-                numbers.push(number.ok_or_else(|| Error::Symbol {
-                    symbol: label.clone(),
-                    position: at,
-                })?);
+        let numbered = labelled.iter().enumerate();
+        numbered.map(|(i, one)| self.numbered(i, one)).collect()
+    }
+
+    /// One of [`examples`](Self::examples), for those that come one by one.
+    ///
+    /// # Errors
+    /// As [`examples`](Self::examples).
+    pub fn example(&self, labelled: &(Sentence, Vec<String>)) -> Result<LabelledSentence> {
+        self.numbered(0, labelled)
+    }
+
+    fn numbered(
+        &self,
+        i: usize,
+        (sentence, labels): &(Sentence, Vec<String>),
+    ) -> Result<LabelledSentence> {
+        let what = format!("labels of sentence {i}");
+        check_size(&what, sentence.words.len(), labels.len())?;
+        let mut before = None;
+        let mut numbers = Vec::with_capacity(labels.len());
+        for (at, label) in labels.iter().enumerate() {
+            if !self.config.scheme.allows(before, label) {
+                let value = format_args!("{label} at word {at} of sentence {i}");
+                return Err(Error::config("label", value, "allowed where it stands"));
             }
-            examples.push(LabelledSentence {
-                sentence: self.known.encode(&self.config.reading, sentence)?,
-                labels: numbers,
-            });
+            before = Some(label.as_str());
+            let number = self.labels.get(label.as_str());
+            numbers.push(number.ok_or_else(|| Error::Symbol {
+                symbol: label.clone(),
+                position: at,
+            })?);
         }
-        Ok(examples)
+        Ok(LabelledSentence {
+            sentence: self.known.encode(&self.config.reading, sentence)?,
+            labels: numbers,
+        })
     }
 
     pub(super) fn device(&self) -> Device {

@@ -2,6 +2,7 @@
 
 mod low_rank;
 
+use std::borrow::Borrow;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::path::Path;
@@ -13,7 +14,7 @@ use refrain_core::Monitor;
 
 use super::buckets::Buckets;
 use super::task::{Fingerprint, Score, Task};
-use super::{Run, Trained, Trainer, checkpoint};
+use super::{Examples, Run, Trained, Trainer, checkpoint};
 use crate::adamw::{self, Moments};
 use crate::batch::Dropout;
 use crate::engine::{Parameters, Update};
@@ -118,16 +119,16 @@ impl Learning<'_> {
 }
 
 impl Trainer {
-    /// Trains a module, which lies on a plain device, on examples of its own; the given module stays
-    /// as it is. Parameters without gradients ([`Module::no_grad`]) keep their values.
+    /// Trains a module, which lies on a plain device, on examples of its own, in memory or
+    /// [in a file](super::JsonLines); the given module stays as it is. Parameters without gradients ([`Module::no_grad`]) keep their values.
     ///
     /// # Errors
     /// [`Error::Config`] naming the field, [`Error::TooShort`] without examples,
     /// [`Error::Diverged`] naming step and examples, and whatever the module's loss refuses.
-    pub fn fit_module<M: Learner>(
+    pub fn fit_module<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         module: &M,
-        training: &[M::Example],
+        training: &X,
         validation: &[M::Example],
     ) -> Result<Trained<M>> {
         self.fit_module_with(module, training, validation, &Monitor::silent())
@@ -137,15 +138,15 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::fit_module`], and when cancelled.
-    pub fn fit_module_with<M: Learner>(
+    pub fn fit_module_with<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         module: &M,
-        training: &[M::Example],
+        training: &X,
         validation: &[M::Example],
         monitor: &Monitor,
     ) -> Result<Trained<M>> {
         self.validate()?;
-        let task = ModuleTask::new(self, module, training, validation)?;
+        let task = ModuleTask::new(self, module, training, validation, monitor)?;
         self.run(task, Run::default(), monitor)
     }
 
@@ -154,16 +155,16 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] when trainer, module or examples are not those that wrote it.
-    pub fn resume_module_with<M: Learner>(
+    pub fn resume_module_with<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         checkpoint: impl AsRef<Path>,
         module: &M,
-        training: &[M::Example],
+        training: &X,
         validation: &[M::Example],
         monitor: &Monitor,
     ) -> Result<Trained<M>> {
         self.validate()?;
-        let mut task = ModuleTask::new(self, module, training, validation)?;
+        let mut task = ModuleTask::new(self, module, training, validation, monitor)?;
         let file = checkpoint::open(checkpoint.as_ref(), self, task.name())?;
         let (parameters, run) = file.continued(&task, task.entries.total)?;
         task.restore(parameters)?;
@@ -171,7 +172,44 @@ impl Trainer {
     }
 }
 
-struct ModuleTask<'a, M: Learner> {
+/// What training must know of all examples.
+struct Read {
+    lengths: Vec<usize>,
+    targets: usize,
+    fingerprint: u64,
+}
+
+/// Reading more examples than this is told.
+const MANY: usize = 100_000;
+
+impl Read {
+    fn all<M: Learner, X: Examples<M::Example> + ?Sized>(
+        examples: &X,
+        monitor: &Monitor,
+    ) -> Result<Self> {
+        let count = examples.count();
+        let stage = (count > MANY).then(|| monitor.start("read examples", Some(count as u64)));
+        let mut hash = DefaultHasher::new();
+        let (mut lengths, mut targets) = (Vec::with_capacity(count), 0);
+        for number in 0..count {
+            let held = examples.example(number)?;
+            let own = (M::length(held.borrow()), M::targets(held.borrow()));
+            own.hash(&mut hash);
+            lengths.push(own.0);
+            targets += own.1;
+            if let Some(stage) = stage.as_ref().filter(|_| (number + 1) % 1024 == 0) {
+                stage.advance(1024, "")?;
+            }
+        }
+        Ok(Self {
+            lengths,
+            targets,
+            fingerprint: hash.finish(),
+        })
+    }
+}
+
+struct ModuleTask<'a, M: Learner, X: ?Sized> {
     name: String,
     /// With autodiff.
     module: M,
@@ -179,19 +217,23 @@ struct ModuleTask<'a, M: Learner> {
     gradients: GradientsAccumulator<M>,
     moments: Moments,
     device: Device,
-    training: &'a [M::Example],
+    training: &'a X,
     validation: &'a [M::Example],
+    /// Of the lengths and targets of both parts.
+    fingerprints: (u64, Option<u64>),
     buckets: Buckets,
 }
 
-impl<'a, M: Learner> ModuleTask<'a, M> {
+impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> ModuleTask<'a, M, X> {
     fn new(
         trainer: &Trainer,
         module: &M,
-        training: &'a [M::Example],
+        training: &'a X,
         validation: &'a [M::Example],
+        monitor: &Monitor,
     ) -> Result<Self> {
-        if training.iter().all(|example| M::targets(example) == 0) {
+        let read = Read::all::<M, X>(training, monitor)?;
+        if read.targets == 0 {
             return Err(Error::TooShort {
                 what: "examples with targets to train on".to_string(),
                 needed: 1,
@@ -210,7 +252,7 @@ impl<'a, M: Learner> ModuleTask<'a, M> {
             found: 0,
         })?;
         let name = std::any::type_name::<M>();
-        let lengths = training.iter().map(M::length).collect();
+        let held = Read::all::<M, _>(validation, &Monitor::silent())?;
         Ok(Self {
             name: name.rsplit("::").next().unwrap_or(name).to_string(),
             module: module.clone().train(),
@@ -220,7 +262,8 @@ impl<'a, M: Learner> ModuleTask<'a, M> {
             device,
             training,
             validation,
-            buckets: Buckets::new(lengths, trainer.seed, trainer.batch, trainer.bucket),
+            fingerprints: (read.fingerprint, Some(held.fingerprint)),
+            buckets: Buckets::new(read.lengths, trainer.seed, trainer.batch, trainer.bucket),
         })
     }
 
@@ -240,7 +283,7 @@ impl<'a, M: Learner> ModuleTask<'a, M> {
     }
 }
 
-impl<M: Learner> Task for ModuleTask<'_, M> {
+impl<M: Learner, X: Examples<M::Example> + ?Sized> Task for ModuleTask<'_, M, X> {
     type Model = M;
 
     fn name(&self) -> &str {
@@ -249,29 +292,24 @@ impl<M: Learner> Task for ModuleTask<'_, M> {
 
     fn fingerprint(&self) -> Fingerprint {
         let shapes = self.entries.list.iter().map(|e| (&e.name, &e.shape));
-        let of = |examples: &[M::Example]| {
-            let mut hash = DefaultHasher::new();
-            for example in examples {
-                (M::length(example), M::targets(example)).hash(&mut hash);
-            }
-            hash.finish()
-        };
         Fingerprint {
             model: format!("{:?}", shapes.collect::<Vec<_>>()),
-            data: (of(self.training), Some(of(self.validation))),
+            data: self.fingerprints,
         }
     }
 
     fn learn(&mut self, trainer: &Trainer, step: usize) -> Result<(f64, usize)> {
         let passes = self.passes(trainer, step);
-        let training = self.training;
-        let batch = |pass: &[usize]| -> Vec<&M::Example> {
-            pass.iter().filter_map(|&i| training.get(i)).collect()
+        let read = |(index, pass): (u64, Vec<usize>)| -> Result<_> {
+            let held = pass.into_iter().map(|i| self.training.example(i));
+            Ok((index, held.collect::<Result<Vec<_>>>()?))
         };
-        let all = passes.iter().flat_map(|(_, pass)| batch(pass));
-        let count: usize = all.map(M::targets).sum();
+        let passes = passes.into_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let all = passes.iter().flat_map(|(_, pass)| pass);
+        let count: usize = all.map(|held| M::targets(held.borrow())).sum();
         let mut sum = 0.0;
         for (index, pass) in &passes {
+            let batch: Vec<&M::Example> = pass.iter().map(Borrow::borrow).collect();
             let first = index * trainer.batch as u64;
             let numbers: Vec<u64> = (first..).take(pass.len()).collect();
             let learning = Learning {
@@ -281,7 +319,7 @@ impl<M: Learner> Task for ModuleTask<'_, M> {
                 }),
                 label_smoothing: trainer.label_smoothing,
             };
-            let loss = self.module.loss(&batch(pass), &learning)?;
+            let loss = self.module.loss(&batch, &learning)?;
             if !loss.is_tracked() {
                 let reason = "depends on no parameter that learns";
                 return Err(Error::tensor("loss", reason));

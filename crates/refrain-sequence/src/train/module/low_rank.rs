@@ -10,7 +10,7 @@ use crate::adamw;
 use crate::engine::{Parameters, Update};
 use crate::train::lora::{Change, Lora, LowRank, Shape};
 use crate::train::task::{Fingerprint, Score, Task};
-use crate::train::{Run, Trained, Trainer, checkpoint};
+use crate::train::{Examples, Run, Trained, Trainer, checkpoint};
 
 impl Trainer {
     /// Trains a low-rank change of a module, which itself stays as it is:
@@ -20,10 +20,10 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::fit_module`], and [`Error::Config`](crate::Error::Config) for a rank of 0.
-    pub fn fit_module_low_rank<M: Learner>(
+    pub fn fit_module_low_rank<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         module: &M,
-        training: &[M::Example],
+        training: &X,
         validation: &[M::Example],
         lora: &Lora,
     ) -> Result<Trained<LowRank>> {
@@ -34,16 +34,16 @@ impl Trainer {
     ///
     /// # Errors
     /// As [`Trainer::fit_module_low_rank`], and when cancelled.
-    pub fn fit_module_low_rank_with<M: Learner>(
+    pub fn fit_module_low_rank_with<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         module: &M,
-        training: &[M::Example],
+        training: &X,
         validation: &[M::Example],
         lora: &Lora,
         monitor: &Monitor,
     ) -> Result<Trained<LowRank>> {
         self.validate()?;
-        let inner = ModuleTask::new(self, module, training, validation)?;
+        let inner = ModuleTask::new(self, module, training, validation, monitor)?;
         self.run(
             LowRankTask::new(self, inner, *lora)?,
             Run::default(),
@@ -56,17 +56,17 @@ impl Trainer {
     /// # Errors
     /// [`Error::Checkpoint`](crate::Error::Checkpoint) when trainer, module, examples or `lora` are not
     /// those that wrote it.
-    pub fn resume_module_low_rank_with<M: Learner>(
+    pub fn resume_module_low_rank_with<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         checkpoint: impl AsRef<Path>,
         module: &M,
-        training: &[M::Example],
+        training: &X,
         validation: &[M::Example],
         lora: &Lora,
         monitor: &Monitor,
     ) -> Result<Trained<LowRank>> {
         self.validate()?;
-        let inner = ModuleTask::new(self, module, training, validation)?;
+        let inner = ModuleTask::new(self, module, training, validation, monitor)?;
         let mut task = LowRankTask::new(self, inner, *lora)?;
         let file = checkpoint::open(checkpoint.as_ref(), self, task.name())?;
         let (parameters, run) = file.continued(&task, task.change.own.total)?;
@@ -76,14 +76,18 @@ impl Trainer {
 }
 
 /// A module of which the change alone is trained.
-pub(super) struct LowRankTask<'a, M: Learner> {
+pub(super) struct LowRankTask<'a, M: Learner, X: ?Sized> {
     name: String,
-    pub(super) inner: ModuleTask<'a, M>,
+    pub(super) inner: ModuleTask<'a, M, X>,
     pub(super) change: Change,
 }
 
-impl<'a, M: Learner> LowRankTask<'a, M> {
-    pub(super) fn new(trainer: &Trainer, mut inner: ModuleTask<'a, M>, lora: Lora) -> Result<Self> {
+impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> LowRankTask<'a, M, X> {
+    pub(super) fn new(
+        trainer: &Trainer,
+        mut inner: ModuleTask<'a, M, X>,
+        lora: Lora,
+    ) -> Result<Self> {
         // The optimizer's room for the whole matrices is not needed.
         inner.moments.clear();
         let model = &inner.entries.list;
@@ -110,7 +114,7 @@ impl<'a, M: Learner> LowRankTask<'a, M> {
     }
 }
 
-impl<M: Learner> Task for LowRankTask<'_, M> {
+impl<M: Learner, X: Examples<M::Example> + ?Sized> Task for LowRankTask<'_, M, X> {
     type Model = LowRank;
 
     fn name(&self) -> &str {

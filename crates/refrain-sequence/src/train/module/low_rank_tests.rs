@@ -9,8 +9,9 @@ const LORA: Lora = Lora {
     alpha: 3.0,
 };
 
-fn task<'a>(module: &Bags, examples: &'a [Bag]) -> LowRankTask<'a, Bags> {
-    let inner = ModuleTask::new(&trainer(), module, examples, examples).unwrap();
+fn task<'a>(module: &Bags, examples: &'a [Bag]) -> LowRankTask<'a, Bags, [Bag]> {
+    let inner =
+        ModuleTask::new(&trainer(), module, examples, examples, &Monitor::silent()).unwrap();
     LowRankTask::new(&trainer(), inner, LORA).unwrap()
 }
 

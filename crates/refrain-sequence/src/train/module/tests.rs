@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::train::tests::unplugged_at;
-use crate::{Keep, Schedule};
+use crate::{JsonLines, Keep, Lora, Schedule};
 
 fn cpu() -> Device {
     refrain_core::device("flex").unwrap()
@@ -192,6 +192,90 @@ fn resuming_a_module_is_the_same_as_not_stopping() {
         ..module.clone()
     };
     assert!(refused(resume(&saving, &wider, training)).contains("another kind"));
+}
+
+/// A file with these lines, and the bags in it; a bag of no words is refused.
+fn lines<'a>(folder: &Path, text: &str) -> Result<JsonLines<'a, Bag>> {
+    let path = folder.join("bags.jsonl");
+    std::fs::write(&path, text).unwrap();
+    JsonLines::open(path, |(words, class): (Vec<u32>, u32)| {
+        match words.is_empty() {
+            true => Err(Error::config("words", "empty", "at least one")),
+            false => Ok((words, class)),
+        }
+    })
+}
+
+#[test]
+fn examples_in_a_file_teach_what_those_in_memory_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bags, module) = (bags(50), Bags::new());
+    let (training, validation) = bags.split_at(40);
+    // As another program may write them: a mark at the beginning, empty lines, both ends of lines.
+    let mut text = String::from("\u{feff}\n");
+    for (i, (words, class)) in training.iter().enumerate() {
+        let end = ["\n", "\r\n", "\n \t\n"][i % 3];
+        text += &format!("[{words:?}, {class}]{end}");
+    }
+    let file = lines(folder.path(), text.trim_end()).unwrap();
+    assert_eq!(file.count(), 40);
+    let trainer = trainer();
+    let ours = trainer.fit_module(&module, &file, validation).unwrap();
+    let theirs = trainer.fit_module(&module, training, validation).unwrap();
+    assert_eq!(ours.curve, theirs.curve);
+    let weights = |m: &Bags| adamw::read(m).unwrap();
+    assert_eq!(weights(&ours.model), weights(&theirs.model));
+    // So does a low-rank change.
+    let ours = trainer.fit_module_low_rank(&module, &file, validation, &Lora::default());
+    let theirs = trainer.fit_module_low_rank(&module, training, validation, &Lora::default());
+    assert_eq!(ours.unwrap().curve, theirs.unwrap().curve);
+}
+
+#[test]
+fn a_line_that_is_no_example_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = |text: &str| {
+        let file = lines(folder.path(), text).unwrap();
+        let result = trainer().fit_module(&Bags::new(), &file, &[]);
+        result.unwrap_err().to_string()
+    };
+    for text in ["", "\n\n", "\u{feff}"] {
+        assert!(told(text).contains("examples with targets"), "{text:?}");
+    }
+    for (text, expected) in [
+        ("[[1], 0]\n\n[[1], -1]\n", "bags.jsonl, line 3: column "),
+        ("[[1], 0]\n[[1], 0", "line 2: column 8: EOF"),
+        ("[[1], 0]\n[[], 0]", "line 2: words is empty"),
+        (
+            "[[1], 0] [[1], 0]",
+            "line 1: column 10: trailing characters",
+        ),
+    ] {
+        let error = told(text);
+        assert!(error.contains(expected), "{error}");
+        assert!(!error.contains(" at line"), "{error}");
+    }
+    let nowhere = JsonLines::open(folder.path().join("no"), |bag: Bag| Ok(bag));
+    assert!(nowhere.unwrap_err().to_string().contains("no: "));
+    let file = lines(folder.path(), "[[1], 0]").unwrap();
+    assert!(file.example(1).is_err() && file.example(usize::MAX).is_err());
+}
+
+#[test]
+fn reading_many_examples_is_told_and_can_be_stopped() {
+    let bags = vec![(vec![1], 0); MANY + 1];
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(0));
+    let counted = seen.clone();
+    let monitor = Monitor::new(move |event: &refrain_core::Event<'_>| {
+        if let refrain_core::Event::Advance { done, .. } = event {
+            *counted.lock().unwrap() = *done;
+        }
+    });
+    assert!(Read::all::<Bags, _>(&bags, &monitor).unwrap().targets > MANY);
+    assert!(*seen.lock().unwrap() > MANY as u64 - 1024);
+    monitor.cancel_token().cancel();
+    let error = Read::all::<Bags, _>(&bags, &monitor).err().unwrap();
+    assert!(error.to_string().contains("read examples"));
 }
 
 #[test]
