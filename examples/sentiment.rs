@@ -21,16 +21,11 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
-use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor, TensorData};
 use clap::Parser;
 use refrain::embeddings::Embeddings;
 use refrain::sequence::metrics::ClassScores;
 use refrain::sequence::{
-    Body, Cell, EncoderModule, Learner, Learning, Sentence, SentenceClassifier, SentenceConfig,
-    TextEncoder,
+    Body, Cell, Sentence, SentenceClassifier, SentenceConfig, TextClassifier, TextEncoder,
 };
 use refrain::{Device, Monitor};
 
@@ -55,8 +50,9 @@ struct Options {
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Judge these weights, learnt from scratch of an earlier run with the same options, instead of learning
-    #[arg(long, value_name = "FILE")]
+    /// Judge what an earlier run with the same options has written (a file; with --encoder a folder), instead of
+    /// learning
+    #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// Judge on the part to choose by: to choose settings without a look at the test part
     #[arg(long)]
@@ -70,8 +66,6 @@ struct Options {
 }
 
 type Labelled = (Sentence, String);
-/// Tokens and the number of a label.
-type Tokens = (Vec<u32>, u32);
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
@@ -241,92 +235,7 @@ fn learn(
     Ok(trained.model)
 }
 
-const LABELS: [&str; 2] = ["blame", "praise"];
-
-/// A pretrained encoder and a layer above the mean of its states.
-#[derive(Module, Debug)]
-struct FineTuned {
-    encoder: EncoderModule,
-    head: Linear,
-    #[module(skip)]
-    mask: u32,
-}
-
-impl FineTuned {
-    /// `[batch, labels]`, of tokens.
-    fn log_probabilities(&self, batch: &[&Tokens], learning: &Learning<'_>) -> Tensor<2> {
-        let device = self.head.weight.val().device().inner();
-        let lengths: Vec<usize> = batch.iter().map(|(tokens, _)| tokens.len()).collect();
-        let (count, time) = (batch.len(), lengths.iter().copied().max().unwrap_or(0));
-        let (mut tokens, mut shares) = (Vec::new(), Vec::new());
-        for (i, (row, _)) in batch.iter().enumerate() {
-            tokens.extend(row.iter().map(|&t| t as i32));
-            tokens.resize((i + 1) * time, 0);
-            shares.extend(row.iter().map(|_| 1.0 / row.len() as f32));
-            shares.resize((i + 1) * time, 0.0);
-        }
-        let tokens = Tensor::<2, Int>::from_data(TensorData::new(tokens, [count, time]), &device);
-        // A tenth of the pieces is hidden in training: so few sentences are soon known by heart.
-        let kept = learning.drop(Tensor::ones([count, time], &device), 0.1, 1);
-        let kept = kept.greater_elem(0.0).int();
-        let tokens = tokens * kept.clone() + (kept.neg() + 1) * self.mask;
-        let types = Tensor::<2, Int>::zeros([count, time], &device);
-        let shares = TensorData::new(shares, [count, 1, time]);
-        let states = self.encoder.forward(tokens, types, &lengths);
-        let width = states.dims()[2];
-        let mean = Tensor::<3>::from_data(shares, &device).matmul(states);
-        let mean = learning.drop(mean.reshape([count, width]), 0.2, 0);
-        log_softmax(self.head.forward(mean), 1)
-    }
-
-    /// Whether each is praise.
-    fn praised(&self, examples: &[Tokens]) -> refrain::sequence::Result<Vec<bool>> {
-        let mut found = Vec::new();
-        for batch in examples.chunks(32) {
-            let batch: Vec<&Tokens> = batch.iter().collect();
-            let logs = self.log_probabilities(&batch, &Learning::default());
-            let logs = logs.try_into_vec_as::<f32>();
-            let logs = logs.map_err(|e| refrain::sequence::Error::Device {
-                reason: e.to_string(),
-            })?;
-            found.extend(logs.chunks_exact(2).map(|row| row[1] > row[0]));
-        }
-        Ok(found)
-    }
-}
-
-impl Learner for FineTuned {
-    type Example = Tokens;
-
-    fn length((tokens, _): &Self::Example) -> usize {
-        tokens.len()
-    }
-
-    fn targets(_: &Self::Example) -> usize {
-        1
-    }
-
-    fn loss(
-        &self,
-        batch: &[&Self::Example],
-        learning: &Learning<'_>,
-    ) -> refrain::sequence::Result<Tensor<1>> {
-        let logs = self.log_probabilities(batch, learning);
-        let labels: Vec<i32> = batch.iter().map(|(_, label)| *label as i32).collect();
-        let labels = TensorData::new(labels, [batch.len(), 1]);
-        let labels = Tensor::<2, Int>::from_data(labels, &logs.device().inner());
-        Ok(logs.gather(1, labels).sum().neg())
-    }
-
-    /// The share of sentences whose label is not told.
-    fn validation_error(&self, examples: &[Tokens]) -> refrain::sequence::Result<Option<f64>> {
-        let praised = self.praised(examples)?;
-        let wrong = praised.iter().zip(examples);
-        let wrong = wrong.filter(|(praised, (_, label))| u32::from(**praised) != *label);
-        Ok(Some(wrong.count() as f64 / examples.len().max(1) as f64))
-    }
-}
-
+/// A pretrained encoder and a layer above the mean of its states, tuned together.
 fn fine_tuned(
     options: &Options,
     folder: &Path,
@@ -335,29 +244,31 @@ fn fine_tuned(
     test: &[Labelled],
     device: &Device,
 ) -> Result<Vec<String>, Box<dyn Error>> {
-    let text = TextEncoder::load(folder, device)?;
-    let tokenizer = text.tokenizer().with_most(64)?;
-    let encode = |part: &[Labelled]| -> Result<Vec<Tokens>, Box<dyn Error>> {
-        let texts: Vec<String> = part.iter().map(|(s, _)| s.words.join(" ")).collect();
-        let tokens = tokenizer
-            .encode_batch(&texts)?
-            .into_iter()
-            .map(|t| t.tokens);
-        let labels = part.iter().map(|(_, label)| u32::from(label == LABELS[1]));
-        Ok(tokens.zip(labels).collect())
+    let texts = |part: &[Labelled]| -> Vec<(String, String)> {
+        let text = |(sentence, label): &Labelled| (sentence.words.join(" "), label.clone());
+        part.iter().map(text).collect()
     };
-    let (train, validation, test) = (encode(train)?, encode(validation)?, encode(test)?);
-    let encoder = text.encoder();
-    let model = FineTuned {
-        encoder: encoder.module(device),
-        head: LinearConfig::new(encoder.config().width, 2).init(device),
-        mask: tokenizer.token("[MASK]").unwrap_or_default(),
+    let classifier = match &options.model {
+        Some(folder) => TextClassifier::load(folder, device)?,
+        None => {
+            let text = TextEncoder::load(folder, device)?.with_most(64)?;
+            let classifier = TextClassifier::new(text, ["blame", "praise"], options.seed)?;
+            let learnt = classifier.examples(&texts(train))?;
+            let held_out = classifier.examples(&texts(validation))?;
+            let epochs = options.epochs.unwrap_or(3);
+            let mut trainer = support::trainer(learnt.len(), 32, epochs, 7e-5);
+            trainer.seed = options.seed;
+            let module = classifier.module(device);
+            let trained = trainer.fit_module_with(&module, &learnt, &held_out, &Monitor::bars())?;
+            println!("{}", trained.curve.fit());
+            let classifier = classifier.with_module(&trained.model)?;
+            let folder = options.out.join("classifier");
+            classifier.save(&folder)?;
+            println!("{} written", folder.display());
+            classifier
+        }
     };
-    let epochs = options.epochs.unwrap_or(3);
-    let mut trainer = support::trainer(train.len(), 32, epochs, 7e-5);
-    trainer.seed = options.seed;
-    let trained = trainer.fit_module_with(&model, &train, &validation, &Monitor::bars())?;
-    let praised = trained.model.praised(&test)?;
-    let label = |praised: bool| LABELS[usize::from(praised)].to_string();
-    Ok(praised.into_iter().map(label).collect())
+    let test: Vec<String> = texts(test).into_iter().map(|(text, _)| text).collect();
+    let judged = classifier.classify(&test)?;
+    Ok(judged.into_iter().map(|all| all[0].label.clone()).collect())
 }

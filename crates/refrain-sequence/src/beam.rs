@@ -11,6 +11,9 @@ use crate::{Error, Finish, Generated, LanguageModel, Prompt, Result};
 /// Translation System*, 2016): 0 prefers short texts, 1 is the mean per token. Ends when no text that is
 /// not finished can become better than the worst of `width` finished ones, or at `max_tokens`.
 ///
+/// What of a [`Sampler`](crate::Sampler) has no place here: temperature and its kin, penalties, biases, stop
+/// strings, a filter, alternatives.
+///
 /// ```no_run
 /// # use refrain_sequence::{BeamSearch, LanguageModel};
 /// # fn f(model: &dyn LanguageModel) -> refrain_sequence::Result<()> {
@@ -89,7 +92,8 @@ impl BeamSearch {
             sum: 0.0,
         }];
         let mut finished: Vec<(f64, Generated)> = Vec::new();
-        for length in 1..=self.max_tokens {
+        let most = self.most(prompt);
+        for length in 1..=most {
             // All continuations of all beams, the likeliest first; equal ones by beam and token.
             let mut next: Vec<(f64, usize, u32, f32)> = Vec::new();
             for (at, beam) in beams.iter().enumerate() {
@@ -105,10 +109,10 @@ impl BeamSearch {
                     b.0.total_cmp(&a.0).then(a.2.cmp(&b.2))
                 };
                 // Stop tokens among the best must not leave fewer than `width` to go on.
-                let most = self.width.saturating_add(self.stop.len());
-                if own.len() > most {
-                    own.select_nth_unstable_by(most, better);
-                    own.truncate(most);
+                let own_most = self.width.saturating_add(self.stop.len());
+                if own.len() > own_most {
+                    own.select_nth_unstable_by(own_most, better);
+                    own.truncate(own_most);
                 }
                 own.sort_by(better);
                 next.extend(own);
@@ -130,10 +134,11 @@ impl BeamSearch {
                 tokens.push(token);
                 let mut log_probabilities = beam.log_probabilities.clone();
                 log_probabilities.push(log);
-                match stops || length == self.max_tokens {
+                match stops || length == most {
                     true => {
                         let finish = match stops {
                             true => Finish::Stop,
+                            false if length < self.max_tokens => Finish::Context,
                             false => Finish::Length,
                         };
                         let text = Generated {
@@ -151,10 +156,7 @@ impl BeamSearch {
             finished.truncate(self.width);
             let best = kept.first().map(|beam| beam.0);
             // No more tokens make a text likelier; more of them divide by more.
-            let hope = best.map(|sum| {
-                self.score(sum, self.max_tokens)
-                    .max(self.score(sum, length))
-            });
+            let hope = best.map(|sum| self.score(sum, most).max(self.score(sum, length)));
             let worst = finished.last().map(|(score, _)| *score);
             let enough = finished.len() == self.width && hope <= worst;
             if kept.is_empty() || enough {
@@ -175,6 +177,18 @@ impl BeamSearch {
                 .collect();
         }
         Ok(finished.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// The most tokens of a text after a prompt.
+    fn most(&self, prompt: &Prompt<'_>) -> usize {
+        match prompt.room.context.filter(|_| !prompt.room.slides) {
+            Some(context) => {
+                // The last token is not read any more.
+                let left = (context + 1).saturating_sub(prompt.tokens().len());
+                self.max_tokens.min(left)
+            }
+            None => self.max_tokens,
+        }
     }
 
     fn score(&self, sum: f64, length: usize) -> f64 {

@@ -313,8 +313,13 @@ impl Learner for FrameModel {
     }
 
     fn loss(&self, batch: &[&Frames], learning: &Learning<'_>) -> Result<Tensor<1>> {
+        learning.expect_sharp()?;
         let lengths: Vec<usize> = batch.iter().map(|piece| Self::targets(piece)).collect();
         let time = lengths.iter().copied().max().unwrap_or(0);
+        if time == 0 {
+            // Pieces of one frame have nothing to predict, and a batch may hold such alone.
+            return Ok((self.head.weight.val().sum() * 0.0).reshape([1]));
+        }
         let (mut inputs, mut targets) = (Vec::new(), Vec::new());
         for (piece, &n) in batch.iter().zip(&lengths) {
             inputs.push(piece.0.get(..n).unwrap_or_default());

@@ -44,6 +44,14 @@ fn the_loss_is_that_of_the_published_formula_whatever_is_padded() {
         let together = model.loss(&batch, &Learning::default()).unwrap();
         let together = f64::from(together.into_scalar::<f32>());
         assert!((together - sum).abs() < 1e-4, "{together} for {sum}");
+        let nothing = model.loss(&[&pieces[2], &pieces[2]], &Learning::default());
+        assert_eq!(nothing.unwrap().into_scalar::<f32>(), 0.0);
+        let smoothed = Learning {
+            label_smoothing: 0.1,
+            ..Learning::default()
+        };
+        let told = model.loss(&batch, &smoothed).unwrap_err().to_string();
+        assert!(told.contains("Trainer.label_smoothing is 0.1"), "{told}");
     }
 }
 

@@ -9,9 +9,15 @@ pub trait LanguageModel: Send + Sync {
     /// How many tokens the model knows.
     fn vocabulary_size(&self) -> usize;
 
-    /// The most tokens it looks at, when that is bounded. A [state](Self::start) may be fed more: it then
-    /// forgets the oldest, see [`WhenFull`](crate::WhenFull).
+    /// The most tokens it looks at, when that is bounded. Where it [slides](Self::slides), a
+    /// [state](Self::start) may be fed more.
     fn context(&self) -> Option<usize>;
+
+    /// Whether a full state that is fed more forgets the oldest tokens, see [`WhenFull`](crate::WhenFull). Where
+    /// it does not, as in an encoder-decoder, feeding more is an error, and a text ends there.
+    fn slides(&self) -> bool {
+        true
+    }
 
     /// An empty state: no token read yet.
     ///
@@ -31,6 +37,22 @@ pub trait LanguageModel: Send + Sync {
             .windows(2)
             .map(|pair| Ok(log_probability(&state.feed(&pair[..1])?, pair[1])))
             .collect()
+    }
+}
+
+/// How long a text may become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Room {
+    pub(crate) context: Option<usize>,
+    pub(crate) slides: bool,
+}
+
+impl Room {
+    pub(crate) fn of(model: &dyn LanguageModel) -> Self {
+        Self {
+            context: model.context(),
+            slides: model.slides(),
+        }
     }
 }
 

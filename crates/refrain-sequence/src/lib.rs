@@ -60,6 +60,7 @@
 //! | what labels, spans and transcripts are worth | [`metrics`] |
 //! | a network of your own with labels for each step | [`Recurrent`] below a [`Crf`] or [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
+//! | few labelled texts, and a pretrained encoder | `TextClassifier` (feature `tokenizers`): tuned, or as features |
 //! | why a text was scored so, word by word | [`integrated_gradients`] |
 //! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
 //! | a sequence that becomes another: translation | [`EncoderDecoder`] |
@@ -233,7 +234,8 @@ pieces or unigrams from texts.
 //!
 //! # How it computes
 //!
-//! Every model is a tensor program that runs on any device burn knows. On the device `"cpu"`
+//! Every model is a tensor program that runs on any device burn knows, but for [`Llama`], which stays packed and
+//! computes by kernels on the CPU alone. On the device `"cpu"`
 //! language models also have kernels of their own (the transformer's nearly twice as fast), held
 //! to the program by tests; [`Compute`] chooses, and by itself chooses well. The same seed gives the same first weights,
 //! batches and dropout everywhere, and the same bits for the same number of threads on the CPU.
@@ -288,12 +290,12 @@ pub use chat::{ChatTemplate, Message};
 pub use corpus::{Corpus, CorpusWriter, TokenSequences};
 pub use crf::{Crf, LabelPath};
 pub use ctc::{Ctc, Hypothesis};
-#[cfg(feature = "tokenizers")]
-pub use encoder::TextEncoder;
 pub use encoder::{
     Activation, Encoder, EncoderConfig, EncoderInput, EncoderModule, EncoderOutput, EncoderTrace,
     NormPlace, Pooling,
 };
+#[cfg(feature = "tokenizers")]
+pub use encoder::{LabelledText, TextClassifier, TextClassifierModule, TextEncoder};
 pub use encoder_decoder::{
     Conditioned, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderModule, EncoderDecoderTrace,
     Pair,

@@ -432,6 +432,7 @@ impl Learner for Recogniser {
     }
 
     fn loss(&self, batch: &[&Utterance], learning: &Learning<'_>) -> Result<Tensor<1>> {
+        learning.expect_sharp()?;
         let lengths: Vec<usize> = batch.iter().map(|u| u.steps).collect();
         let labels: Vec<&[u32]> = batch.iter().map(|u| u.labels.as_slice()).collect();
         let scores = self.scores(batch, &lengths, learning)?;

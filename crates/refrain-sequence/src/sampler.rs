@@ -25,7 +25,7 @@ use refrain_core::rng;
 
 pub use generation::{Generation, Prompt};
 
-use crate::language_model::log_probability;
+use crate::language_model::{Room, log_probability};
 use crate::{Error, LanguageModel, LanguageState, Result};
 
 /// How to choose the next token. The default draws from the model's own distribution.
@@ -122,7 +122,8 @@ pub enum Finish {
     Stop,
     /// [`Sampler::max_tokens`] were drawn.
     Length,
-    /// Prompt and text fill the model's context, and [`WhenFull::Stop`] was asked for.
+    /// Prompt and text fill the model's context, and [`WhenFull::Stop`] was asked for or the model does not
+    /// [slide](LanguageModel::slides).
     Context,
 }
 
@@ -248,7 +249,7 @@ impl Sampler {
     ) -> Result<Generation<'a>> {
         let prompt = Prompt::read(model, prompt)?;
         self.check(prompt.logits.len())?;
-        let text = (prompt.tokens, prompt.context);
+        let text = (prompt.tokens, prompt.room);
         Ok(self.begin(prompt.state, prompt.logits, text, 0))
     }
 
@@ -263,7 +264,7 @@ impl Sampler {
     fn continue_from<'a>(&self, prompt: &'a Prompt<'_>, stream: u64) -> Result<Generation<'a>> {
         self.check(prompt.logits.len())?;
         let (state, logits) = (prompt.state.fork(), prompt.logits.clone());
-        let text = (prompt.tokens.clone(), prompt.context);
+        let text = (prompt.tokens.clone(), prompt.room);
         Ok(self.begin(state, logits, text, stream))
     }
 
@@ -271,7 +272,7 @@ impl Sampler {
         &self,
         state: Box<dyn LanguageState + 'a>,
         logits: Vec<f32>,
-        (text, context): (Vec<u32>, Option<usize>),
+        (text, room): (Vec<u32>, Room),
         stream: u64,
     ) -> Generation<'a> {
         Generation {
@@ -279,9 +280,9 @@ impl Sampler {
             state,
             logits,
             prompt: text.len(),
-            finish: self.ends_before(text.len(), context),
+            finish: self.ends_before(text.len(), room),
             text,
-            context,
+            room,
             draw: rng::stream(self.seed, stream),
             filter: None,
             failed: false,
@@ -425,23 +426,19 @@ impl Sampler {
     }
 
     /// Whether nothing may be drawn after a prompt.
-    pub(crate) fn ends_before(&self, prompt: usize, context: Option<usize>) -> Option<Finish> {
+    pub(crate) fn ends_before(&self, prompt: usize, room: Room) -> Option<Finish> {
         let length = (self.max_tokens == 0).then_some(Finish::Length);
-        length.or_else(|| self.full(prompt, context))
+        length.or_else(|| self.full(prompt, room))
     }
 
-    fn full(&self, tokens: usize, context: Option<usize>) -> Option<Finish> {
-        let full = self.when_full == WhenFull::Stop && context.is_some_and(|most| tokens >= most);
+    fn full(&self, tokens: usize, room: Room) -> Option<Finish> {
+        let stops = self.when_full == WhenFull::Stop || !room.slides;
+        let full = stops && room.context.is_some_and(|most| tokens >= most);
         full.then_some(Finish::Context)
     }
 
     /// Whether a text, of which the first `prompt` tokens were not drawn, is at its end.
-    pub(crate) fn ends(
-        &self,
-        text: &[u32],
-        prompt: usize,
-        context: Option<usize>,
-    ) -> Option<Finish> {
+    pub(crate) fn ends(&self, text: &[u32], prompt: usize, room: Room) -> Option<Finish> {
         let drawn = text.get(prompt..).unwrap_or_default();
         let last = drawn.last();
         let token = last.is_some_and(|last| self.stop.contains(last));
@@ -450,7 +447,7 @@ impl Sampler {
             return Some(Finish::Stop);
         }
         let length = (drawn.len() >= self.max_tokens).then_some(Finish::Length);
-        length.or_else(|| self.full(text.len(), context))
+        length.or_else(|| self.full(text.len(), room))
     }
 
     /// The token that a draw from `[0, 1)` chooses from a model's logits after `text`.

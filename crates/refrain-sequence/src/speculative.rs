@@ -2,6 +2,7 @@
 
 use refrain_core::rng;
 
+use crate::language_model::Room;
 use crate::{Error, Finish, Generated, LanguageModel, Prompt, Result, Sampler};
 
 /// How a guessed text went.
@@ -50,8 +51,9 @@ impl Sampler {
         let mut draw = rng::stream(self.seed, 0);
         let mut text = prompt.to_vec();
         let (mut told, mut guesses) = (Vec::new(), Guesses::default());
-        let (prompt, context) = (prompt.len(), model.context());
-        let mut finish = self.ends_before(prompt, context);
+        let prompt = prompt.len();
+        let room = Room::of(model);
+        let mut finish = self.ends_before(prompt, room);
         while finish.is_none() {
             // Guesses, with the random numbers that the model will draw with.
             let (mut imagined, mut dice) = (text.clone(), draw.clone());
@@ -63,7 +65,7 @@ impl Sampler {
                 };
                 imagined.push(token);
                 guessed.push(token);
-                if self.ends(&imagined, prompt, context).is_some() {
+                if self.ends(&imagined, prompt, room).is_some() {
                     break;
                 }
                 guess = guesser.feed(&[token])?;
@@ -80,7 +82,7 @@ impl Sampler {
                 let token = self.choose(&text, &own, None, &mut draw)?;
                 told.push(self.told(&own, token));
                 text.push(token);
-                finish = self.ends(&text, prompt, context);
+                finish = self.ends(&text, prompt, room);
                 if finish.is_some() || guessed.get(at) != Some(&token) {
                     break;
                 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::EncoderInput;
 use crate::{Error, Result, hugging_face};
 
 /// Where a layer normalises.
@@ -93,6 +94,8 @@ pub struct EncoderConfig {
     pub pooler: bool,
     /// The token that others pad with. It never enters the computation.
     pub padding: u32,
+    /// How much [`EncoderModule::forward`](super::EncoderModule::forward) drops in training.
+    pub dropout: f32,
 }
 
 impl Default for EncoderConfig {
@@ -111,6 +114,7 @@ impl Default for EncoderConfig {
             activation: Activation::Gelu,
             pooler: false,
             padding: 0,
+            dropout: 0.1,
         }
     }
 }
@@ -174,6 +178,56 @@ impl EncoderConfig {
                 "a number, not negative",
             ));
         }
+        if !(0.0..1.0).contains(&self.dropout) {
+            let expected = "at least 0 and below 1";
+            return Err(Error::config(
+                "EncoderConfig.dropout",
+                self.dropout,
+                expected,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses texts that the encoder cannot read.
+    pub(super) fn check(&self, texts: &[EncoderInput<'_>]) -> Result<()> {
+        for (i, text) in texts.iter().enumerate() {
+            let length = text.tokens.len();
+            if length == 0 {
+                return Err(Error::TooShort {
+                    what: format!("text {i}"),
+                    needed: 1,
+                    found: 0,
+                });
+            }
+            if length > self.context() {
+                return Err(Error::config(
+                    "the length of a text",
+                    format_args!("{length} (text {i})"),
+                    "at most the encoder's context",
+                ));
+            }
+            if !(text.types.is_empty() || text.types.len() == length) {
+                return Err(Error::Core(refrain_core::Error::Shape {
+                    what: format!("types of text {i}"),
+                    expected: length,
+                    found: text.types.len(),
+                }));
+            }
+            let kinds = [
+                ("token", text.tokens, self.vocabulary),
+                ("type of token", text.types, self.types),
+            ];
+            for (what, values, vocabulary) in kinds {
+                if let Some(at) = values.iter().position(|&t| t as usize >= vocabulary) {
+                    return Err(Error::Token {
+                        place: format!("text {i}, {what} {at}"),
+                        token: values.get(at).copied().unwrap_or_default(),
+                        vocabulary,
+                    });
+                }
+            }
+        }
         Ok(())
     }
 
@@ -220,6 +274,7 @@ impl EncoderConfig {
             activation,
             pooler: false,
             padding,
+            dropout: file.hidden_dropout_prob,
         };
         config.validate().map_err(|e| bad(e.to_string()))?;
         Ok(config)
@@ -240,12 +295,14 @@ impl EncoderConfig {
                 ));
             }
         };
+        // As it is written, not its 32 bits as a number of 64.
+        let dropout: f64 = self.dropout.to_string().parse().unwrap_or_default();
         let config = json!({
             "architectures": [architecture],
-            "attention_probs_dropout_prob": 0.1,
+            "attention_probs_dropout_prob": dropout,
             "dtype": "float32",
             "hidden_act": self.activation.name(),
-            "hidden_dropout_prob": 0.1,
+            "hidden_dropout_prob": dropout,
             "hidden_size": self.width,
             "intermediate_size": self.hidden,
             "layer_norm_eps": f64::from(self.norm_epsilon),
@@ -282,12 +339,18 @@ struct File {
     hidden_act: String,
     pad_token_id: Option<u32>,
     position_embedding_type: Option<String>,
+    #[serde(default = "tenth")]
+    hidden_dropout_prob: f32,
     #[serde(default)]
     is_decoder: bool,
 }
 
 fn two() -> usize {
     2
+}
+
+fn tenth() -> f32 {
+    0.1
 }
 
 fn tiny() -> f32 {

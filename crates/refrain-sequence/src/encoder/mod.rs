@@ -14,6 +14,8 @@
 //! CPU kernels have none.
 
 pub(crate) mod activation;
+#[cfg(feature = "tokenizers")]
+mod classifier;
 mod config;
 mod kernels;
 mod layout;
@@ -29,10 +31,12 @@ mod transformers_tests;
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::Tensor;
 use rayon::prelude::*;
 use refrain_core::{Device, is_cpu};
 
+#[cfg(feature = "tokenizers")]
+pub use classifier::{LabelledText, TextClassifier, TextClassifierModule};
 pub use config::{Activation, EncoderConfig, NormPlace};
 pub(crate) use module::activate;
 pub use module::{EncoderModule, EncoderOutput};
@@ -41,7 +45,7 @@ pub use pooling::Pooling;
 pub use text::TextEncoder;
 
 use crate::hugging_face::{self, Weights};
-use crate::{Compute, Error, Result};
+use crate::{Compute, Error, Learning, Result};
 use kernels::Buffers;
 use layout::Layout;
 
@@ -216,6 +220,12 @@ impl Encoder {
         &self.config
     }
 
+    /// Where it computes.
+    #[cfg(feature = "tokenizers")]
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// How many parameters there are.
     pub fn parameters(&self) -> usize {
         self.layout.total
@@ -259,7 +269,7 @@ impl Encoder {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn trace(&self, texts: &[EncoderInput<'_>]) -> Result<Vec<EncoderTrace>> {
-        self.check(texts)?;
+        self.config.check(texts)?;
         let own;
         let module = match &self.program {
             Some(program) => program.as_ref(),
@@ -271,9 +281,9 @@ impl Encoder {
         let (width, heads) = (self.config.width, self.config.heads);
         let mut all = Vec::with_capacity(texts.len());
         for batch in tiles(texts, true) {
-            let (tokens, types, lengths) = self.tensors(batch);
+            let lengths: Vec<usize> = batch.iter().map(|text| text.tokens.len()).collect();
             let longest = lengths.iter().copied().max().unwrap_or(0);
-            let out = module.trace(tokens, types, &lengths);
+            let out = module.trace(batch)?;
             let pooled = module.pooled(out.states.clone()).map(host).transpose()?;
             let states = host(out.states)?;
             let layers: Vec<_> = out.layers.into_iter().map(host).collect::<Result<_>>()?;
@@ -309,7 +319,7 @@ impl Encoder {
         texts: &[EncoderInput<'_>],
         make: impl Fn(&[f32]) -> R + Sync,
     ) -> Result<Vec<R>> {
-        self.check(texts)?;
+        self.config.check(texts)?;
         let width = self.config.width;
         match &self.program {
             None => {
@@ -338,77 +348,17 @@ impl Encoder {
             Some(module) => {
                 let mut made = Vec::with_capacity(texts.len());
                 for batch in tiles(texts, true) {
-                    let (tokens, types, lengths) = self.tensors(batch);
-                    let longest = lengths.iter().copied().max().unwrap_or(0);
-                    let states = host(module.forward(tokens, types, &lengths))?;
-                    for (i, &n) in lengths.iter().enumerate() {
-                        made.push(make(part(&states, i, longest * width, n * width)));
+                    let longest = batch.iter().map(|text| text.tokens.len()).max();
+                    let longest = longest.unwrap_or(0);
+                    let states = host(module.forward(batch, &Learning::default())?)?;
+                    for (i, text) in batch.iter().enumerate() {
+                        let n = text.tokens.len() * width;
+                        made.push(make(part(&states, i, longest * width, n)));
                     }
                 }
                 Ok(made)
             }
         }
-    }
-
-    fn check(&self, texts: &[EncoderInput<'_>]) -> Result<()> {
-        for (i, text) in texts.iter().enumerate() {
-            let length = text.tokens.len();
-            if length == 0 {
-                return Err(Error::TooShort {
-                    what: format!("text {i}"),
-                    needed: 1,
-                    found: 0,
-                });
-            }
-            if length > self.config.context() {
-                return Err(Error::config(
-                    "the length of a text",
-                    format_args!("{length} (text {i})"),
-                    "at most the encoder's context",
-                ));
-            }
-            if !(text.types.is_empty() || text.types.len() == length) {
-                return Err(Error::Core(refrain_core::Error::Shape {
-                    what: format!("types of text {i}"),
-                    expected: length,
-                    found: text.types.len(),
-                }));
-            }
-            let kinds = [
-                ("token", text.tokens, self.config.vocabulary),
-                ("type of token", text.types, self.config.types),
-            ];
-            for (what, values, vocabulary) in kinds {
-                if let Some(at) = values.iter().position(|&t| t as usize >= vocabulary) {
-                    return Err(Error::Token {
-                        place: format!("text {i}, {what} {at}"),
-                        token: values.get(at).copied().unwrap_or_default(),
-                        vocabulary,
-                    });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tokens and types, `[batch, tokens]`, padded at the end, and the texts' lengths.
-    fn tensors(&self, texts: &[EncoderInput<'_>]) -> (Tensor<2, Int>, Tensor<2, Int>, Vec<usize>) {
-        let lengths: Vec<usize> = texts.iter().map(|text| text.tokens.len()).collect();
-        let longest = lengths.iter().copied().max().unwrap_or(0);
-        let table = |pick: fn(&EncoderInput<'_>) -> Vec<u32>| {
-            let mut values = Vec::with_capacity(texts.len() * longest);
-            for (i, text) in texts.iter().enumerate() {
-                values.extend(pick(text).into_iter().map(|t| t as i32));
-                values.resize((i + 1) * longest, 0);
-            }
-            let data = TensorData::new(values, [texts.len(), longest]);
-            Tensor::<2, Int>::from_data(data, &self.device)
-        };
-        (
-            table(|text| text.tokens.to_vec()),
-            table(|text| text.types.to_vec()),
-            lengths,
-        )
     }
 }
 

@@ -1,12 +1,14 @@
 //! The encoder as a tensor program: the same code on every device burn knows.
 
 use burn::module::{Module, ModuleVisitor, Param};
+use burn::nn::Embedding;
 use burn::tensor::activation::{gelu, gelu_approximate, relu, silu, softmax, tanh};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
+use super::EncoderInput;
 use super::config::{Activation, EncoderConfig, NormPlace};
 use super::layout::{Layout, PairAt};
-use crate::{Error, Result};
+use crate::{Error, Learning, Result};
 
 #[derive(Module, Debug)]
 struct Scale {
@@ -38,15 +40,18 @@ struct Layer {
     norm2: Scale,
 }
 
+/// Where an encoder's places to drop at begin, far from those of a module around it.
+const SITE: usize = 1 << 20;
+
 /// An encoder's layers as a burn module, for a training loop of one's own: see
 /// [`Encoder::module`](super::Encoder::module).
 ///
 /// Its fields stand in the order of the layout.
 #[derive(Module, Debug)]
 pub struct EncoderModule {
-    words: Param<Tensor<2>>,
-    positions: Param<Tensor<2>>,
-    types: Param<Tensor<2>>,
+    words: Embedding,
+    positions: Embedding,
+    types: Embedding,
     norm: Scale,
     layers: Vec<Layer>,
     last: Option<Scale>,
@@ -97,10 +102,13 @@ impl EncoderModule {
             bias: vector(&at.bias),
         };
         let width = config.width;
+        let table = |range| Embedding {
+            weight: matrix(range, width),
+        };
         Self {
-            words: matrix(&layout.words, width),
-            positions: matrix(&layout.positions, width),
-            types: matrix(&layout.types, width),
+            words: table(&layout.words),
+            positions: table(&layout.positions),
+            types: table(&layout.types),
             norm: scale(&layout.norm),
             layers: layout
                 .layers
@@ -125,35 +133,34 @@ impl EncoderModule {
         &self.config
     }
 
-    /// The states after the last layer, `[batch, tokens, width]`.
+    /// The states after the last layer, `[texts, tokens of the longest, width]`; rows after a text's end
+    /// mean nothing, and change nothing of its own. In training [`EncoderConfig::dropout`] drops values
+    /// of the embeddings, of what each part of a layer adds and of the attention, as BERT does.
     ///
-    /// `tokens` and `types` are `[batch, tokens]`, each text at the beginning of its row; `lengths`
-    /// says how long it is. What stands after a text's end changes nothing of its own rows. The
-    /// caller answers for tokens, types and lengths being in range: devices differ in what they do
-    /// with others.
+    /// # Errors
+    /// As [`Encoder::encode`](super::Encoder::encode), and [`Error::TooShort`] without texts.
     pub fn forward(
         &self,
-        tokens: Tensor<2, Int>,
-        types: Tensor<2, Int>,
-        lengths: &[usize],
-    ) -> Tensor<3> {
-        self.run(tokens, types, lengths, None)
+        texts: &[EncoderInput<'_>],
+        learning: &Learning<'_>,
+    ) -> Result<Tensor<3>> {
+        self.check(texts)?;
+        Ok(self.run(texts, learning, None))
     }
 
-    /// As [`forward`](Self::forward), with the states of all layers and the attention.
-    pub fn trace(
-        &self,
-        tokens: Tensor<2, Int>,
-        types: Tensor<2, Int>,
-        lengths: &[usize],
-    ) -> EncoderOutput {
+    /// As [`forward`](Self::forward) outside of training, with the states of all layers and the attention.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn trace(&self, texts: &[EncoderInput<'_>]) -> Result<EncoderOutput> {
+        self.check(texts)?;
         let mut seen = (Vec::new(), Vec::new());
-        let states = self.run(tokens, types, lengths, Some(&mut seen));
-        EncoderOutput {
+        let states = self.run(texts, &Learning::default(), Some(&mut seen));
+        Ok(EncoderOutput {
             states,
             layers: seen.0,
             attention: seen.1,
-        }
+        })
     }
 
     /// The pooler on the first token's state: `[batch, tokens, width]` → `[batch, width]`; `None`
@@ -174,34 +181,62 @@ impl EncoderModule {
         read.failed.map_or(Ok(read.values), Err)
     }
 
+    fn check(&self, texts: &[EncoderInput<'_>]) -> Result<()> {
+        if texts.is_empty() {
+            return Err(Error::TooShort {
+                what: "texts".to_string(),
+                needed: 1,
+                found: 0,
+            });
+        }
+        self.config.check(texts)
+    }
+
+    /// Texts that [`check`](Self::check) has seen.
     fn run(
         &self,
-        tokens: Tensor<2, Int>,
-        types: Tensor<2, Int>,
-        lengths: &[usize],
+        texts: &[EncoderInput<'_>],
+        learning: &Learning<'_>,
         mut seen: Option<&mut (Vec<Tensor<3>>, Vec<Tensor<4>>)>,
     ) -> Tensor<3> {
-        let [batch, length] = tokens.dims();
-        let width = self.config.width;
-        let rows = batch * length;
+        let lengths: Vec<usize> = texts.iter().map(|text| text.tokens.len()).collect();
+        let (batch, length) = (texts.len(), lengths.iter().copied().max().unwrap_or(0));
+        let (width, rows) = (self.config.width, batch * length);
+        let device = self.words.weight.val().device().inner();
+        // Padded at the end.
+        let table = |pick: fn(&EncoderInput<'_>) -> Vec<u32>| {
+            let mut values = Vec::with_capacity(rows);
+            for (i, text) in texts.iter().enumerate() {
+                values.extend(pick(text).into_iter().map(|t| t as i32));
+                values.resize((i + 1) * length, 0);
+            }
+            Tensor::<1, Int>::from_data(TensorData::new(values, [rows]), &device)
+        };
+        let (tokens, types) = (
+            table(|text| text.tokens.to_vec()),
+            table(|text| text.types.to_vec()),
+        );
         // What is added to the scores: 0 where there is a key, a very negative number after the end.
         let mask = lengths.iter().any(|&n| n != length).then(|| {
             let mut values = vec![0.0f32; rows];
-            for (row, &n) in values.chunks_mut(length.max(1)).zip(lengths) {
-                row[n.min(length)..].fill(-1e30);
+            for (row, &n) in values.chunks_mut(length.max(1)).zip(&lengths) {
+                row[n..].fill(-1e30);
             }
             let shape = [batch, 1, 1, length];
-            Tensor::<4>::from_data(TensorData::new(values, shape), &tokens.device().inner())
+            Tensor::<4>::from_data(TensorData::new(values, shape), &device)
         });
+        let rate = self.config.dropout;
+        let drop = |x: Tensor<2>, site: usize| {
+            let x = x.reshape([batch, length, width]);
+            learning.drop(x, rate, SITE + site).reshape([rows, width])
+        };
 
-        let x = self.words.val().select(0, tokens.reshape([rows]))
-            + self.types.val().select(0, types.reshape([rows]));
-        let positions = self
-            .positions
-            .val()
-            .narrow(0, self.config.first_position, length);
+        let x =
+            self.words.weight.val().select(0, tokens) + self.types.weight.val().select(0, types);
+        let positions = self.positions.weight.val();
+        let positions = positions.narrow(0, self.config.first_position, length);
         let x = x.reshape([batch, length, width]) + positions.unsqueeze();
-        let mut x = self.normalise(&self.norm, x.reshape([rows, width]));
+        let mut x = drop(self.normalise(&self.norm, x.reshape([rows, width])), 0);
         let mut keep = |x: &Tensor<2>, attention: Option<Tensor<4>>| {
             if let Some((layers, attentions)) = &mut seen {
                 layers.push(x.clone().reshape([batch, length, width]));
@@ -209,22 +244,29 @@ impl EncoderModule {
             }
         };
         keep(&x, None);
-        for layer in &self.layers {
+        for (i, layer) in self.layers.iter().enumerate() {
             let attention;
+            let site = 1 + 3 * i;
+            let attend = |x: Tensor<2>| {
+                let shape = [batch, length];
+                let fade = |weights: Tensor<4>| learning.drop(weights, rate, SITE + site);
+                let (y, weights) = self.attend(layer, x, shape, mask.clone(), fade);
+                (drop(y, site + 1), weights)
+            };
+            let feed = |x: Tensor<2>| drop(self.feed(layer, x), site + 2);
             x = match self.config.norm {
                 NormPlace::After => {
-                    let (y, p) = self.attend(layer, x.clone(), [batch, length], mask.clone());
+                    let (y, p) = attend(x.clone());
                     attention = p;
                     let x = self.normalise(&layer.norm1, x + y);
-                    let y = self.feed(layer, x.clone());
+                    let y = feed(x.clone());
                     self.normalise(&layer.norm2, x + y)
                 }
                 NormPlace::Before => {
-                    let normed = self.normalise(&layer.norm1, x.clone());
-                    let (y, p) = self.attend(layer, normed, [batch, length], mask.clone());
+                    let (y, p) = attend(self.normalise(&layer.norm1, x.clone()));
                     attention = p;
                     let x = x + y;
-                    let y = self.feed(layer, self.normalise(&layer.norm2, x.clone()));
+                    let y = feed(self.normalise(&layer.norm2, x.clone()));
                     x + y
                 }
             };
@@ -244,13 +286,14 @@ impl EncoderModule {
             + scale.bias.val().unsqueeze()
     }
 
-    /// What attention adds, and its weights.
+    /// What attention adds, and its weights before `fade` drops some of them.
     fn attend(
         &self,
         layer: &Layer,
         x: Tensor<2>,
         [batch, length]: [usize; 2],
         mask: Option<Tensor<4>>,
+        fade: impl Fn(Tensor<4>) -> Tensor<4>,
     ) -> (Tensor<2>, Tensor<4>) {
         let (heads, head_width) = (self.config.heads, self.config.head_width());
         let qkv = layer.qkv.forward(x);
@@ -264,7 +307,7 @@ impl EncoderModule {
             scores = scores + mask;
         }
         let weights = softmax(scores, 3);
-        let mixed = weights.clone().matmul(v).swap_dims(1, 2);
+        let mixed = fade(weights.clone()).matmul(v).swap_dims(1, 2);
         let y = layer
             .output
             .forward(mixed.reshape([batch * length, self.config.width]));

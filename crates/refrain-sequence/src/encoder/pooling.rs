@@ -1,5 +1,7 @@
 //! From one vector per token to one per text.
 
+#[cfg(feature = "tokenizers")]
+use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// How the vectors of a text's tokens become one.
@@ -47,6 +49,39 @@ impl Pooling {
             *p /= divisor;
         }
         pooled
+    }
+}
+
+#[cfg(feature = "tokenizers")]
+impl Pooling {
+    /// As [`pool`](Self::pool), of a padded batch: `[texts, tokens, width]` → `[texts, width]`.
+    pub(super) fn pool_batch(self, states: Tensor<3>, lengths: &[usize]) -> Tensor<2> {
+        let [texts, time, width] = states.dims();
+        let device = states.device().inner();
+        let table = |value: fn(usize, bool) -> f32| {
+            let values = lengths
+                .iter()
+                .flat_map(|&n| (0..time).map(move |t| value(n, t < n)));
+            TensorData::new(values.collect::<Vec<f32>>(), [texts, 1, time])
+        };
+        let share = |value| Tensor::<3>::from_data(table(value), &device);
+        let pooled = match self {
+            Self::First => states.narrow(1, 0, 1),
+            Self::Mean => {
+                share(|n, present| f32::from(u8::from(present)) / n.max(1) as f32).matmul(states)
+            }
+            Self::MeanRoot => {
+                let root = |n: usize, present: bool| {
+                    f32::from(u8::from(present)) / (n.max(1) as f32).sqrt()
+                };
+                share(root).matmul(states)
+            }
+            Self::Max => {
+                let ended = share(|_, present| if present { 0.0 } else { -1e30 });
+                (states + ended.swap_dims(1, 2)).max_dim(1)
+            }
+        };
+        pooled.reshape([texts, width])
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
+use burn::tensor::TensorData;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -126,7 +127,8 @@ fn gradients_are_those_of_pytorch() {
         let expected = Expected::read(name);
         let encoder = Encoder::load(golden(name), &cpu()).unwrap();
         let module = encoder.module(&cpu().autodiff());
-        let (tokens, types, lengths) = encoder.tensors(&expected.inputs());
+        let inputs = expected.inputs();
+        let lengths: Vec<usize> = inputs.iter().map(|text| text.tokens.len()).collect();
         let longest = lengths.iter().copied().max().unwrap();
         let width = encoder.config().width;
         // The same factors, at the rows that are not padding.
@@ -139,7 +141,8 @@ fn gradients_are_those_of_pytorch() {
         }
         let factors = TensorData::new(factors, [lengths.len(), longest, width]);
         let factors = Tensor::<3>::from_data(factors, &cpu());
-        let loss = (module.forward(tokens, types, &lengths) * factors).sum();
+        let states = module.forward(&inputs, &Learning::default()).unwrap();
+        let loss = (states * factors).sum();
         let value = loss.clone().inner().try_into_scalar::<f32>().unwrap();
         assert!((f64::from(value) - expected.loss).abs() < 1e-4, "{value}");
         let gradients = GradientsParams::from_grads(loss.backward(), &module);
@@ -246,15 +249,43 @@ fn a_batch_gives_what_each_text_gives_alone() {
 }
 
 #[test]
-fn what_is_padded_with_changes_nothing() {
-    let encoder = shaken(&small(NormPlace::After));
-    let module = encoder.module(&cpu());
-    let states = |padding: i32| {
-        let tokens = TensorData::new(vec![7, 8, 9, 1, 2, padding], [2, 3]);
-        let tokens = Tensor::<2, Int>::from_data(tokens, &cpu());
-        host(module.forward(tokens.clone(), tokens.zeros_like(), &[3, 2])).unwrap()
-    };
-    assert_eq!(states(0)[..5 * 12], states(33)[..5 * 12]);
+fn values_are_dropped_in_training_alone_and_by_the_example() {
+    for norm in [NormPlace::After, NormPlace::Before] {
+        let encoder = shaken(&EncoderConfig {
+            dropout: 0.3,
+            ..small(norm)
+        });
+        let module = encoder.module(&cpu());
+        let texts = [&[7u32, 8, 9][..], &[1, 2, 3, 4]];
+        let states = |texts: &[&[u32]], sequences: &[u64]| {
+            let inputs: Vec<EncoderInput<'_>> = texts.iter().map(|&t| t.into()).collect();
+            let learning = Learning {
+                dropout: Some(crate::rnn::DropoutDraw { seed: 2, sequences }),
+                ..Learning::default()
+            };
+            host(module.forward(&inputs, &learning).unwrap()).unwrap()
+        };
+        let (one, other) = (states(&texts[1..], &[5]), states(&texts[1..], &[6]));
+        let plain = encoder.encode(&[texts[1].into()]).unwrap().concat();
+        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 0.05);
+        assert!(far(&one, &other) && far(&one, &plain));
+        // The longest of a batch is what it is alone, and twice the same.
+        let batch = states(&texts, &[9, 5]);
+        close(&batch[4 * 12..], &one, 2e-6, "alone");
+        assert_eq!(batch, states(&texts, &[9, 5]));
+    }
+}
+
+#[test]
+fn tables_are_embeddings() {
+    let module = shaken(&small(NormPlace::After)).module(&cpu());
+    let entries = crate::train::entries(&module).list;
+    let tables: Vec<&str> = entries
+        .iter()
+        .filter(|entry| entry.role == crate::entries::Role::Embedding)
+        .map(|entry| entry.name.as_str())
+        .collect();
+    assert_eq!(tables, ["words.weight", "positions.weight", "types.weight"]);
 }
 
 #[test]
@@ -322,10 +353,11 @@ fn wrong_texts_are_named() {
         let good: EncoderInput<'_> = [1u32].as_slice().into();
         let text = EncoderInput { tokens, types };
         let error = encoder.encode(&[good, text]).unwrap_err();
-        assert_eq!(
-            encoder.trace(&[good, text]).unwrap_err().to_string(),
-            error.to_string()
-        );
+        let traced = encoder.trace(&[good, text]).unwrap_err();
+        assert_eq!(traced.to_string(), error.to_string());
+        let module = encoder.module(&cpu());
+        let taught = module.forward(&[good, text], &Learning::default());
+        assert_eq!(taught.unwrap_err().to_string(), error.to_string());
         error.to_string()
     };
     assert_eq!(error(&[], &[]), "text 1: needs at least 1, found 0");
@@ -346,6 +378,7 @@ fn wrong_texts_are_named() {
         "the length of a text is 28 (text 1): at most the encoder's context"
     );
     assert!(encoder.encode(&[]).unwrap().is_empty());
+    assert!(encoder.module(&cpu()).trace(&[]).is_err());
 }
 
 /// A copy of a golden folder, in which one file is changed.

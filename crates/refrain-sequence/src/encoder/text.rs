@@ -226,14 +226,45 @@ impl TextEncoder {
         texts: &[S],
         monitor: &Monitor,
     ) -> Result<Vec<Vec<f32>>> {
-        let stage = monitor.start("encode texts", u64::try_from(texts.len()).ok());
-        let read: Vec<TokenizedText> = match self.lower_case {
+        let mut vectors = self.pooled_with(texts, monitor)?;
+        if self.normalise {
+            vectors.iter_mut().for_each(|vector| normalise(vector));
+        }
+        Ok(vectors)
+    }
+
+    /// The tokens of each text, cut to [`most`](Self::most).
+    pub(super) fn tokenized<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<TokenizedText>> {
+        match self.lower_case {
             true => {
                 let lower: Vec<String> = texts.iter().map(|t| t.as_ref().to_lowercase()).collect();
-                self.tokenizer.encode_batch(&lower)?
+                self.tokenizer.encode_batch(&lower)
             }
-            false => self.tokenizer.encode_batch(texts)?,
-        };
+            false => self.tokenizer.encode_batch(texts),
+        }
+    }
+
+    /// The same, around another encoder of the same config.
+    pub(super) fn with_encoder(&self, encoder: Encoder) -> Self {
+        Self {
+            encoder,
+            ..self.clone()
+        }
+    }
+
+    /// How the vectors of tokens become one.
+    pub fn pooling(&self) -> Pooling {
+        self.pooling
+    }
+
+    /// A vector per text, not normalised.
+    pub(super) fn pooled<S: AsRef<str>>(&self, texts: &[S]) -> Result<Vec<Vec<f32>>> {
+        self.pooled_with(texts, &Monitor::silent())
+    }
+
+    fn pooled_with<S: AsRef<str>>(&self, texts: &[S], monitor: &Monitor) -> Result<Vec<Vec<f32>>> {
+        let stage = monitor.start("encode texts", u64::try_from(texts.len()).ok());
+        let read = self.tokenized(texts)?;
         // The longest first: what runs out of memory does so at once, and the end is even.
         let mut order: Vec<(usize, &TokenizedText)> = read.iter().enumerate().collect();
         order.sort_by_key(|(i, text)| (std::cmp::Reverse(text.tokens.len()), *i));
@@ -258,10 +289,7 @@ impl TextEncoder {
                 })
                 .collect();
             let pooled = self.encoder.pool(&inputs, self.pooling)?;
-            for ((i, _), mut vector) in now.iter().zip(pooled) {
-                if self.normalise {
-                    normalise(&mut vector);
-                }
+            for ((i, _), vector) in now.iter().zip(pooled) {
                 if let Some(slot) = vectors.get_mut(*i) {
                     *slot = vector;
                 }

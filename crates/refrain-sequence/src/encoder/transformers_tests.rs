@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use burn::module::Module;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::tests::golden;
 use super::*;
@@ -27,17 +27,12 @@ impl Learner for Regression {
     }
 
     fn loss(&self, batch: &[&Self::Example], _: &Learning<'_>) -> Result<Tensor<1>> {
-        let plain = cpu();
         let losses = batch.iter().map(|(tokens, target)| {
-            let ids: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
-            let ids = TensorData::new(ids, [1, tokens.len()]);
-            let ids = Tensor::<2, Int>::from_data(ids, &plain);
-            let states = self
-                .encoder
-                .forward(ids.clone(), ids.zeros_like(), &[tokens.len()]);
-            (states.narrow(2, 0, 4).mean() - *target).square()
+            let text = EncoderInput::from(tokens.as_slice());
+            let states = self.encoder.forward(&[text], &Learning::default())?;
+            Ok((states.narrow(2, 0, 4).mean() - *target).square())
         });
-        Ok(Tensor::cat(losses.collect(), 0).sum())
+        Ok(Tensor::cat(losses.collect::<Result<_>>()?, 0).sum())
     }
 }
 

@@ -152,7 +152,8 @@ impl EncoderDecoder {
     /// `model.safetensors.index.json` lists, of 32-bit, 16-bit or brain floats.
     ///
     /// Models of type `marian` (OPUS-MT) and `pegasus` are known, with one table for all tokens. Nothing
-    /// in the folder is executed.
+    /// in the folder is executed. OPUS-MT's own tokenizers (`source.spm`, `target.spm`, `vocab.json`) are not
+    /// read here: texts come as tokens, from those files by another program or from a `tokenizer.json`.
     ///
     /// # Errors
     /// When a file cannot be read or says what no encoder-decoder can have; [`Error::FileTensor`] naming
@@ -293,7 +294,6 @@ impl EncoderDecoder {
         if search.stop.is_empty() {
             search.stop = vec![config.end];
         }
-        search.max_tokens = search.max_tokens.min(config.positions);
         let translate = |source: &&[u32]| search.generate(&self.given(source)?, &[config.start]);
         sources.par_iter().map(translate).collect()
     }

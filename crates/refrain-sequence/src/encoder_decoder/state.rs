@@ -59,6 +59,10 @@ impl LanguageModel for Conditioned<'_> {
         Some(self.model.config().positions)
     }
 
+    fn slides(&self) -> bool {
+        false
+    }
+
     fn start(&self) -> Result<Box<dyn LanguageState + '_>> {
         let cache = match &self.memory {
             Memory::Kernels(_) => Cache::Kernels(Vec::new()),

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::*;
 use crate::rnn::DropoutDraw;
-use crate::{LanguageModel, LanguageState, NormPlace, Sampler, Trainer};
+use crate::{Finish, LanguageModel, LanguageState, NormPlace, Sampler, Trainer};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -361,6 +361,47 @@ fn it_learns_to_turn_texts_around() {
         .filter(|(texts, pair)| texts[0].tokens == pair.target);
     let right = right.count();
     assert!(right >= 30, "{right}");
+}
+
+#[test]
+fn a_text_ends_where_the_positions_do() {
+    let config = EncoderDecoderConfig {
+        vocabulary: 10,
+        encoder_layers: 1,
+        decoder_layers: 1,
+        heads: 2,
+        width: 8,
+        hidden: 8,
+        positions: 6,
+        ..EncoderDecoderConfig::default()
+    };
+    let model = EncoderDecoder::new(&config, 1, &cpu()).unwrap();
+    let given = model.given(&[3, 4]).unwrap();
+    // Everything has room for 256 tokens but the model.
+    let text = Sampler::default()
+        .generate(&given, &[config.start])
+        .unwrap();
+    assert_eq!((text.tokens.len(), text.finish), (5, Finish::Context));
+    let (guessed, _) = Sampler::default()
+        .generate_with_draft(&given, &given, &[config.start], 3)
+        .unwrap();
+    assert_eq!(guessed, text);
+    for text in BeamSearch::default()
+        .generate(&given, &[config.start])
+        .unwrap()
+    {
+        assert_eq!((text.tokens.len(), text.finish), (6, Finish::Context)); // the last is not read
+    }
+    let full = [config.start; 6];
+    assert!(
+        Sampler::default()
+            .generate(&given, &full)
+            .unwrap()
+            .tokens
+            .is_empty()
+    );
+    let last = BeamSearch::default().generate(&given, &full).unwrap();
+    assert!(last.iter().all(|text| text.tokens.len() == 1));
 }
 
 /// The same model without beams of its own.

@@ -3,6 +3,9 @@
 use crate::Result;
 use crate::gguf::GgufFile;
 
+/// What divides each rotary frequency, in the files of Llama 3.1 and later.
+pub(super) const FACTORS: &str = "rope_freqs.weight";
+
 /// Which values of a head turn together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,6 +42,9 @@ pub struct LlamaConfig {
     pub rotated: usize,
     /// Which of them turn together.
     pub rotary_pairs: RotaryPairs,
+    /// What the frequency of each pair is divided by, for texts longer than those of the first training, as in
+    /// Llama 3.1; empty where all stay.
+    pub rotary_factors: Vec<f32>,
     /// How many tokens the model knows.
     pub vocabulary: usize,
 }
@@ -65,7 +71,7 @@ impl LlamaConfig {
         };
         let (heads, width) = (number("attention.head_count")?, number("embedding_length")?);
         let head_width = or("attention.key_length", width / heads.max(1))?;
-        let config = Self {
+        let mut config = Self {
             layers: number("block_count")?,
             heads,
             shared_heads: or("attention.head_count_kv", heads)?,
@@ -80,13 +86,44 @@ impl LlamaConfig {
             },
             rotated: or("rope.dimension_count", head_width)?,
             rotary_pairs,
+            rotary_factors: Vec::new(),
             vocabulary,
         };
         config.check().map_err(|reason| file.bad(reason))?;
-        let scaled = key("rope.scaling.");
-        match file.metadata().keys().any(|key| key.starts_with(&scaled)) {
-            true => Err(file.bad("scaled rotary positions cannot be read")),
-            false => Ok(config),
+        config.rotary_factors = config.factors(file, &key("rope.scaling."))?;
+        Ok(config)
+    }
+
+    /// One divisor for all frequencies, and one for each.
+    fn factors(&self, file: &GgufFile, scaling: &str) -> Result<Vec<f32>> {
+        let (kind, factor) = (format!("{scaling}type"), format!("{scaling}factor"));
+        let told = |key: &str| file.metadata().contains_key(key);
+        let all = match told(&kind).then(|| file.text(&kind)).transpose()? {
+            Some("linear") => file.float(&factor)? as f32,
+            None if !told(&factor) => 1.0,
+            Some("none") => 1.0,
+            other => {
+                let other = other.unwrap_or("of no kind");
+                let reason =
+                    format_args!("rotary positions are scaled {other:?}; known: linear, none");
+                return Err(file.bad(reason));
+            }
+        };
+        let mut factors = vec![all; self.rotated / 2];
+        let each = file.names().any(|name| name == FACTORS);
+        if each {
+            let own = file.tensor(FACTORS)?.to_f32();
+            if own.len() != factors.len() {
+                let expected = factors.len();
+                let reason = format_args!("{FACTORS} has {} values, not {expected}", own.len());
+                return Err(file.bad(reason));
+            }
+            factors.iter_mut().zip(&own).for_each(|(f, own)| *f *= own);
+        }
+        match factors.iter().find(|f| !(f.is_finite() && **f > 0.0)) {
+            Some(bad) => Err(file.bad(format_args!("a rotary frequency is divided by {bad}"))),
+            None if each || all != 1.0 => Ok(factors),
+            None => Ok(Vec::new()),
         }
     }
 
@@ -130,7 +167,8 @@ impl LlamaConfig {
     pub(super) fn turns(&self, position: usize) -> Vec<(f32, f32)> {
         let turn = |pair: usize| {
             let power = -2.0 * pair as f64 / self.rotated as f64;
-            let angle = position as f64 * self.rotary_base.powf(power);
+            let factor = self.rotary_factors.get(pair).copied().unwrap_or(1.0);
+            let angle = position as f64 * self.rotary_base.powf(power) / f64::from(factor);
             (angle.cos() as f32, angle.sin() as f32)
         };
         (0..self.rotated / 2).map(turn).collect()

@@ -18,6 +18,7 @@ use crate::gguf::GgufFile;
 use crate::kernels::{exp, norm, run};
 use crate::quantized::{Activations, multiply_all};
 use crate::{LanguageModel, LanguageState, Norm, QuantizedMatrix, Result};
+use config::FACTORS;
 pub use config::{LlamaConfig, RotaryPairs};
 use state::{Cache, LlamaState};
 
@@ -279,8 +280,7 @@ impl LanguageModel for Llama {
     }
 }
 
-/// Whether a tensor of a file is one of the model's: other biases or a table of rotary frequencies would
-/// give other numbers.
+/// Whether a tensor of a file is one of the model's: other biases would give other numbers.
 fn is_read(name: &str, layers: usize) -> bool {
     let parts = [
         "attn_norm",
@@ -301,6 +301,7 @@ fn is_read(name: &str, layers: usize) -> bool {
             layer.parse().is_ok_and(|layer: usize| layer < layers)
         }
         ["token_embd" | "output_norm" | "output", "weight"] => true,
+        _ if name == FACTORS => true,
         _ => false,
     }
 }

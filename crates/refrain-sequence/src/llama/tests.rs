@@ -10,6 +10,8 @@ const EXPECTED: &str = include_str!("../../tests/golden/llama.json");
 /// The same of a Qwen2.
 const QWEN2: &[u8] = include_bytes!("../../tests/golden/qwen2.gguf");
 const QWEN2_EXPECTED: &str = include_str!("../../tests/golden/qwen2.gguf.json");
+const LLAMA3: &[u8] = include_bytes!("../../tests/golden/llama3.gguf");
+const LLAMA3_EXPECTED: &str = include_str!("../../tests/golden/llama3.gguf.json");
 
 fn read(file: &[u8]) -> Llama {
     let file = GgufFile::from_bytes(file.to_vec(), "llama.gguf").unwrap();
@@ -38,7 +40,11 @@ fn near(found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn logits_are_those_of_transformers_however_the_text_is_fed() {
-    for (file, golden) in [(FILE, EXPECTED), (QWEN2, QWEN2_EXPECTED)] {
+    for (file, golden) in [
+        (FILE, EXPECTED),
+        (QWEN2, QWEN2_EXPECTED),
+        (LLAMA3, LLAMA3_EXPECTED),
+    ] {
         logits_are(&read(file), expected(golden));
     }
 }
@@ -112,7 +118,7 @@ fn what_is_missing_is_named() {
 fn tensors_that_would_change_the_numbers_are_refused() {
     assert!(is_read("blk.1.attn_q.weight", 2) && is_read("token_embd.weight", 2));
     for name in [
-        "rope_freqs.weight",
+        "rope_freqs.bias",
         "blk.0.attn_output.bias",
         "blk.2.attn_q.bias",
         "blk.2.attn_q.weight",
@@ -127,6 +133,47 @@ fn tensors_that_would_change_the_numbers_are_refused() {
     let file = GgufFile::from_bytes(bytes, "short.gguf").unwrap();
     let error = Llama::from_gguf(&file).unwrap_err();
     assert!(error.to_string().contains("tensor blk.1."), "{error}");
+}
+
+/// The golden Llama with two more entries of metadata.
+fn scaled(kind: &str, factor: f32) -> Result<Llama> {
+    let mut bytes = FILE[..24].to_vec();
+    bytes[16] += 3; // entries
+    let mut text = |key: &str, value: &str| {
+        let length = |text: &str| (text.len() as u64).to_le_bytes();
+        bytes.extend([&length(key)[..], key.as_bytes()].concat());
+        match value {
+            "" => bytes.extend([&6u32.to_le_bytes()[..], &factor.to_le_bytes()].concat()),
+            _ => {
+                bytes.extend(8u32.to_le_bytes());
+                bytes.extend([&length(value)[..], value.as_bytes()].concat());
+            }
+        }
+    };
+    text("llama.rope.scaling.type", kind);
+    text("llama.rope.scaling.factor", "");
+    // What follows must lie at multiples of 32, as it did.
+    text("x", &"-".repeat(23 - kind.len()));
+    assert_eq!(bytes.len() % 32, 24);
+    bytes.extend(&FILE[24..]);
+    Llama::from_gguf(&GgufFile::from_bytes(bytes, "scaled.gguf")?)
+}
+
+#[test]
+fn rotary_positions_are_scaled() {
+    let (linear, plain) = (scaled("linear", 4.0).unwrap(), model());
+    assert_eq!(linear.config().rotary_factors, [4.0; 4]);
+    assert_eq!(linear.config().turns(12), plain.config().turns(3));
+    let none = scaled("none", 4.0).unwrap();
+    assert_eq!(none.config(), plain.config());
+    let of_llama3 = read(LLAMA3).config().rotary_factors.clone();
+    assert_eq!((of_llama3[0], of_llama3[3]), (1.0, 8.0));
+    assert!(of_llama3.is_sorted());
+    let told = |kind, factor| scaled(kind, factor).unwrap_err().to_string();
+    assert!(told("yarn", 4.0).contains("\"yarn\"; known: linear, none"));
+    for factor in [0.0, f32::NAN, -1.0] {
+        assert!(told("linear", factor).contains("is divided by"));
+    }
 }
 
 proptest! {

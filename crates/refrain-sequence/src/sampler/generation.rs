@@ -3,6 +3,7 @@
 use refrain_core::rng;
 
 use super::{Filter, Finish, Generated, GeneratedToken, Sampler};
+use crate::language_model::Room;
 use crate::{Error, LanguageModel, LanguageState, Result};
 
 /// A prompt that a model has read, to be continued many times or read on: a system prompt, the turns of
@@ -26,7 +27,7 @@ pub struct Prompt<'a> {
     pub(super) logits: Vec<f32>,
     pub(super) tokens: Vec<u32>,
     /// The model's.
-    pub(super) context: Option<usize>,
+    pub(crate) room: Room,
 }
 
 impl std::fmt::Debug for Prompt<'_> {
@@ -57,7 +58,7 @@ impl<'a> Prompt<'a> {
             state,
             logits,
             tokens: tokens.to_vec(),
-            context: model.context(),
+            room: Room::of(model),
         })
     }
 
@@ -99,7 +100,7 @@ pub struct Generation<'a> {
     /// Prompt and text.
     pub(super) text: Vec<u32>,
     pub(super) prompt: usize,
-    pub(super) context: Option<usize>,
+    pub(super) room: Room,
     pub(super) draw: rng::Stream,
     pub(super) filter: Option<Box<Filter<'a>>>,
     pub(super) finish: Option<Finish>,
@@ -128,7 +129,7 @@ impl<'a> Generation<'a> {
             logits: self.logits,
             text: self.text,
             prompt: self.prompt,
-            context: self.context,
+            room: self.room,
             draw: self.draw,
             finish: self.finish,
             failed: self.failed,
@@ -179,7 +180,7 @@ impl<'a> Generation<'a> {
             .choose(&self.text, &self.logits, filter, &mut self.draw)?;
         let told = self.sampler.told(&self.logits, token);
         self.text.push(token);
-        self.finish = self.sampler.ends(&self.text, self.prompt, self.context);
+        self.finish = self.sampler.ends(&self.text, self.prompt, self.room);
         if self.finish.is_none() {
             self.logits = self.state.feed(&[token])?;
         }

@@ -389,6 +389,7 @@ impl Learner for Labeller {
         let scores = self.scores(&sentences, &lengths, learning, &device)?;
         let labels: Vec<&[u32]> = batch.iter().map(|e| e.labels.as_slice()).collect();
         if self.config.crf {
+            learning.expect_sharp()?;
             return Ok(self.crf.negative_log_likelihood(scores, &labels)?.sum());
         }
         let [rows, time, count] = scores.dims();
@@ -427,7 +428,7 @@ impl Learner for Labeller {
 }
 
 /// The sum of the losses of the labels, of log-probabilities `[batch · time, labels]`.
-pub(super) fn negative_likelihood(
+pub(crate) fn negative_likelihood(
     logs: Tensor<2>,
     labels: &[&[u32]],
     time: usize,

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 pub use classifier::SentenceClassifier;
 pub use encode::EncodedSentence;
+#[cfg(feature = "tokenizers")]
+pub(crate) use labeller::negative_likelihood;
 pub use labeller::{LabelScheme, LabelledSentence, Labeller, LabellerConfig};
 pub(crate) use reader::seeded;
 

@@ -94,6 +94,18 @@ pub struct Learning<'a> {
 }
 
 impl Learning<'_> {
+    /// Refuses label smoothing, for a loss that has no use for it.
+    pub(crate) fn expect_sharp(&self) -> Result<()> {
+        match self.label_smoothing > 0.0 {
+            true => Err(Error::config(
+                "Trainer.label_smoothing",
+                self.label_smoothing,
+                "0, as this model's loss has none",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Dropout (Srivastava et al., 2014): multiplies values by 0, or by `1 / (1 - rate)`. `x` is
     /// `[batch, …]`. What is dropped is a function of the run's seed, the example's number and
     /// `site`, which should differ from place to place in a module: a resumed run drops what an

@@ -1,7 +1,8 @@
-"""Makes `llama.gguf` and `qwen2.gguf`, a tiny random Llama and Qwen2 (biases of queries, keys and values), and
-`llama.json` and `qwen2.gguf.json`: the logits of PyPI transformers for them.
+"""Makes `llama.gguf`, `llama3.gguf` and `qwen2.gguf`, a tiny random Llama, one with the rotary positions of Llama 3.1,
+and a Qwen2 (biases of queries, keys and values), and `llama.json`, `llama3.gguf.json` and `qwen2.gguf.json`: the logits
+of PyPI transformers for them.
 
-    pip install torch transformers==5.24.0 gguf==0.19.0 numpy && python3 make_llama.py [llama | qwen2]
+    pip install torch transformers==5.24.0 gguf==0.19.0 numpy && python3 make_llama.py [llama | llama3 | qwen2]
 """
 
 import json
@@ -13,7 +14,10 @@ from gguf import GGUFWriter
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 kind = sys.argv[1] if len(sys.argv) > 1 else "llama"
-make_config, make_model = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}[kind]
+qwen = kind == "qwen2"
+make_config, make_model = (Qwen2Config, Qwen2ForCausalLM) if qwen else (LlamaConfig, LlamaForCausalLM)
+scaling = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+scaling["original_max_position_embeddings"] = 64
 torch.manual_seed(7)
 config = make_config(
     vocab_size=40,
@@ -27,6 +31,7 @@ config = make_config(
     rope_theta=1000.0,
     tie_word_embeddings=True,
     initializer_range=0.4,
+    **({"rope_scaling": scaling | {"rope_theta": 1000.0}} if kind == "llama3" else {}),
 )
 model = make_model(config).eval()
 with torch.no_grad():
@@ -39,7 +44,7 @@ with torch.no_grad():
     logits = model(torch.tensor([tokens])).logits[0]
 json.dump(
     {"tokens": tokens, "logits": [[round(v, 6) for v in row] for row in logits.tolist()]},
-    open({"llama": "llama.json", "qwen2": "qwen2.gguf.json"}[kind], "w"),
+    open("llama.json" if kind == "llama" else f"{kind}.gguf.json", "w"),
 )
 
 
@@ -49,7 +54,7 @@ def permuted(weight, heads):
     return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
-writer = GGUFWriter(f"{kind}.gguf", kind)
+writer = GGUFWriter(f"{kind}.gguf", "qwen2" if qwen else "llama")
 writer.add_block_count(config.num_hidden_layers)
 writer.add_context_length(config.max_position_embeddings)
 writer.add_embedding_length(config.hidden_size)
@@ -58,8 +63,16 @@ writer.add_head_count(config.num_attention_heads)
 writer.add_head_count_kv(config.num_key_value_heads)
 writer.add_layer_norm_rms_eps(config.rms_norm_eps)
 writer.add_rope_freq_base(1000.0)
-if kind == "llama":
+if not qwen:
     writer.add_rope_dimension_count(config.hidden_size // config.num_attention_heads)
+if kind == "llama3":
+    # What llama.cpp's conversion writes: by how much each frequency is divided.
+    factors = []
+    for pair in range(4):
+        turns = 64 / (2 * np.pi) * 1000.0 ** (-2 * pair / 8)  # of the context
+        smooth = min(max((turns - 1.0) / (4.0 - 1.0), 0.0), 1.0)
+        factors.append(1 / ((1 - smooth) / 8.0 + smooth))
+    writer.add_tensor("rope_freqs.weight", np.array(factors, dtype=np.float32))
 names = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
@@ -84,9 +97,9 @@ for name, value in model.state_dict().items():
         rest, sort = rest.rsplit(".", 1)
         part = names[rest]
         # llama.cpp turns neighbours of Llama, and halves of Qwen2 as transformers does.
-        if part == "attn_q" and kind == "llama":
+        if part == "attn_q" and not qwen:
             value = permuted(value, config.num_attention_heads)
-        if part == "attn_k" and kind == "llama":
+        if part == "attn_k" and not qwen:
             value = permuted(value, config.num_key_value_heads)
         writer.add_tensor(f"blk.{layer}.{part}.{sort}", np.ascontiguousarray(value))
 writer.write_header_to_file()

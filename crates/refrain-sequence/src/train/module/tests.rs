@@ -244,7 +244,7 @@ fn a_line_that_is_no_example_is_named() {
     }
     for (text, expected) in [
         ("[[1], 0]\n\n[[1], -1]\n", "bags.jsonl, line 3: column "),
-        ("[[1], 0]\n[[1], 0", "line 2: column 8: EOF"),
+        ("[[1], 0]\n[[1], 0", "line 2: column 7: EOF"),
         ("[[1], 0]\n[[], 0]", "line 2: words is empty"),
         (
             "[[1], 0] [[1], 0]",
