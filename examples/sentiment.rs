@@ -25,7 +25,7 @@ use clap::Parser;
 use refrain::embeddings::Embeddings;
 use refrain::sequence::metrics::ClassScores;
 use refrain::sequence::{
-    Body, Cell, Sentence, SentenceClassifier, SentenceConfig, TextClassifier, TextEncoder,
+    Body, Cell, EncoderClassifier, Sentence, SentenceClassifier, SentenceConfig, TextEncoder,
 };
 use refrain::{Device, Monitor};
 
@@ -249,10 +249,10 @@ fn fine_tuned(
         part.iter().map(text).collect()
     };
     let classifier = match &options.model {
-        Some(folder) => TextClassifier::load(folder, device)?,
+        Some(folder) => EncoderClassifier::load(folder, device)?,
         None => {
             let text = TextEncoder::load(folder, device)?.with_most(64)?;
-            let classifier = TextClassifier::new(text, ["blame", "praise"], options.seed)?;
+            let classifier = EncoderClassifier::new(text, ["blame", "praise"], options.seed)?;
             let learnt = classifier.examples(&texts(train))?;
             let held_out = classifier.examples(&texts(validation))?;
             let epochs = options.epochs.unwrap_or(3);

@@ -60,7 +60,7 @@
 //! | what labels, spans and transcripts are worth | [`metrics`] |
 //! | a network of your own with labels for each step | [`Recurrent`] below a [`Crf`] or [`Ctc`] |
 //! | a text whose meaning is wanted, as a vector | [`Encoder`], or `TextEncoder` with its tokenizer (feature `tokenizers`) |
-//! | few labelled texts, and a pretrained encoder | `TextClassifier` (feature `tokenizers`): tuned, or as features |
+//! | few labelled texts, and a pretrained encoder | `EncoderClassifier` (feature `tokenizers`): tuned, or as features |
 //! | why a text was scored so, word by word | [`integrated_gradients`] |
 //! | where a model looks | [`Transformer::attention`], [`Encoder::trace`] |
 //! | a sequence that becomes another: translation | [`EncoderDecoder`] |
@@ -295,7 +295,7 @@ pub use encoder::{
     NormPlace, Pooling,
 };
 #[cfg(feature = "tokenizers")]
-pub use encoder::{LabelledText, TextClassifier, TextClassifierModule, TextEncoder};
+pub use encoder::{EncoderClassifier, EncoderClassifierModule, LabelledText, TextEncoder};
 pub use encoder_decoder::{
     Conditioned, EncoderDecoder, EncoderDecoderConfig, EncoderDecoderModule, EncoderDecoderTrace,
     Pair,

@@ -15,7 +15,7 @@ use crate::batch::Dropout;
 use crate::sentence::{Judgement, negative_likelihood};
 use crate::{Error, Learner, Learning, Result};
 
-const KIND: &str = "sequence.text-classifier";
+const KIND: &str = "sequence.encoder-classifier";
 const VERSION: u32 = 1;
 const FILE: &str = "classifier.refrain";
 
@@ -23,16 +23,16 @@ const FILE: &str = "classifier.refrain";
 ///
 /// Untrained it knows nothing of its labels: a [`Trainer`](crate::Trainer) fits its
 /// [`module`](Self::module), encoder and matrix together (Devlin et al., *BERT*, 2019, §4), or the matrix
-/// alone where the encoder is [frozen](TextClassifierModule::frozen).
+/// alone where the encoder is [frozen](EncoderClassifierModule::frozen).
 ///
 /// ```no_run
-/// use refrain_sequence::{TextClassifier, TextEncoder, Trainer};
+/// use refrain_sequence::{EncoderClassifier, TextEncoder, Trainer};
 ///
 /// let device = refrain_core::device("cpu")?;
 /// let encoder = TextEncoder::load("all-MiniLM-L6-v2", &device)?.with_most(64)?;
 /// let labelled = [("a film to see twice", "praise"), ("two hours that I want back", "blame")];
 ///
-/// let classifier = TextClassifier::new(encoder, ["blame", "praise"], 1)?;
+/// let classifier = EncoderClassifier::new(encoder, ["blame", "praise"], 1)?;
 /// let examples = classifier.examples(&labelled)?;
 /// let trainer = Trainer { steps: 750, batch: 32, learning_rate: 7e-5, ..Trainer::default() };
 /// let trained = trainer.fit_module(&classifier.module(&device), &examples, &[])?;
@@ -43,7 +43,7 @@ const FILE: &str = "classifier.refrain";
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct TextClassifier {
+pub struct EncoderClassifier {
     text: TextEncoder,
     labels: Arc<IdMap>,
     /// `[width, labels]`, then `[labels]`.
@@ -70,9 +70,9 @@ impl LabelledText {
     }
 }
 
-/// The layers of a [`TextClassifier`], for a [`Trainer`](crate::Trainer).
+/// The layers of a [`EncoderClassifier`], for a [`Trainer`](crate::Trainer).
 #[derive(Module, Debug)]
-pub struct TextClassifierModule {
+pub struct EncoderClassifierModule {
     encoder: EncoderModule,
     head: Linear,
     #[module(skip)]
@@ -88,7 +88,7 @@ struct Hiding {
     mask: u32,
 }
 
-impl TextClassifier {
+impl EncoderClassifier {
     /// An untrained classifier; `seed` decides its matrix. Texts are cut as the encoder cuts them.
     ///
     /// # Errors
@@ -155,14 +155,14 @@ impl TextClassifier {
     }
 
     /// The layers with a copy of the weights, on a plain device.
-    pub fn module(&self, device: &Device) -> TextClassifierModule {
+    pub fn module(&self, device: &Device) -> EncoderClassifierModule {
         let (width, labels) = (self.text.width(), self.labels.len());
         let (weight, bias) = self.head.split_at(width * labels);
         let tokenizer = self.text.tokenizer();
         let mask = ["[MASK]", "<mask>"]
             .iter()
             .find_map(|name| tokenizer.token(name));
-        TextClassifierModule {
+        EncoderClassifierModule {
             encoder: self.text.encoder().module(device),
             head: Linear {
                 weight: Param::from_data(TensorData::new(weight.to_vec(), [width, labels]), device),
@@ -183,7 +183,7 @@ impl TextClassifier {
     ///
     /// # Errors
     /// [`Error::Config`] for a module of another size; those of the device.
-    pub fn with_module(&self, module: &TextClassifierModule) -> Result<Self> {
+    pub fn with_module(&self, module: &EncoderClassifierModule) -> Result<Self> {
         let head = crate::adamw::read(&module.head)?;
         let same = module.encoder.config() == self.text.encoder().config();
         if !same || head.len() != self.head.len() {
@@ -281,7 +281,7 @@ impl TextClassifier {
 /// Texts read at a time outside of training.
 const BATCH: usize = 32;
 
-impl TextClassifierModule {
+impl EncoderClassifierModule {
     /// How many tokens stand hidden behind the encoder's mask in training: so a few thousand texts are not
     /// soon known by heart. A tenth at first; none where the tokenizer has no mask.
     #[must_use]
@@ -336,7 +336,7 @@ impl TextClassifierModule {
     }
 }
 
-impl Learner for TextClassifierModule {
+impl Learner for EncoderClassifierModule {
     type Example = LabelledText;
 
     fn length(text: &LabelledText) -> usize {
@@ -400,9 +400,9 @@ mod tests {
         refrain_core::device("cpu").unwrap()
     }
 
-    fn untrained() -> TextClassifier {
+    fn untrained() -> EncoderClassifier {
         let text = TextEncoder::load(golden("bert"), &cpu()).unwrap();
-        TextClassifier::new(text, ["wet", "dry"], 3).unwrap()
+        EncoderClassifier::new(text, ["wet", "dry"], 3).unwrap()
     }
 
     const TEXTS: [(&str, &str); 4] = [
@@ -412,7 +412,7 @@ mod tests {
         ("the sun and the sun", "dry"),
     ];
 
-    fn trained(module: TextClassifierModule) -> (TextClassifier, TextClassifier) {
+    fn trained(module: EncoderClassifierModule) -> (EncoderClassifier, EncoderClassifier) {
         let before = untrained();
         let examples = before.examples(&TEXTS).unwrap();
         let trainer = Trainer {
@@ -458,12 +458,12 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         after.save(folder.path()).unwrap();
-        let again = TextClassifier::load(folder.path(), &cpu()).unwrap();
+        let again = EncoderClassifier::load(folder.path(), &cpu()).unwrap();
         assert_eq!(again.classify(&texts).unwrap(), judged);
         assert!(TextEncoder::load(folder.path(), &cpu()).is_ok());
 
         let refused = |folder: &Path| {
-            TextClassifier::load(folder, &cpu())
+            EncoderClassifier::load(folder, &cpu())
                 .unwrap_err()
                 .to_string()
         };
@@ -479,7 +479,7 @@ mod tests {
     fn a_frozen_encoder_stays() {
         let module = untrained().module(&cpu()).frozen().with_hidden(0.0);
         let (before, after) = trained(module);
-        let vector = |of: &TextClassifier| of.encoder().encode(&["rain"]).unwrap();
+        let vector = |of: &EncoderClassifier| of.encoder().encode(&["rain"]).unwrap();
         assert_eq!(vector(&before), vector(&after));
         assert_ne!(before.head, after.head);
     }
@@ -509,8 +509,8 @@ mod tests {
         let told = classifier.examples(&[("rain", "wet"), ("rain", "damp")]);
         assert!(matches!(told, Err(Error::Symbol { position: 1, .. })));
         let text = TextEncoder::load(golden("bert"), &cpu()).unwrap();
-        assert!(TextClassifier::new(text.clone(), ["one"], 0).is_err());
-        let three = TextClassifier::new(text, ["a", "b", "c"], 0).unwrap();
+        assert!(EncoderClassifier::new(text.clone(), ["one"], 0).is_err());
+        let three = EncoderClassifier::new(text, ["a", "b", "c"], 0).unwrap();
         assert!(classifier.with_module(&three.module(&cpu())).is_err());
         let mut example = three.examples(&[("rain", "c")]).unwrap().remove(0);
         let loss = |example: &LabelledText| {

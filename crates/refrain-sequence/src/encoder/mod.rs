@@ -36,7 +36,7 @@ use rayon::prelude::*;
 use refrain_core::{Device, is_cpu};
 
 #[cfg(feature = "tokenizers")]
-pub use classifier::{LabelledText, TextClassifier, TextClassifierModule};
+pub use classifier::{EncoderClassifier, EncoderClassifierModule, LabelledText};
 pub use config::{Activation, EncoderConfig, NormPlace};
 pub(crate) use module::activate;
 pub use module::{EncoderModule, EncoderOutput};
