@@ -118,3 +118,25 @@ fn batches_cover_an_epoch_without_repeats() {
         assert_eq!(seen.len(), 9);
     }
 }
+
+#[test]
+fn a_game_whose_epoch_could_not_be_measured_is_not_saved() {
+    let (images, gan) = small();
+    let device = refrain_core::device("cpu").unwrap();
+    let mut trainer = gan.trainer(&images, &device).unwrap();
+    assert_eq!(trainer.steps_per_epoch(), 1);
+    let other = Images::from_f32(ImageShape::square(3, 4), vec![0.5; 96]).unwrap();
+    trainer.reference = Reference::new(&other, 1).unwrap();
+    let failed = trainer.step().unwrap_err();
+    assert!(!matches!(failed, Error::Broken { .. }), "{failed}");
+    assert_eq!((trainer.steps(), trainer.history().len()), (0, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("game.refrain");
+    for error in [
+        trainer.save(&path).unwrap_err(),
+        trainer.step().unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Broken { step: 1 }), "{error}");
+    }
+    assert!(!path.exists());
+}
