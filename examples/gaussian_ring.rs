@@ -140,10 +140,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         ("ring of 8", Mixture::ring()),
         ("grid of 25", Mixture::grid()),
     ] {
-        let points = mixture.sample(if options.quick { 2_000 } else { TRAIN }, options.seed);
+        let points = mixture.sample(if options.quick { 2_000 } else { TRAIN }, options.seed)?;
         let mut row = vec![(
             format!("{data}, real"),
-            mixture.sample(JUDGED, options.seed + 1),
+            mixture.sample(JUDGED, options.seed + 1)?,
         )];
         for (name, game) in games() {
             if !name.starts_with(&options.only) {
