@@ -285,7 +285,11 @@ impl Trainer {
         loop {
             stage.check()?;
             let report = self.step()?;
-            let told = stage.advance(1, report);
+            let last = self.history.last().and_then(|epoch| epoch.alarms.first());
+            let told = match last {
+                Some(alarm) => stage.advance(1, format_args!("{report}; {}", alarm.cause())),
+                None => stage.advance(1, report),
+            };
             if self.step.is_multiple_of(self.steps_per_epoch()) {
                 return Ok(self.history.last().cloned());
             }

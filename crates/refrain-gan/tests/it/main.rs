@@ -5,6 +5,8 @@ mod files;
 mod refusals;
 mod sheets;
 
+use std::sync::{Arc, Mutex};
+
 use proptest::prelude::*;
 use rand::RngExt;
 use refrain_core::{CancelToken, Device, Event, Monitor, rng};
@@ -281,7 +283,14 @@ fn a_generator_that_stays_on_one_mode_raises_the_alarm() {
         model.history()[10].modes_in_data == 1,
         "one point has one mode"
     );
-    let model = gan.fit(&points, &cpu()).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let messages = told.clone();
+    let monitor = Monitor::new(move |event: &Event<'_>| {
+        if let Event::Advance { message, .. } = event {
+            messages.lock().unwrap().push(message.to_string());
+        }
+    });
+    let model = gan.fit_with(&points, &cpu(), &monitor).unwrap();
     let [.., before, last] = model.history() else {
         panic!("eleven epochs")
     };
@@ -290,6 +299,13 @@ fn a_generator_that_stays_on_one_mode_raises_the_alarm() {
         |alarm: &Alarm| matches!(alarm, Alarm::ModesLost { lost, modes } if lost * 4 > *modes);
     assert!(last.alarms.iter().any(lost), "{last}");
     assert!(last.to_string().contains("kinds of real image"), "{last}");
+    // Those who look at the bar alone hear of it, too.
+    let told = told.lock().unwrap();
+    let first = last.alarms[0].to_string();
+    let (cause, _) = first.split_once(':').unwrap();
+    let heard = told.iter().filter(|message| message.ends_with(cause));
+    assert_eq!(heard.count(), 1, "{told:?}"); // the eleventh epoch's last step
+    assert!(told.last().is_some_and(|message| message.ends_with(cause)));
 }
 
 #[test]
