@@ -134,6 +134,11 @@ fn games() -> Vec<(&'static str, Gan)> {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
     let steps = if options.quick { 60 } else { options.steps };
+    let names: Vec<&str> = games().into_iter().map(|game| game.0).collect();
+    if !names.iter().any(|name| name.starts_with(&options.only)) {
+        let (only, names) = (&options.only, names.join("; "));
+        return Err(format!("no game's name begins with {only:?}; there are: {names}").into());
+    }
     let mut panels = Vec::new();
     println!("                              modes  good points  reverse KL");
     for (data, mixture) in [
@@ -157,8 +162,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
                 };
                 let mut trainer = gan.trainer(&points, &device)?;
                 let stage = Monitor::bars().start(format!("{data}, {name}"), Some(steps as u64));
+                let mut told = 0;
                 for _ in 0..steps {
                     let report = trainer.step()?;
+                    told = support::tell_alarms(trainer.history(), told);
                     stage.advance(1, report)?;
                 }
                 let painted = trainer.into_model().sample(JUDGED, options.seed)?;
