@@ -134,16 +134,21 @@ fn games() -> Vec<(&'static str, Gan)> {
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
     let steps = if options.quick { 60 } else { options.steps };
+    let names: Vec<&str> = games().into_iter().map(|game| game.0).collect();
+    if !names.iter().any(|name| name.starts_with(&options.only)) {
+        let (only, names) = (&options.only, names.join("; "));
+        return Err(format!("no game's name begins with {only:?}; there are: {names}").into());
+    }
     let mut panels = Vec::new();
     println!("                              modes  good points  reverse KL");
     for (data, mixture) in [
         ("ring of 8", Mixture::ring()),
         ("grid of 25", Mixture::grid()),
     ] {
-        let points = mixture.sample(if options.quick { 2_000 } else { TRAIN }, options.seed);
+        let points = mixture.sample(if options.quick { 2_000 } else { TRAIN }, options.seed)?;
         let mut row = vec![(
             format!("{data}, real"),
-            mixture.sample(JUDGED, options.seed + 1),
+            mixture.sample(JUDGED, options.seed + 1)?,
         )];
         for (name, game) in games() {
             if !name.starts_with(&options.only) {
@@ -157,8 +162,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
                 };
                 let mut trainer = gan.trainer(&points, &device)?;
                 let stage = Monitor::bars().start(format!("{data}, {name}"), Some(steps as u64));
+                let mut told = 0;
                 for _ in 0..steps {
                     let report = trainer.step()?;
+                    told = support::tell_alarms(trainer.history(), told);
                     stage.advance(1, report)?;
                 }
                 let painted = trainer.into_model().sample(JUDGED, options.seed)?;

@@ -104,6 +104,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
     let data = support::data(options.quick, &format!("ner-{}", options.set));
     let [mut train, mut validation, mut test] = match (&data, options.set.as_str()) {
+        (_, set) if !["wnut17", "wikigold"].contains(&set) => {
+            return Err(format!("no set {set:?}; known: wnut17, wikigold").into());
+        }
         (None, _) => {
             println!(
                 "REFRAIN_DATA/ner-{} not used: sentences are made up\n",
@@ -116,10 +119,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
             read(&folder.join("CONLL-format/data/dev/emerging.dev.conll"))?,
             read(&folder.join("CONLL-format/data/test/emerging.test.annotated"))?,
         ],
-        (Some(folder), "wikigold") => {
-            tenths(read(&folder.join("CONLL-format/data/wikigold.conll.txt"))?)
-        }
-        (Some(_), other) => return Err(format!("no set {other:?}; known: wnut17, wikigold").into()),
+        (Some(folder), _) => tenths(read(&folder.join("CONLL-format/data/wikigold.conll.txt"))?),
     };
     if options.choose {
         test = validation.clone();

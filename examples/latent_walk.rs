@@ -66,7 +66,10 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(out).map_err(|e| format!("{}: {e}", out.display()))?;
     let digits = match support::data(options.quick, "mnist") {
         Some(folder) => support::mnist::mnist(&folder)?.resized(16, 16)?,
-        None => support::digits()?,
+        None => {
+            println!("REFRAIN_DATA/mnist not used: the bundled digits");
+            support::digits()?
+        }
     };
     let (train, held_out) = digits.split(0.2, options.seed)?;
     let model = match &options.model {
@@ -78,7 +81,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
                 seed: options.seed,
                 ..Gan::default()
             };
-            gan.fit_with(&train, &device, &Monitor::bars())?
+            let model = gan.fit_with(&train, &device, &Monitor::bars())?;
+            support::tell_alarms(model.history(), 0);
+            model
         }
     };
     if model.shape() != digits.shape() || model.classes() != digits.classes() {

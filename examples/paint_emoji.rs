@@ -63,18 +63,16 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
-    let images = match support::data(options.quick, "emoji") {
+    let images = match support::data(options.quick, "emoji/img/google/64") {
         Some(folder) => {
             let loader = ImageFolder {
                 background: [255; 3],
                 ..ImageFolder::sized(3, 64)
             };
-            loader
-                .read(folder.join("img").join("google").join("64"))?
-                .images
+            loader.read(folder)?.images
         }
         None => {
-            println!("REFRAIN_DATA/emoji not used: pictures made up of discs");
+            println!("REFRAIN_DATA/emoji/img/google/64 not used: pictures made up of discs");
             discs(if options.quick { 32 } else { 2_000 })?
         }
     };
@@ -133,11 +131,13 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         move |model| frechet_images(&coarse(&model.sample(count, 2)?)?, &coarse(&real)?),
     )?;
     let stage = Monitor::bars().start("painter", Some(steps));
+    let mut told = 0;
     for step in 1..=steps {
         let report = trainer.step()?;
         if step.is_multiple_of(steps.div_ceil(10)) {
             println!("step {step}: {report}");
         }
+        told = support::tell_alarms(trainer.history(), told);
         stage.advance(1, report)?;
     }
     save_grid(

@@ -63,11 +63,22 @@ fn main() -> ExitCode {
     }
 }
 
+/// The share of the pictures that is not learnt from, and the fewest of which it holds two to judge by.
+const HELD_OUT: f64 = 0.15;
+const FEWEST: usize = 14;
+
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let device = support::device(&options.device)?;
     let out = &options.out;
     let tiles = tiles(options)?;
-    let (train, held_out) = tiles.split(0.15, options.seed)?;
+    if tiles.len() < FEWEST {
+        let few = format!(
+            "{} pictures are too few: at least {FEWEST} are needed",
+            tiles.len()
+        );
+        return Err(few.into());
+    }
+    let (train, held_out) = tiles.split(HELD_OUT, options.seed)?;
     println!(
         "{} pictures to learn from, {} held out",
         train.len(),
@@ -109,10 +120,9 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         ..Gan::default()
     };
     let mut trainer = gan.trainer(&train, &device)?;
-    while let Some(epoch) = trainer.epoch(&Monitor::bars())? {
-        for alarm in &epoch.alarms {
-            println!("epoch {}: {alarm}", epoch.epoch);
-        }
+    let mut told = 0;
+    while trainer.epoch(&Monitor::bars())?.is_some() {
+        told = support::tell_alarms(trainer.history(), told);
     }
     let model = trainer.into_model();
     model.save(out.join("painter.refrain"))?;

@@ -4,18 +4,36 @@
 pub mod mnist;
 
 use std::error::Error;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 use refrain::Monitor;
 use refrain::embeddings::{Corpus, Embeddings, Word2Vec, tokenize};
-use refrain::gan::{ImageShape, Images};
+use refrain::gan::{EpochReport, ImageShape, Images};
 use refrain::sequence::{Sentence, Trainer};
 
-/// The folder of a data set inside the one that `REFRAIN_DATA` names; `None` where it is not set, or
-/// a quick look is enough.
+/// The folder of a data set inside the one that `REFRAIN_DATA` names; `None` where that is not set or has
+/// no such folder, or a quick look is enough.
 pub fn data(quick: bool, set: &str) -> Option<PathBuf> {
     let root = std::env::var_os("REFRAIN_DATA").filter(|_| !quick)?;
-    Some(PathBuf::from(root).join(set))
+    Some(PathBuf::from(root).join(set)).filter(|folder| folder.is_dir())
+}
+
+/// Prints each alarm of the epochs after the first `told` that the epoch before them did not raise, and
+/// gives back how many epochs there are.
+pub fn tell_alarms(history: &[EpochReport], told: usize) -> usize {
+    for (i, epoch) in history.iter().enumerate().skip(told) {
+        let before = i.checked_sub(1).map_or(&[][..], |i| &history[i].alarms);
+        for alarm in &epoch.alarms {
+            if !before
+                .iter()
+                .any(|a| discriminant(a) == discriminant(alarm))
+            {
+                println!("epoch {}: {alarm}", epoch.epoch);
+            }
+        }
+    }
+    history.len()
 }
 
 /// Where `device` says, else where `REFRAIN_DEVICE` does.

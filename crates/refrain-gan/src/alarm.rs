@@ -30,7 +30,7 @@ pub enum Alarm {
         /// Their variance, as a share of the real images'.
         variety: f32,
     },
-    /// In each of the last five epochs more than one in ten kinds of real image were not painted: k-means
+    /// In each of the last five epochs, or as many as there are, more than one in ten kinds of real image were not painted: k-means
     /// [`Bins`](crate::metrics::Bins) of the training images that none of an epoch's painted ones fall
     /// into, though a fair set of that size would.
     ModesLost {
@@ -107,6 +107,15 @@ impl fmt::Display for Alarm {
                  `loss` (minimax starves the generator), or a weaker discriminator"
             ),
         }
+    }
+}
+
+impl Alarm {
+    /// What is wrong, without what to try.
+    pub(crate) fn cause(&self) -> String {
+        let text = self.to_string();
+        let cause = text.split_once(": ").map(|(cause, _)| cause.to_string());
+        cause.unwrap_or(text)
     }
 }
 

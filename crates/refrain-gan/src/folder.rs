@@ -108,7 +108,8 @@ impl ImageFolder {
         }
     }
 
-    /// Reads every PNG and JPEG file in `folder` and the folders in it. Other files are passed over.
+    /// Reads every PNG and JPEG file in `folder` and the folders in it. Other files are passed over, and so
+    /// are links to folders; a link to a picture is read.
     ///
     /// # Errors
     /// [`Error::Picture`] naming the first file that cannot be read or does not fit, unless they are

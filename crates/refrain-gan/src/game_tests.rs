@@ -4,8 +4,9 @@ use std::fmt::Write;
 
 use crate::params::{host, map_weights, tensor, weights};
 use crate::random::{Purpose, normal, stream};
-use crate::{ConvDiscriminator, ConvGenerator, Gan, ImageShape, Images, Penalty};
+use crate::{ConvDiscriminator, ConvGenerator, Gan, ImageShape, Images, Loss, Penalty};
 use burn::module::Module;
+use rand::RngExt;
 
 const BATCH: usize = 4;
 const NOISE: usize = 3;
@@ -40,6 +41,24 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 
 #[test]
 fn golden_steps_of_pytorch() {
+    let penalty = Penalty::R1R2 { gamma: 0.5 };
+    let golden = include_str!("../tests/golden/game.txt");
+    play(Loss::Relativistic, penalty, golden);
+}
+
+#[test]
+fn golden_steps_of_wgan_gp() {
+    let penalty = Penalty::GradientPenalty {
+        weight: 10.0,
+        target: 1.0,
+    };
+    let golden = include_str!("../tests/golden/wgan_gp.txt");
+    play(Loss::Wasserstein, penalty, golden);
+}
+
+/// Three steps beside those of a golden file.
+#[track_caller]
+fn play(loss: Loss, penalty: Penalty, golden: &str) {
     let gan = Gan {
         generator: ConvGenerator {
             noise: NOISE,
@@ -55,7 +74,8 @@ fn golden_steps_of_pytorch() {
             ..ConvDiscriminator::default()
         }
         .into(),
-        penalty: Penalty::R1R2 { gamma: 0.5 },
+        loss,
+        penalty,
         batch: BATCH,
         epochs: 1, // of three steps
         decay: 1.0,
@@ -75,6 +95,9 @@ fn golden_steps_of_pytorch() {
         let mut numbers = trainer.real(step).pixels().to_vec();
         let mut rng = stream(1, Purpose::Step, step);
         numbers.extend(normal(&mut rng, BATCH * NOISE));
+        if let Penalty::GradientPenalty { .. } = penalty {
+            numbers.extend((0..BATCH).map(|_| rng.random::<f32>()));
+        }
         numbers.extend(normal(&mut rng, BATCH * NOISE));
         drawn.push(numbers);
         let report = trainer.step().unwrap();
@@ -94,7 +117,6 @@ fn golden_steps_of_pytorch() {
     }
 
     let (mut drawn, mut told) = (drawn.iter(), told.iter());
-    let golden = include_str!("../tests/golden/game.txt");
     assert_eq!(golden.lines().count(), 3 * 2 + 3);
     for line in golden.lines() {
         let (name, numbers) = line.split_once(' ').unwrap();
@@ -105,8 +127,8 @@ fn golden_steps_of_pytorch() {
             "generator" => close(&flat(&trainer.generator), &golden, name),
             "average" => close(&flat(&trainer.average), &golden, name),
             _ => {
-                // The last one is added to both sides of every pair: its gradient is rounding alone,
-                // of which Adam makes whole steps.
+                // The last one is added to both sides of every comparison: its gradient is rounding
+                // alone, of which Adam makes whole steps.
                 let (all, last) = (flat(&trainer.discriminator), golden.len() - 1);
                 close(&all[..last], &golden[..last], name);
                 assert_eq!(all.len(), golden.len());

@@ -115,7 +115,7 @@ impl Gan {
     /// use refrain_gan::{Gan, Mixture};
     /// let ring = Mixture::ring(); // eight small clouds, found by 20,000 steps
     /// let gan = Gan { epochs: 4, batch: 32, ..Gan::points() };
-    /// let model = gan.fit(&ring.sample(400, 1), &refrain_core::device("cpu")?)?;
+    /// let model = gan.fit(&ring.sample(400, 1)?, &refrain_core::device("cpu")?)?;
     /// let painted = model.sample(100, 1)?;
     /// assert_eq!(painted.image(99).len(), 2); // x and y
     /// # Ok::<(), refrain_gan::Error>(())

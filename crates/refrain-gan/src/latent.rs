@@ -141,6 +141,7 @@ impl GanModel {
     /// # Errors
     /// As [`GanModel::paint`].
     pub fn interpolate_straight(&self, from: &Latent, to: &Latent, count: usize) -> Result<Images> {
+        self.painter.expect_room(count)?;
         let last = count.saturating_sub(1).max(1) as f32;
         let walk: Vec<Latent> = (0..count)
             .map(|i| from.straight(to, i as f32 / last))

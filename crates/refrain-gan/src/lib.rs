@@ -76,7 +76,7 @@
 //! | you have | set |
 //! |---|---|
 //! | labels | nothing: classes are used where there are some; [`Conditional::None`] leaves them out |
-//! | points or other vectors | [`MlpGenerator`] with [`Output::Any`], [`Images::values`] |
+//! | points or other rows of a few numbers | [`Gan::points`], [`Images::values`] |
 //! | bars of music | [`PianoRoll`]: an image, or with [`PianoRoll::keys_as_channels`] a sequence, over whose time alone the networks convolve |
 //! | larger images | more `channels` in both networks; from 32 × 32 on, [`ResidualGenerator`] and [`ResidualDiscriminator`] |
 //! | few images | [`Augment`]; a larger `gamma` of the [`Penalty`] |

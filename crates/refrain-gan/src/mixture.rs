@@ -6,6 +6,7 @@
 
 use rand::RngExt;
 
+use crate::images::expect_room;
 use crate::metrics::{ModeCoverage, ModeSample, mode_coverage};
 use crate::random::{Purpose, normal, stream};
 use crate::{Error, ImageShape, Images, Result};
@@ -15,7 +16,7 @@ use crate::{Error, ImageShape, Images, Result};
 /// ```
 /// use refrain_gan::Mixture;
 /// let ring = Mixture::ring();
-/// let points = ring.sample(1000, 1);
+/// let points = ring.sample(1000, 1)?;
 /// let coverage = ring.coverage(&points)?;
 /// assert_eq!(coverage.modes, 8);
 /// assert!(coverage.high_quality > 0.97 && coverage.reverse_kl < 0.01);
@@ -64,7 +65,11 @@ impl Mixture {
     }
 
     /// `count` points.
-    pub fn sample(&self, count: usize, seed: u64) -> Images {
+    ///
+    /// # Errors
+    /// [`Error::Config`] for more points than there is memory for.
+    pub fn sample(&self, count: usize, seed: u64) -> Result<Images> {
+        expect_room("count", count, Self::shape().len(), Self::shape())?;
         let mut rng = stream(seed, Purpose::Data, 0);
         let mut pixels = Vec::with_capacity(2 * count);
         for _ in 0..count {
@@ -80,7 +85,7 @@ impl Mixture {
                     .map(|(c, z)| c + self.deviation * z),
             );
         }
-        Images::painted(Self::shape(), pixels, None, 0)
+        Ok(Images::painted(Self::shape(), pixels, None, 0))
     }
 
     /// How points cover the centres. A point belongs to the nearest centre, and is good within three
@@ -122,7 +127,7 @@ mod tests {
     #[test]
     fn samples_have_the_mixture_s_moments() {
         for mixture in [Mixture::ring(), Mixture::grid()] {
-            let points = mixture.sample(20_000, 3);
+            let points = mixture.sample(20_000, 3).unwrap();
             let (mut sum, mut square, mut near) = ([0f64; 2], 0f64, 0usize);
             for i in 0..points.len() {
                 let p = points.image(i);
@@ -146,7 +151,7 @@ mod tests {
             let coverage = mixture.coverage(&points).unwrap();
             assert_eq!(coverage.modes, mixture.centres.len());
             assert!((coverage.high_quality - near as f64 / n).abs() < 1e-3);
-            assert_eq!(points, mixture.sample(20_000, 3));
+            assert_eq!(points, mixture.sample(20_000, 3).unwrap());
         }
     }
 
@@ -164,7 +169,7 @@ mod tests {
             centres: vec![],
             deviation: 0.1,
         };
-        assert_eq!(nothing.sample(2, 1).len(), 2);
+        assert_eq!(nothing.sample(2, 1).unwrap().len(), 2);
         assert!(matches!(nothing.coverage(&one), Err(Error::Empty { .. })));
     }
 }

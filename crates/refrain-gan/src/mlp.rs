@@ -22,13 +22,13 @@ pub enum Output {
 
 /// Noise → (matrix, activation) … → matrix → image.
 ///
-/// For points in the plane:
+/// [`Gan::points`](crate::Gan::points) is set up for points in the plane; with other layers:
 /// ```
-/// use refrain_gan::{Gan, MlpDiscriminator, MlpGenerator, Output};
+/// use refrain_gan::{Gan, MlpGenerator, Output};
+/// let hidden = vec![64, 64];
 /// let gan = Gan {
-///     generator: MlpGenerator { noise: 2, output: Output::Any, ..Default::default() }.into(),
-///     discriminator: MlpDiscriminator::default().into(),
-///     ..Gan::default()
+///     generator: MlpGenerator { noise: 2, hidden, output: Output::Any, ..Default::default() }.into(),
+///     ..Gan::points()
 /// };
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

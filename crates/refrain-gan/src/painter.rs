@@ -3,10 +3,11 @@
 use burn::tensor::Tensor;
 use refrain_core::Device;
 
+use crate::images::expect_room;
 use crate::params::{host, tensor};
 use crate::players::Generator;
 use crate::random::{Purpose, normal, stream};
-use crate::{Error, ImageShape, Images, Latent, Output, Result};
+use crate::{ImageShape, Images, Latent, Output, Result};
 
 /// Images painted at once: bounds the memory a large request takes.
 const CHUNK: usize = 256;
@@ -43,16 +44,7 @@ impl Painter {
     /// Refuses more images than there is memory for.
     pub(crate) fn expect_room(&self, count: usize) -> Result<()> {
         let each = self.shape.len() + self.noise + self.classes;
-        let room = count
-            .checked_mul(each)
-            .is_some_and(|values| Vec::<f32>::new().try_reserve_exact(values).is_ok());
-        match room {
-            true => Ok(()),
-            false => Err(Error::config(
-                "count",
-                format!("there is no memory for {count} images of {}", self.shape),
-            )),
-        }
+        expect_room("count", count, each, self.shape)
     }
 
     /// Pixels of the images at `latents`, whose lengths fit.

@@ -13,6 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::images::expect_room;
 use crate::{Error, ImageShape, Images, Result};
 
 /// From this brightness on a key sounds.
@@ -72,11 +73,13 @@ impl PianoRoll {
     /// Notes as one image. Those outside of its keys are moved by octaves into them.
     ///
     /// # Errors
-    /// [`Error::Config`] for a layout without pixels or with keys beyond 127, [`Error::Shape`] for a
+    /// [`Error::Config`] for a layout without pixels, with keys beyond 127 or larger than there is memory
+    /// for, [`Error::Shape`] for a
     /// note outside of its tracks or its time, or that no octave brings among its keys.
     pub fn image(&self, notes: &[RollNote]) -> Result<Images> {
         self.check()?;
         let shape = self.shape();
+        expect_room("roll", 1, shape.len(), shape)?;
         let mut pixels = vec![0f32; shape.len()];
         for (i, note) in notes.iter().enumerate() {
             let end = note.start.saturating_add(note.length);

@@ -272,3 +272,7 @@ fn between(real: &Batch, fake: &Batch, pac: usize, rng: &mut Stream) -> Batch {
         class: real.class.clone(),
     }
 }
+
+#[cfg(test)]
+#[path = "step_tests.rs"]
+mod tests;

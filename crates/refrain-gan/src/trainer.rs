@@ -17,7 +17,7 @@ use crate::players::{Discriminator, Generator};
 use crate::random::{Purpose, stream};
 use crate::report::Tally;
 use crate::sheets::Book;
-use crate::variety::Reference;
+use crate::variety::{Reference, Variety};
 use crate::{
     Adam, Conditional, EpochReport, Error, Gan, GanModel, Images, Loss, Output, Result, StepReport,
     ema,
@@ -60,7 +60,7 @@ pub struct Trainer {
     reference: Reference,
     pub(crate) measures: Vec<Measure>,
     pub(crate) sheets: Option<Book>,
-    halfway: bool, // a step has failed between its two halves
+    halfway: bool, // a step has failed before its end
 }
 
 impl Trainer {
@@ -200,24 +200,29 @@ impl Trainer {
             real = Some(self.discriminator_step(turn, &mut rng, &mut report)?);
         }
         self.generator_step(real, &mut rng, &mut report)?;
-        self.halfway = false;
         let decay = ema::decay(self.config.average, self.step);
         self.average = ema::update(self.average.clone(), &self.generator, decay);
+        let ends = (self.step + 1).is_multiple_of(self.steps_per_epoch());
+        let variety = ends.then(|| self.variety()).transpose()?;
+        self.halfway = false;
         self.step += 1;
 
         self.tally.add(&report);
-        if self.step.is_multiple_of(self.steps_per_epoch()) {
-            self.end_epoch()?;
+        if let Some(variety) = variety {
+            self.end_epoch(variety)?;
         }
         Ok(report)
     }
 
-    fn end_epoch(&mut self) -> Result<()> {
+    fn variety(&self) -> Result<Variety> {
         let labels = self.reference.labels();
         let painted = self
             .painter()
             .labelled(labels, self.config.seed, Purpose::Variety)?;
-        let variety = self.reference.measure(&painted)?;
+        self.reference.measure(&painted)
+    }
+
+    fn end_epoch(&mut self, variety: Variety) -> Result<()> {
         let (loss, before) = (self.config.loss, &self.history);
         let mut epoch = self.tally.epoch(loss, before, variety, self.step);
         self.tally = Tally::default();
@@ -280,7 +285,11 @@ impl Trainer {
         loop {
             stage.check()?;
             let report = self.step()?;
-            let told = stage.advance(1, report);
+            let last = self.history.last().and_then(|epoch| epoch.alarms.first());
+            let told = match last {
+                Some(alarm) => stage.advance(1, format_args!("{report}; {}", alarm.cause())),
+                None => stage.advance(1, report),
+            };
             if self.step.is_multiple_of(self.steps_per_epoch()) {
                 return Ok(self.history.last().cloned());
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::params::{host, weights};
-use crate::{ConvDiscriminator, ConvGenerator, ImageShape};
+use crate::{ConvDiscriminator, ConvGenerator, ImageShape, Penalty};
 
 fn bits(module: &impl Module) -> Vec<u32> {
     let values = weights(module)
@@ -11,8 +11,8 @@ fn bits(module: &impl Module) -> Vec<u32> {
     values.map(f32::to_bits).collect()
 }
 
-#[test]
-fn each_network_learns_alone() {
+/// Six images of two classes, and networks of one small layer.
+fn small() -> (Images, Gan) {
     let pixels = (0..6 * 16).map(|i| (i % 7) as f32 / 6.0).collect();
     let images = Images::from_f32(ImageShape::square(1, 4), pixels)
         .unwrap()
@@ -32,6 +32,12 @@ fn each_network_learns_alone() {
         .into(),
         ..Gan::default()
     };
+    (images, gan)
+}
+
+#[test]
+fn each_network_learns_alone() {
+    let (images, gan) = small();
     let mut trainer = gan
         .trainer(&images, &refrain_core::device("cpu").unwrap())
         .unwrap();
@@ -68,6 +74,31 @@ fn each_network_learns_alone() {
 }
 
 #[test]
+fn a_clipped_discriminator_keeps_within_its_limit() {
+    let (images, gan) = small();
+    let gan = Gan {
+        loss: Loss::Wasserstein,
+        penalty: Penalty::WeightClip { limit: 0.01 },
+        ..gan
+    };
+    let mut trainer = gan
+        .trainer(&images, &refrain_core::device("cpu").unwrap())
+        .unwrap();
+    let largest = |module: &Discriminator| {
+        let values = weights(module)
+            .into_iter()
+            .flat_map(|w| host(w.values).unwrap());
+        values.fold(0f32, |most, v| most.max(v.abs()))
+    };
+    assert!(largest(&trainer.discriminator) > 0.02, "nothing to clip");
+    let mut rng = stream(1, Purpose::Step, 0);
+    trainer
+        .discriminator_step(0, &mut rng, &mut StepReport::default())
+        .unwrap();
+    assert_eq!(largest(&trainer.discriminator), 0.01); // none beyond, some at it
+}
+
+#[test]
 fn batches_cover_an_epoch_without_repeats() {
     let pixels: Vec<f32> = (0..10).map(|i| i as f32 / 10.0).collect();
     let images = Images::from_f32(ImageShape::square(1, 1), pixels.clone()).unwrap();
@@ -86,4 +117,26 @@ fn batches_cover_an_epoch_without_repeats() {
         seen.dedup();
         assert_eq!(seen.len(), 9);
     }
+}
+
+#[test]
+fn a_game_whose_epoch_could_not_be_measured_is_not_saved() {
+    let (images, gan) = small();
+    let device = refrain_core::device("cpu").unwrap();
+    let mut trainer = gan.trainer(&images, &device).unwrap();
+    assert_eq!(trainer.steps_per_epoch(), 1);
+    let other = Images::from_f32(ImageShape::square(3, 4), vec![0.5; 96]).unwrap();
+    trainer.reference = Reference::new(&other, 1).unwrap();
+    let failed = trainer.step().unwrap_err();
+    assert!(!matches!(failed, Error::Broken { .. }), "{failed}");
+    assert_eq!((trainer.steps(), trainer.history().len()), (0, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("game.refrain");
+    for error in [
+        trainer.save(&path).unwrap_err(),
+        trainer.step().unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Broken { step: 1 }), "{error}");
+    }
+    assert!(!path.exists());
 }

@@ -152,15 +152,15 @@ mod tests {
     #[test]
     fn kinds_are_counted_whatever_the_size_of_images() {
         let ring = Mixture::ring();
-        let reference = Reference::new(&ring.sample(1024, 1), 1).unwrap();
-        let all = reference.measure(&ring.sample(512, 2)).unwrap();
+        let reference = Reference::new(&ring.sample(1024, 1).unwrap(), 1).unwrap();
+        let all = reference.measure(&ring.sample(512, 2).unwrap()).unwrap();
         assert_eq!((all.modes, all.modes_in_data), (8, 8));
         assert!((all.share - 1.0).abs() < 0.1, "{all:?}");
         let half = Mixture {
             centres: ring.centres[..4].to_vec(),
             ..ring
         };
-        let half = reference.measure(&half.sample(512, 2)).unwrap();
+        let half = reference.measure(&half.sample(512, 2).unwrap()).unwrap();
         assert_eq!((half.modes, half.modes_in_data), (4, 8));
 
         // 40 × 24 pixels: a bright half on the left or on the right.

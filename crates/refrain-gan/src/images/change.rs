@@ -4,8 +4,12 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use refrain_core::rng;
 
+use super::expect_room;
 use crate::random::{Purpose, stream};
 use crate::{Error, ImageShape, Images, Result};
+
+/// The longest side that images are brought to.
+const LONGEST: usize = 1 << 16;
 
 impl Images {
     /// A seeded split into two sets that share no image; the second holds `fraction` of them,
@@ -36,7 +40,7 @@ impl Images {
     /// The images at another size, by linear interpolation between pixel centres.
     ///
     /// # Errors
-    /// [`Error::Config`] when a side is 0.
+    /// [`Error::Config`] when a side is 0 or beyond 65,536, and for more pixels than there is memory for.
     pub fn resized(&self, height: usize, width: usize) -> Result<Self> {
         if height == 0 || width == 0 {
             return Err(Error::config(
@@ -44,11 +48,16 @@ impl Images {
                 format!("{height}×{width} holds no pixel"),
             ));
         }
+        if height.max(width) > LONGEST {
+            let reason = format!("{height}×{width} has a side beyond {LONGEST}");
+            return Err(Error::config("size", reason));
+        }
         let shape = ImageShape {
             height,
             width,
             ..self.shape
         };
+        expect_room("size", self.len(), shape.len(), shape)?;
         let rows = line_weights(self.shape.height, height);
         let columns = line_weights(self.shape.width, width);
         let area = self.shape.height * self.shape.width;
@@ -77,7 +86,8 @@ impl Images {
     ///
     /// # Errors
     /// [`Error::Empty`] without images, [`Error::Shape`] for images of more than one channel,
-    /// [`Error::Class`] for more classes than 1,024.
+    /// [`Error::Class`] for more classes than 1,024, [`Error::Config`] for more stacks than there is memory
+    /// for.
     ///
     /// ```
     /// # use refrain_gan::{ImageShape, Images};
@@ -104,8 +114,13 @@ impl Images {
             );
             return Err(Error::Class(text));
         }
+        let shape = ImageShape {
+            channels: 3,
+            ..self.shape
+        };
+        expect_room("count", count, shape.len() + 1, shape)?;
         let mut rng = stream(seed, Purpose::Data, 1);
-        let mut pixels = Vec::new();
+        let mut pixels = Vec::with_capacity(count * shape.len());
         let mut labels = self.labels().map(|_| Vec::with_capacity(count));
         for _ in 0..count {
             let picks: [usize; 3] = std::array::from_fn(|_| rng.random_range(0..self.len()));
@@ -117,10 +132,6 @@ impl Images {
                 out.push(picks.iter().fold(0, number));
             }
         }
-        let shape = ImageShape {
-            channels: 3,
-            ..self.shape
-        };
         let classes = self.classes.pow(3);
         Ok(Self::unclamped(shape, pixels, labels, classes))
     }

@@ -332,6 +332,21 @@ impl Images {
     }
 }
 
+/// Refuses more images, of so many values `each`, than there is memory for; `field` is the setting that
+/// asks for them.
+pub(crate) fn expect_room(field: &str, count: usize, each: usize, shape: ImageShape) -> Result<()> {
+    let room = count
+        .checked_mul(each)
+        .is_some_and(|values| Vec::<f32>::new().try_reserve_exact(values).is_ok());
+    match room {
+        true => Ok(()),
+        false => Err(Error::config(
+            field,
+            format!("there is no memory for {count} images of {shape}"),
+        )),
+    }
+}
+
 /// Refuses shapes without pixels, and a number of values that is no whole number of images.
 fn check_shape(shape: ImageShape, values: usize) -> Result<()> {
     let sides = [shape.channels, shape.height, shape.width];

@@ -40,8 +40,8 @@ const SURE: f64 = 1e3;
 /// use refrain_gan::Mixture;
 /// use refrain_gan::metrics::Bins;
 /// let ring = Mixture::ring();
-/// let bins = Bins::fit(ring.sample(1000, 1).pixels(), 2, 8, 1)?;
-/// let good = bins.compare(ring.sample(500, 2).pixels())?;
+/// let bins = Bins::fit(ring.sample(1000, 1)?.pixels(), 2, 8, 1)?;
+/// let good = bins.compare(ring.sample(500, 2)?.pixels())?;
 /// assert_eq!((good.bins, good.expected, good.empty), (8, 8, 0));
 /// let collapsed = bins.compare(&[0.9, 0.5].repeat(500))?;
 /// assert_eq!((collapsed.empty, collapsed.different), (7, 8));
@@ -285,10 +285,10 @@ mod tests {
     fn modes_of_points_are_bins() {
         for (mixture, modes) in [(Mixture::ring(), 8), (Mixture::grid(), 25)] {
             for seed in 0..20 {
-                let points = mixture.sample(1000, seed);
+                let points = mixture.sample(1000, seed).unwrap();
                 let bins = Bins::fit_until(points.pixels(), 2, 32, 0.005, seed).unwrap();
                 let fair = bins
-                    .compare(mixture.sample(1000, seed + 50).pixels())
+                    .compare(mixture.sample(1000, seed + 50).unwrap().pixels())
                     .unwrap();
                 // A mode has two of them once in a while.
                 assert!((modes..=modes + 2).contains(&fair.bins), "{seed}: {fair:?}");
@@ -297,7 +297,9 @@ mod tests {
                     centres: mixture.centres[1..].to_vec(),
                     ..mixture.clone()
                 };
-                let lacking = bins.compare(lacking.sample(1000, 9).pixels()).unwrap();
+                let lacking = bins
+                    .compare(lacking.sample(1000, 9).unwrap().pixels())
+                    .unwrap();
                 assert!(lacking.empty > 0, "{seed}: {lacking:?}");
             }
         }

@@ -50,6 +50,13 @@ pub(super) const MEMORISATION: [(usize, usize, f32, f64); 3] = [
     (41, 10, 0.5, 0.158536585366),
 ];
 
+/// Centres, points, how far good ones lie at most; modes, share of good points, reverse divergence.
+pub(super) const MODES: [(&str, usize, f32, usize, f64, f64); 3] = [
+    ("ring", 6, 0.3, 4, 1.0, 0.8369882168),
+    ("ring", 300, 0.06, 8, 0.11, 0.03643261753),
+    ("grid", 70, 0.08, 18, 0.4714285714, 0.1230212478),
+];
+
 /// Which roll; used pitch classes per bar, qualified notes, tonal distance to the next roll.
 pub(super) const PIANO_ROLL: [(usize, f64, f64, f64); 3] = [
     (0, 9.0, 0.3018867925, 0.1438305361),

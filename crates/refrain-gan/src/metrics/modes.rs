@@ -92,6 +92,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::metrics::golden::MODES;
+    use crate::metrics::rows::tests::made;
+    use crate::{Images, Mixture};
 
     proptest! {
         #[test]
@@ -105,6 +108,25 @@ mod tests {
             // The data's own histogram: no divergence.
             let own: Vec<f64> = coverage.counts.iter().map(|&c| c as f64).collect();
             prop_assert!(mode_coverage(&modes, &own).unwrap().reverse_kl.abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn golden_values_of_scipy() {
+        for (name, n, good, modes, high_quality, reverse_kl) in MODES {
+            let mixture = Mixture {
+                deviation: good / 3.0,
+                ..if name == "ring" {
+                    Mixture::ring()
+                } else {
+                    Mixture::grid()
+                }
+            };
+            let points = Images::from_f32(Mixture::shape(), made(n, 2, 17)).unwrap();
+            let got = mixture.coverage(&points).unwrap();
+            assert_eq!(got.modes, modes, "{name} {n}");
+            assert!((got.high_quality - high_quality).abs() < 1e-9, "{got:?}");
+            assert!((got.reverse_kl - reverse_kl).abs() < 1e-9, "{got:?}");
         }
     }
 

@@ -36,7 +36,9 @@ pub struct SweepPoint {
     pub bleu: f64,
     /// Variety: self-BLEU (0 to 100); lower is better.
     pub self_bleu: f64,
-    /// Quality: perplexity of the texts under a language model of real texts; lower is better.
+    /// Quality: perplexity of the texts under a language model of real texts; lower is better. e to the
+    /// power of −mean ln p, over all tokens of all texts but each text's first, where p is the model's
+    /// probability of the token after those before it; the token that ends a text counts.
     pub perplexity: f64,
     /// Quality and variety: perplexity of real texts under a language model trained on these; lower is
     /// better. `None` where it was not asked.
@@ -160,4 +162,84 @@ pub fn reverse_perplexity<C: ModelConfig>(
     let corpus = Corpus::documents(vocabulary.clone(), written.to_vec())?;
     let trained = trainer.fit(config, &corpus, device)?.model;
     perplexity(&trained, real)
+}
+
+#[cfg(test)]
+mod tests {
+    use refrain_sequence::{LanguageState, RnnConfig};
+
+    use super::*;
+
+    /// The probability of each token after each.
+    #[derive(Clone)]
+    struct Table([[f32; 4]; 4]);
+
+    struct Read<'a>(&'a Table, usize);
+
+    impl LanguageModel for Table {
+        fn vocabulary_size(&self) -> usize {
+            4
+        }
+
+        fn context(&self) -> Option<usize> {
+            None
+        }
+
+        fn start(&self) -> refrain_sequence::Result<Box<dyn LanguageState + '_>> {
+            Ok(Box::new(Read(self, 0)))
+        }
+    }
+
+    impl LanguageState for Read<'_> {
+        fn feed(&mut self, tokens: &[u32]) -> refrain_sequence::Result<Vec<f32>> {
+            self.1 += tokens.len();
+            let last = *tokens.last().unwrap() as usize;
+            Ok(self.0.0[last].map(f32::ln).to_vec())
+        }
+
+        fn position(&self) -> usize {
+            self.1
+        }
+
+        fn fork<'s>(&self) -> Box<dyn LanguageState + 's>
+        where
+            Self: 's,
+        {
+            Box::new(Read(self.0, self.1))
+        }
+    }
+
+    #[test]
+    fn perplexity_by_hand() {
+        let judge = Table([
+            [0.125, 0.125, 0.5, 0.25],
+            [0.25; 4],
+            [0.25, 0.125, 0.5, 0.125],
+            [0.5, 0.25, 0.125, 0.125],
+        ]);
+        // 0.5 · 0.5 of two tokens, 0.25 · 0.125 · 0.5 of three: 2⁻⁸ in all, of one each 2^(−8/5).
+        let texts = [vec![0, 2, 2], vec![0, 3, 2, 2]];
+        let found = perplexity(&judge, &texts).unwrap();
+        assert!((found - 2f64.powf(8.0 / 5.0)).abs() < 1e-6, "{found}");
+    }
+
+    #[test]
+    fn a_judge_that_knows_nothing_hesitates_among_all_tokens() {
+        let config = Sweep {
+            frame: TextFrame {
+                start: 0,
+                end: 1,
+                longest: 5,
+            },
+            temperatures: vec![0.5, 1.0],
+            texts: 20,
+            seed: 1,
+        };
+        let model = Table([[0.0, 0.1, 0.3, 0.6]; 4]);
+        let real = [vec![0, 2, 3, 1], vec![0, 3, 1]];
+        let points = sweep::<RnnConfig>(&model, &config, &real, &Table([[0.25; 4]; 4]), None);
+        for point in points.unwrap() {
+            assert!((point.perplexity - 4.0).abs() < 1e-6, "{point}");
+        }
+    }
 }

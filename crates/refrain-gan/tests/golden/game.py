@@ -1,9 +1,10 @@
-# Values for the test `golden_steps_of_pytorch` in src/game_tests.rs: three whole steps of a game (pairs
-# compared, penalties R1 and R2, Adam with rates that fall to nothing,
-# the averaged generator) from the same first weights, images and noise.
+# Values for the tests in src/game_tests.rs: three whole steps of a game (Adam with rates that fall to
+# nothing, the averaged generator) from the same first weights, images and noise. `game` compares pairs
+# under the penalties R1 and R2; `wgan_gp` is Wasserstein's with the gradient penalty.
 # The drawn numbers come from the test, which writes them to the file of REFRAIN_DRAWN:
-#   REFRAIN_DRAWN=drawn.txt cargo test -p refrain-gan --lib golden_steps
-#   python crates/refrain-gan/tests/golden/game.py drawn.txt > crates/refrain-gan/tests/golden/game.txt
+#   REFRAIN_DRAWN=drawn.txt cargo test -p refrain-gan --lib golden_steps_of_pytorch
+#   python crates/refrain-gan/tests/golden/game.py game drawn.txt > crates/refrain-gan/tests/golden/game.txt
+# and with golden_steps_of_wgan_gp and wgan_gp in the same places.
 # (torch 2.15.0, in double precision; the networks are those of benches/peers/torch_gan.py)
 import copy
 import math
@@ -49,31 +50,43 @@ d = fill(ConvDiscriminator([1, SIDE, SIDE], [3, 4], base=3))
 average = copy.deepcopy(g)
 adam = dict(lr=1e-3, betas=(0.5, 0.999), eps=1e-8)
 g_adam, d_adam = torch.optim.Adam(g.parameters(), **adam), torch.optim.Adam(d.parameters(), **adam)
-gamma = 0.5
+GAMMA, WEIGHT = 0.5, 10.0
+WGAN_GP = sys.argv[1] == "wgan_gp"
 schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: (3 - step) / 3) for o in (g_adam, d_adam)]
 
-for step, line in enumerate(open(sys.argv[1])):
+
+def slopes(logits, x):
+    """The length of each image's slope, by x counted as −1..1: half that by 0..1."""
+    (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    return (slope / 2).flatten(1).square().sum(1).sqrt()
+
+
+for step, line in enumerate(open(sys.argv[2])):
     print("drawn", line.strip())
     drawn = torch.tensor([float(v) for v in line.split()])
-    pixels, one, two = drawn.split([BATCH * SIDE * SIDE, BATCH * NOISE, BATCH * NOISE])
+    parts = [BATCH * SIDE * SIDE, BATCH * NOISE, BATCH if WGAN_GP else 0, BATCH * NOISE]
+    pixels, one, shares, two = drawn.split(parts)
     real = pixels.reshape(BATCH, 1, SIDE, SIDE)
 
     fake = g(one.reshape(BATCH, NOISE)).detach()
     real_in, fake_in = real.clone().requires_grad_(), fake.requires_grad_()
     on_real, on_fake = d(real_in), d(fake_in)
-    loss = F.softplus(on_fake - on_real).mean()
-    penalty = 0
-    for logits, x in [(on_real, real_in), (on_fake, fake_in)]:
-        # x counts as −1..1, and the slope by it is half that by 0..1.
-        (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
-        penalty = penalty + gamma / 2 * (slope / 2).flatten(1).square().sum(1).mean()
+    if WGAN_GP:
+        loss = on_fake.mean() - on_real.mean()
+        share = shares.reshape(BATCH, 1, 1, 1)
+        x = (share * real + (1 - share) * fake.detach()).requires_grad_()
+        penalty = WEIGHT * (slopes(d(x), x) - 1).square().mean()
+    else:
+        loss = F.softplus(on_fake - on_real).mean()
+        penalty = GAMMA / 2 * sum(slopes(logits, x).square().mean()
+                                  for logits, x in [(on_real, real_in), (on_fake, fake_in)])
     d_adam.zero_grad()
     (loss + penalty).backward()
     d_adam.step()
     told = [loss.item(), penalty.item()]
 
     on_fake = d(g(two.reshape(BATCH, NOISE)))
-    loss = F.softplus(d(real).detach() - on_fake).mean()
+    loss = -on_fake.mean() if WGAN_GP else F.softplus(d(real).detach() - on_fake).mean()
     g_adam.zero_grad()
     loss.backward()
     g_adam.step()

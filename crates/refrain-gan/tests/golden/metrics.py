@@ -21,7 +21,8 @@ for name in ["torchvision", "torchvision.transforms", "torchvision.transforms.fu
         sys.modules[name] = MagicMock()
 sys.modules["tqdm"].tqdm = lambda it, **_: it
 
-from scipy.stats import mannwhitneyu
+from scipy.spatial import cKDTree
+from scipy.stats import entropy, mannwhitneyu
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_isc import isc_features_to_metric
@@ -98,6 +99,19 @@ for n, d, shrink in [(30, 3, 1.0), (30, 3, 0.7), (41, 10, 0.5)]:
     rows.append(f"({n}, {d}, {shrink}, {u / len(painted) / len(held):.12})")
 table("Rows, columns, scale; U of Mann and Whitney over the pairs.", "MEMORISATION",
       "(usize, usize, f32, f64)", rows)
+
+rows = []
+radians = np.arange(8) * np.pi / 4
+centres = {"ring": 0.5 + 0.4 * np.stack([np.cos(radians), np.sin(radians)], 1),
+           "grid": np.array([(0.1 + 0.2 * x, 0.1 + 0.2 * y) for y in range(5) for x in range(5)])}
+for name, n, good in [("ring", 6, 0.3), ("ring", 300, 0.06), ("grid", 70, 0.08)]:
+    distance, mode = cKDTree(centres[name]).query(made(n, 2, 17).astype(np.float64))
+    counts = np.bincount(mode, minlength=len(centres[name]))
+    modes = len(np.unique(mode[distance <= good]))
+    divergence = entropy(counts, np.ones(len(counts)))
+    rows.append(f'("{name}", {n}, {good}, {modes}, {np.mean(distance <= good):.10}, {divergence:.10})')
+table("Centres, points, how far good ones lie at most; modes, share of good points, reverse divergence.",
+      "MODES", "(&str, usize, f32, usize, f64, f64)", rows)
 
 # Piano rolls: 32 steps of 128 keys, a pattern any language can make.
 def roll(salt):

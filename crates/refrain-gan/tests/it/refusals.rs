@@ -113,9 +113,28 @@ fn more_images_than_there_is_memory_for_are_refused() {
             model.sheet(count, 1),
             model.sample_truncated(count, 1.0, 1),
             model.interpolate(&latent, &latent, count),
+            model.interpolate_straight(&latent, &latent, count),
+            Mixture::ring().sample(count, 1),
+            halves(2).stacked(count, 1),
         ] {
             let error = result.unwrap_err();
             assert!(error.to_string().starts_with("count: "), "{error}");
         }
+        for (height, width) in [(count, 1), (1, count), (count, count)] {
+            let error = halves(2).resized(height, width).unwrap_err();
+            assert!(error.to_string().starts_with("size: "), "{error}");
+        }
     }
+    let many = halves(2).select(&[0; 1 << 15]); // 2^47 values at the longest sides
+    let error = many.resized(1 << 16, 1 << 16).unwrap_err();
+    assert!(error.to_string().starts_with("size: "), "{error}");
+    let roll = PianoRoll {
+        tracks: 1 << 16,
+        bars: 1 << 16,
+        steps: 1 << 16,
+        lowest: 0,
+        keys: 128,
+    };
+    let error = roll.image(&[]).unwrap_err();
+    assert!(error.to_string().starts_with("roll: "), "{error}");
 }
