@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use corpus_task::CorpusTask;
 pub(crate) use corpus_task::evaluate;
-pub use curve::{Fit, LearningCurve, LossPoint};
+pub use curve::{Fit, LearningCurve, LossPoint, Measure};
 pub use examples::{Examples, JsonLines};
 pub use lora::{Lora, LowRank};
 pub use module::{Learner, Learning};
