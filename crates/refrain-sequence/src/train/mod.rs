@@ -226,7 +226,7 @@ impl Trainer {
     /// Trains a new model.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field, [`Error::Diverged`] naming the step.
+    /// [`Error::Config`] naming the field, [`Error::Diverged`] and [`Error::Validation`] naming the step.
     pub fn fit<C: ModelConfig>(
         &self,
         config: &C,

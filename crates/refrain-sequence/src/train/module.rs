@@ -124,7 +124,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Config`] naming the field, [`Error::TooShort`] without examples,
-    /// [`Error::Diverged`] naming step and examples, and whatever the module's loss refuses.
+    /// [`Error::Diverged`] naming step and examples, [`Error::Validation`] naming the step, and whatever the
+    /// module's loss refuses.
     pub fn fit_module<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         module: &M,

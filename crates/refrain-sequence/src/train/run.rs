@@ -98,7 +98,7 @@ impl Trainer {
             if (last || run.step.is_multiple_of(self.evaluate_every))
                 && let Some(score) = run.validate(self, &mut task)?
             {
-                validation = run.note(score);
+                validation = run.note(score)?;
                 if run.stale == 0 {
                     run.best = Some(run.judged(&task)?);
                 }
@@ -156,8 +156,17 @@ impl Trainer {
 }
 
 impl Run {
-    /// Puts a validation on record, and tells of it in words.
-    fn note(&mut self, score: Score) -> String {
+    /// Puts a validation on record, and tells of it in words. What ranks weights must be a number; a loss
+    /// that does not may be infinite, as where a target is impossible.
+    fn note(&mut self, score: Score) -> Result<String> {
+        let ranked = score.error.unwrap_or(score.loss) as f32;
+        if !ranked.is_finite() || score.loss.is_nan() {
+            return Err(Error::Validation {
+                step: self.step,
+                loss: score.loss,
+                error: score.error,
+            });
+        }
         let point = |loss: f64| LossPoint {
             step: self.step,
             loss: loss as f32,
@@ -168,11 +177,10 @@ impl Run {
             self.curve.errors.push(point(error));
             words += &format!(" (error {error:.4})");
         }
-        let ranked = score.error.unwrap_or(score.loss) as f32;
         match ranked < self.best_loss {
             true => (self.best_loss, self.stale) = (ranked, 0),
             false => self.stale += 1,
         }
-        words
+        Ok(words)
     }
 }

@@ -150,6 +150,66 @@ fn the_weights_of_the_lowest_error_are_kept() {
     assert_eq!(weights(&trained.model), weights(&until.model));
 }
 
+/// Bags with what validation says of each: something added to its loss, and an error.
+#[derive(Module, Debug)]
+struct Told {
+    bags: Bags,
+}
+
+impl Learner for Told {
+    type Example = (Bag, f32, Option<f64>);
+
+    fn length(example: &Self::Example) -> usize {
+        Bags::length(&example.0)
+    }
+
+    fn targets(_: &Self::Example) -> usize {
+        1
+    }
+
+    fn loss(&self, batch: &[&Self::Example], learning: &Learning<'_>) -> Result<Tensor<1>> {
+        let bags: Vec<&Bag> = batch.iter().map(|e| &e.0).collect();
+        let loss = self.bags.loss(&bags, learning)?;
+        Ok(match learning.dropout {
+            Some(_) => loss,
+            None => loss + batch.iter().map(|e| e.1).sum::<f32>(),
+        })
+    }
+
+    fn validation_error(&self, examples: &[Self::Example]) -> Result<Option<f64>> {
+        Ok(examples[0].2)
+    }
+}
+
+#[test]
+fn a_validation_that_finds_no_number_ends_the_run() {
+    let bags = bags(20);
+    let module = Told { bags: Bags::new() };
+    let training: Vec<_> = bags.iter().map(|b| (b.clone(), f32::NAN, None)).collect();
+    let fit = |added: f32, error: Option<f64>| {
+        let held = [(bags[0].clone(), added, error)];
+        trainer().fit_module(&module, &training, &held)
+    };
+    for (added, error) in [
+        (f32::NAN, None),
+        (f32::NAN, Some(0.5)),
+        (f32::INFINITY, None),
+        (0.0, Some(f64::NAN)),
+        (0.0, Some(f64::INFINITY)),
+    ] {
+        let told = fit(added, error).unwrap_err();
+        assert!(
+            told.to_string().starts_with("after 5 steps the validation"),
+            "{told}"
+        );
+        assert!(matches!(told, Error::Validation { step: 5, .. }), "{told}");
+    }
+    // What is ranked by something else may be impossible.
+    for (added, error) in [(0.0, None), (f32::INFINITY, Some(0.5))] {
+        assert_eq!(fit(added, error).unwrap().curve.validation.len(), 6);
+    }
+}
+
 #[test]
 fn resuming_a_module_is_the_same_as_not_stopping() {
     let folder = tempfile::tempdir().unwrap();
@@ -244,7 +304,7 @@ fn a_line_that_is_no_example_is_named() {
     }
     for (text, expected) in [
         ("[[1], 0]\n\n[[1], -1]\n", "bags.jsonl, line 3: column "),
-        ("[[1], 0]\n[[1], 0", "line 2: column 8: EOF"),
+        ("[[1], 0]\n[[1], 0", "line 2: column 7: EOF"),
         ("[[1], 0]\n[[], 0]", "line 2: words is empty"),
         (
             "[[1], 0] [[1], 0]",
