@@ -43,7 +43,8 @@ pub enum Error {
         /// What there was.
         found: usize,
     },
-    /// The loss or the gradient stopped being a number.
+    /// The loss or the gradient stopped being a number. The best weights so far are in the checkpoint, where
+    /// one is written: see [`Trained::from_checkpoint`](crate::Trained::from_checkpoint).
     #[error(
         "step {step}: the loss is {loss} and the gradient's norm {gradient_norm}, at learning rate \
          {learning_rate:.2e}, on {batch}; try a lower learning rate"

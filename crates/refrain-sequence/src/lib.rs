@@ -253,6 +253,7 @@ mod encoder_decoder;
 mod engine;
 mod entries;
 mod error;
+mod fnv;
 mod frames;
 pub mod gguf;
 mod hugging_face;

@@ -3,8 +3,6 @@
 mod low_rank;
 
 use std::borrow::Borrow;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
@@ -19,6 +17,7 @@ use crate::adamw::{self, Moments};
 use crate::batch::Dropout;
 use crate::engine::{Parameters, Update};
 use crate::entries::{Entries, Init, Role};
+use crate::fnv::Fnv;
 use crate::rnn::DropoutDraw;
 use crate::{Compute, Error, Result};
 
@@ -152,10 +151,12 @@ impl Trainer {
     }
 
     /// Continues an interrupted run of [`Trainer::fit_module_with`] from its checkpoint, as if it
-    /// had not stopped; `module` is of the same shape as the one that it began with.
+    /// had not stopped; `module` is of the same shape as the one that it began with. Of the examples their
+    /// number, lengths and targets ([`Learner::length`], [`Learner::targets`]) are compared, and nothing else.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when trainer, module or examples are not those that wrote it.
+    /// [`Error::Checkpoint`] when the trainer is not the one that wrote it, the module is of another shape, or
+    /// the examples are of another number or other lengths.
     pub fn resume_module_with<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         checkpoint: impl AsRef<Path>,
@@ -171,6 +172,36 @@ impl Trainer {
         task.restore(parameters)?;
         self.run(task, run, monitor)
     }
+}
+
+impl<M: Module> Trained<M> {
+    /// The module in a checkpoint of [`Trainer::fit_module_with`], as
+    /// [`Trained::from_checkpoint`] gives language models; `module` is of the same shape.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is of another shape; when the file is no checkpoint of such a module or
+    /// is damaged.
+    pub fn from_module_checkpoint(path: impl AsRef<Path>, module: &M) -> Result<Self> {
+        let name = name::<M>();
+        let checkpoint = checkpoint::read(path.as_ref(), |found| found == name, name)?;
+        let entries = entries(module);
+        checkpoint.expect_model(&shapes(&entries))?;
+        checkpoint.ended(entries.total, |weights| {
+            Ok(with_weights(module.clone(), &weights))
+        })
+    }
+}
+
+/// The module's type, without its path.
+fn name<M>() -> &'static str {
+    let name = std::any::type_name::<M>();
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// The name and the shape of every parameter.
+fn shapes(entries: &Entries) -> String {
+    let shapes = entries.list.iter().map(|e| (&e.name, &e.shape));
+    format!("{:?}", shapes.collect::<Vec<_>>())
 }
 
 /// What training must know of all examples.
@@ -190,12 +221,12 @@ impl Read {
     ) -> Result<Self> {
         let count = examples.count();
         let stage = (count > MANY).then(|| monitor.start("read examples", Some(count as u64)));
-        let mut hash = DefaultHasher::new();
+        let mut hash = Fnv::new();
         let (mut lengths, mut targets) = (Vec::with_capacity(count), 0);
         for number in 0..count {
             let held = examples.example(number)?;
             let own = (M::length(held.borrow()), M::targets(held.borrow()));
-            own.hash(&mut hash);
+            [own.0, own.1].iter().for_each(|&n| hash.eat(n as u64));
             lengths.push(own.0);
             targets += own.1;
             if let Some(stage) = stage.as_ref().filter(|_| (number + 1) % 1024 == 0) {
@@ -211,7 +242,7 @@ impl Read {
 }
 
 struct ModuleTask<'a, M: Learner, X: ?Sized> {
-    name: String,
+    name: &'static str,
     /// With autodiff.
     module: M,
     entries: Entries,
@@ -252,10 +283,9 @@ impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> ModuleTask<'a, M, X> {
             needed: 1,
             found: 0,
         })?;
-        let name = std::any::type_name::<M>();
         let held = Read::all::<M, _>(validation, &Monitor::silent())?;
         Ok(Self {
-            name: name.rsplit("::").next().unwrap_or(name).to_string(),
+            name: name::<M>(),
             module: module.clone().train(),
             moments: adamw::moments(&entries.list, None, &device),
             entries,
@@ -288,13 +318,12 @@ impl<M: Learner, X: Examples<M::Example> + ?Sized> Task for ModuleTask<'_, M, X>
     type Model = M;
 
     fn name(&self) -> &str {
-        &self.name
+        self.name
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        let shapes = self.entries.list.iter().map(|e| (&e.name, &e.shape));
         Fingerprint {
-            model: format!("{:?}", shapes.collect::<Vec<_>>()),
+            model: shapes(&self.entries),
             data: self.fingerprints,
         }
     }

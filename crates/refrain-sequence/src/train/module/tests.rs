@@ -252,6 +252,20 @@ fn resuming_a_module_is_the_same_as_not_stopping() {
         ..module.clone()
     };
     assert!(refused(resume(&saving, &wider, training)).contains("another kind"));
+
+    // What it kept at its end is what it returned.
+    let kept = Trained::from_module_checkpoint(&path, &module).unwrap();
+    assert_eq!(weights(&kept.model), weights(&unbroken.model));
+    assert_eq!(kept.curve, unbroken.curve);
+    assert_eq!((kept.tokens, resumed.tokens), (30 * 2 * 8, unbroken.tokens));
+    let error = refused(Trained::from_module_checkpoint(&path, &wider));
+    assert!(error.contains("another kind"), "{error}");
+    let told = Told { bags: module };
+    let error = Trained::from_module_checkpoint(&path, &told).unwrap_err();
+    assert!(
+        error.to_string().contains("holds a model of kind"),
+        "{error}"
+    );
 }
 
 /// A file with these lines, and the bags in it; a bag of no words is refused.
