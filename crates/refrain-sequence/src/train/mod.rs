@@ -155,8 +155,8 @@ pub struct Trainer {
     /// Steps between two checkpoints.
     #[serde(skip)]
     pub checkpoint_every: usize,
-    /// How a language model computes. Modules compute as they are made; [`Compute::CheckpointedProgram`] is
-    /// refused for them.
+    /// How a language model computes. Modules compute as they are made, and learn with gradient checkpointing
+    /// where this is [`Compute::CheckpointedProgram`].
     pub compute: Compute,
     /// Decides first weights, batches and dropout.
     pub seed: u64,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, GradientCheckpointingStrategy, Tensor, TensorData};
 use refrain_core::Monitor;
 
 use super::buckets::Buckets;
@@ -241,10 +241,35 @@ impl Read {
     }
 }
 
+/// The module on a device where it learns.
+fn taped<M: Module>(module: M, compute: Compute) -> M {
+    let module = module.train();
+    match compute {
+        Compute::CheckpointedProgram => module.map(&mut Checkpointed),
+        _ => module,
+    }
+}
+
+/// Has what a parameter enters into computed again on the way back.
+struct Checkpointed;
+
+impl ModuleMapper for Checkpointed {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| {
+            let learns = value.is_require_grad();
+            let value = value.inner().autodiff();
+            value
+                .with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Balanced)
+                .set_require_grad(learns)
+        })
+    }
+}
+
 struct ModuleTask<'a, M: Learner, X: ?Sized> {
     name: &'static str,
     /// With autodiff.
     module: M,
+    compute: Compute,
     entries: Entries,
     gradients: GradientsAccumulator<M>,
     moments: Moments,
@@ -272,10 +297,6 @@ impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> ModuleTask<'a, M, X> {
                 found: 0,
             });
         }
-        if trainer.compute == Compute::CheckpointedProgram {
-            let value = format_args!("{:?}", trainer.compute);
-            return Err(Error::config("compute", value, "for language models alone"));
-        }
         let entries = entries(module);
         let first = module.devices().into_iter().next();
         let device = first.ok_or(Error::TooShort {
@@ -286,7 +307,8 @@ impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> ModuleTask<'a, M, X> {
         let held = Read::all::<M, _>(validation, &Monitor::silent())?;
         Ok(Self {
             name: name::<M>(),
-            module: module.clone().train(),
+            module: taped(module.clone(), trainer.compute),
+            compute: trainer.compute,
             moments: adamw::moments(&entries.list, None, &device),
             entries,
             gradients: GradientsAccumulator::new(),
@@ -300,7 +322,7 @@ impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> ModuleTask<'a, M, X> {
 
     /// Other weights, and no gradients.
     fn replace(&mut self, weights: &[f32]) {
-        self.module = with_weights(self.module.valid(), weights).train();
+        self.module = taped(with_weights(self.module.valid(), weights), self.compute);
         self.gradients = GradientsAccumulator::new();
     }
 

@@ -448,6 +448,55 @@ proptest! {
     }
 }
 
+/// What is computed again is what was forgotten; and each parameter is told so, as long as the run lasts.
+#[test]
+fn gradient_checkpointing_changes_no_number() {
+    struct All(Option<GradientCheckpointingStrategy>, usize);
+    impl ModuleVisitor for All {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            assert_eq!(param.val().gradient_checkpointing_strategy(), self.0);
+            self.1 += usize::from(param.val().is_require_grad());
+        }
+    }
+    let (bags, module) = (bags(40), Bags::new());
+    let (training, validation) = bags.split_at(30);
+    let frozen = Bags {
+        words: module.words.clone().no_grad(),
+        head: module.head.clone(),
+    };
+    for (module, learning) in [(module, 3), (frozen, 2)] {
+        let run = |compute| {
+            let trainer = Trainer {
+                compute,
+                average: Some(0.5),
+                ..trainer()
+            };
+            let fit = || trainer.fit_module(&module, training, validation).unwrap();
+            let adapt =
+                trainer.fit_module_low_rank(&module, training, validation, &Lora::default());
+            (fit().curve, adapt.unwrap().curve)
+        };
+        let (plain, again) = (Compute::Program, Compute::CheckpointedProgram);
+        assert_eq!(run(plain), run(again));
+
+        let trainer = Trainer {
+            compute: again,
+            ..trainer()
+        };
+        let silent = Monitor::silent();
+        let mut task = ModuleTask::new(&trainer, &module, training, validation, &silent).unwrap();
+        for step in 0..2 {
+            task.learn(&trainer, step).unwrap();
+            task.update(&trainer.update_at(step)).unwrap();
+            let mut all = All(Some(GradientCheckpointingStrategy::Balanced), 0);
+            task.module.visit(&mut all);
+            assert_eq!(all.1, learning);
+            let weights = task.weights().unwrap();
+            task.replace(&weights);
+        }
+    }
+}
+
 #[test]
 fn nothing_is_dropped_outside_of_training() {
     let x = Tensor::<2>::ones([3, 7], &cpu());
