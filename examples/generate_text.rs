@@ -6,8 +6,9 @@
 //! cargo run --release --example generate_text -- my.txt --prompt "Once " --temperature 0.8 --top-p 0.95
 //! ```
 //!
-//! Characters are the tokens, or with `--tokens` words or bytes. A tenth of the text is held out; its loss is
-//! told in nats per token, as a perplexity and in bits per token. The text appears as it is written.
+//! Characters are the tokens, or with `--tokens` words or bytes. The last tenth of the text is held out, or every
+//! tenth poem; the loss there is told in nats per token, as a perplexity and in bits per character, by which all
+//! tokens compare, but for words that are unknown: they cost no letters. The text appears as it is written.
 
 mod support;
 
@@ -127,18 +128,17 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         false => vec![text(options)?],
     };
     let tokenizer = options.tokens.tokenizer(&texts)?;
-    let corpus = match texts.as_slice() {
-        [text] => Corpus::text(tokenizer.as_ref(), text)?,
-        poems => Corpus::texts(tokenizer.as_ref(), poems)?,
-    };
-    let corpus = corpus.hold_out(0.1, options.seed)?;
+    let (training, held) = hold_out(texts);
+    let validation = corpus(tokenizer.as_ref(), &held)?.train().clone();
+    let corpus = corpus(tokenizer.as_ref(), &training)?.with_validation(validation)?;
     println!(
         "{} {} of {} kinds to learn from",
         corpus.train().tokens(),
         options.tokens.names()[1],
         corpus.vocabulary().len()
     );
-    let model = model(options, &corpus, &device)?;
+    let characters = held.iter().map(|text| text.chars().count()).sum();
+    let model = model(options, &corpus, characters, &device)?;
 
     let default = if options.poems { "靜夜思\n" } else { "The" };
     let prompt = options.prompt.as_deref().unwrap_or(default);
@@ -195,9 +195,32 @@ fn text(options: &Options) -> Result<String, Box<dyn Error>> {
     Ok(text.chars().take(most).collect())
 }
 
+/// The end of a text, or every tenth of several, apart from what is learned from.
+fn hold_out(texts: Vec<String>) -> (Vec<String>, Vec<String>) {
+    if let [text] = texts.as_slice() {
+        let kept = text.chars().count() * 9 / 10;
+        let end: usize = text.chars().take(kept).map(char::len_utf8).sum();
+        let (training, held) = text.split_at(end);
+        return (vec![training.to_string()], vec![held.to_string()]);
+    }
+    let numbered = texts.into_iter().enumerate();
+    let (held, training): (Vec<_>, Vec<_>) = numbered.partition(|(i, _)| i % 10 == 9);
+    let texts = |part: Vec<(usize, String)>| part.into_iter().map(|(_, text)| text).collect();
+    (texts(training), texts(held))
+}
+
+/// One text as a stream, several as documents.
+fn corpus(tokenizer: &dyn Tokenizer, texts: &[String]) -> Result<Corpus, Box<dyn Error>> {
+    Ok(match texts {
+        [text] => Corpus::text(tokenizer, text)?,
+        texts => Corpus::texts(tokenizer, texts)?,
+    })
+}
+
 fn model(
     options: &Options,
     corpus: &Corpus,
+    characters: usize,
     device: &Device,
 ) -> Result<Box<dyn LanguageModel>, Box<dyn Error>> {
     let quick = options.quick;
@@ -209,7 +232,7 @@ fn model(
                 context: if quick { 32 } else { 128 },
                 ..TransformerConfig::default()
             };
-            return train(options, &config, corpus, device);
+            return train(options, &config, corpus, characters, device);
         }
         Model::Lstm => Cell::Lstm,
         Model::Gru => Cell::Gru,
@@ -222,13 +245,14 @@ fn model(
         bptt: if quick { 32 } else { 64 },
         ..RnnConfig::default()
     };
-    train(options, &config, corpus, device)
+    train(options, &config, corpus, characters, device)
 }
 
 fn train<C: ModelConfig>(
     options: &Options,
     config: &C,
     corpus: &Corpus,
+    characters: usize,
     device: &Device,
 ) -> Result<Box<dyn LanguageModel>, Box<dyn Error>>
 where
@@ -243,15 +267,17 @@ where
         ..Trainer::default()
     };
     let trained = trainer.fit_with(config, corpus, device, &Monitor::bars())?;
-    let best = trained.curve.best().ok_or("nothing was held out")?;
+    let nothing = "nothing was held out";
+    let best = trained.curve.best().ok_or(nothing)?;
+    let tokens = corpus.validation().ok_or(nothing)?.tokens();
     let [one, many] = options.tokens.names();
     println!(
-        "step {}, what was held out: {:.3} nats per {one}, perplexity {:.2}, {:.3} bits per {one}; \
+        "step {}, what was held out: {:.3} nats per {one}, perplexity {:.2}, {:.3} bits per character; \
          {:.0} {many}/s",
         best.step,
         best.loss,
         best.loss.exp(),
-        best.loss / std::f32::consts::LN_2,
+        best.bits_per_character(tokens, characters),
         trained.tokens_per_second()
     );
     Ok(Box::new(trained.model))

@@ -43,7 +43,8 @@ pub enum Error {
         /// What there was.
         found: usize,
     },
-    /// The loss or the gradient stopped being a number.
+    /// The loss or the gradient stopped being a number. The best weights so far are in the checkpoint, where
+    /// one is written: see [`Trained::from_checkpoint`](crate::Trained::from_checkpoint).
     #[error(
         "step {step}: the loss is {loss} and the gradient's norm {gradient_norm}, at learning rate \
          {learning_rate:.2e}, on {batch}; try a lower learning rate"
@@ -59,6 +60,20 @@ pub enum Error {
         learning_rate: f64,
         /// What it read, in words.
         batch: String,
+    },
+    /// Validation found no number, though training went on.
+    #[error(
+        "after {step} steps the validation loss is {loss}{}; try a lower learning rate, and look for \
+         held-out examples that the model cannot judge",
+        error.map(|e| format!(", the validation error {e}")).unwrap_or_default()
+    )]
+    Validation {
+        /// How many steps were done.
+        step: usize,
+        /// The validation loss, in nats per target.
+        loss: f64,
+        /// What weights are ranked by in its place, where they are.
+        error: Option<f64>,
     },
     /// A checkpoint that does not fit what it should continue.
     #[error("{}: {reason}", path.display())]

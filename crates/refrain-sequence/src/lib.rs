@@ -255,6 +255,7 @@ mod encoder_decoder;
 mod engine;
 mod entries;
 mod error;
+mod fnv;
 mod frames;
 pub mod gguf;
 mod hugging_face;
@@ -324,7 +325,7 @@ pub use speculative::Guesses;
 pub use tokenizer::{Bytes, Characters, TextStream, TokenKind, Tokenizer, Vocabulary, Words};
 pub use train::{
     Decay, Examples, Fit, JsonLines, Keep, Learner, Learning, LearningCurve, Lora, LossPoint,
-    LowRank, Schedule, Trained, Trainer,
+    LowRank, Measure, Schedule, Trained, Trainer,
 };
 pub use trainable::{ModelConfig, TrainableModel};
 pub use transformer::{

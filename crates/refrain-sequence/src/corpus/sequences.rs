@@ -4,6 +4,7 @@ use std::sync::Arc;
 use rand::seq::SliceRandom;
 use refrain_core::{Values, rng};
 
+use crate::fnv::Fnv;
 use crate::tokenizer::check_tokens;
 use crate::{Error, Result};
 
@@ -189,15 +190,14 @@ impl TokenSequences {
         Ok(())
     }
 
-    /// A number that changes when the tokens do (FNV-1a), for checkpoints.
+    /// A number that changes when the tokens do, for checkpoints.
     pub(crate) fn fingerprint(&self) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325u64;
-        let mut eat = |value: u64| hash = (hash ^ value).wrapping_mul(0x0000_0100_0000_01b3);
+        let mut hash = Fnv::new();
         for sequence in self.iter() {
-            eat(sequence.len() as u64);
-            sequence.iter().for_each(|&token| eat(u64::from(token)));
+            hash.eat(sequence.len() as u64);
+            sequence.iter().for_each(|&token| hash.eat(token.into()));
         }
-        hash
+        hash.finish()
     }
 }
 

@@ -1,13 +1,15 @@
 //! Checkpoints: everything a run needs to go on as if it had not stopped.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use refrain_core::{Device, ModelFile, ModelWriter};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::corpus_task::fingerprints;
 use super::task::{Fingerprint, Task};
-use super::{LearningCurve, LossPoint, Run, Trainer};
+use super::{LearningCurve, LossPoint, Run, Trained, Trainer};
 use crate::engine::Parameters;
 use crate::tokenizer::TokenKind;
 use crate::trainable::TrainableModel;
@@ -22,10 +24,16 @@ struct Header {
     task: Fingerprint,
     step: usize,
     stale: usize,
+    #[serde(default)]
+    training_time: Duration,
+    #[serde(default)]
+    tokens: u64,
 }
 
+const KIND: &str = "sequence.checkpoint.";
+
 fn kind(name: &str) -> String {
-    format!("sequence.checkpoint.{name}")
+    format!("{KIND}{name}")
 }
 
 fn trainer_text(path: &Path, trainer: &Trainer) -> Result<String> {
@@ -38,6 +46,8 @@ pub(super) fn write<T: Task>(path: &Path, trainer: &Trainer, task: &T, run: &Run
         task: task.fingerprint(),
         step: run.step,
         stale: run.stale,
+        training_time: run.training_time,
+        tokens: run.tokens,
     };
     let parameters = task.parameters()?;
     let n = parameters.weights.len();
@@ -72,25 +82,32 @@ pub(super) fn write<T: Task>(path: &Path, trainer: &Trainer, task: &T, run: &Run
     Ok(file.write(path)?)
 }
 
-/// A checkpoint that this trainer wrote.
+/// Where a run stood.
 pub(super) struct Checkpoint {
     path: PathBuf,
     file: ModelFile,
     header: Header,
 }
 
+/// The checkpoint of a run that this trainer began.
 pub(super) fn open(path: &Path, trainer: &Trainer, name: &str) -> Result<Checkpoint> {
-    let file = ModelFile::open(path)?;
-    file.expect(&kind(name), VERSION)?;
-    let header: Header = file.config()?;
-    if header.trainer != trainer_text(path, trainer)? {
+    let checkpoint = read(path, |found| found == name, name)?;
+    if checkpoint.header.trainer != trainer_text(path, trainer)? {
         let reason = "written by a trainer with other settings";
         return Err(Error::checkpoint(path, reason));
     }
+    Ok(checkpoint)
+}
+
+/// The checkpoint of a task whose name fits, whoever trained it.
+pub(super) fn read(path: &Path, fits: impl Fn(&str) -> bool, expected: &str) -> Result<Checkpoint> {
+    let file = ModelFile::open(path)?;
+    let name = file.kind().strip_prefix(KIND).filter(|name| fits(name));
+    file.expect(&kind(name.unwrap_or(expected)), VERSION)?;
     Ok(Checkpoint {
         path: path.to_path_buf(),
+        header: file.config()?,
         file,
-        header,
     })
 }
 
@@ -146,35 +163,70 @@ impl Checkpoint {
             best_loss: best_loss.first().copied().unwrap_or(f32::INFINITY),
             stale: self.header.stale,
             average: self.values_if_any("average", total)?,
+            training_time: self.header.training_time,
+            tokens: self.header.tokens,
         };
         Ok((parameters, run))
     }
 
     /// The same, of a task that must be the one which wrote it.
     pub(super) fn continued<T: Task>(&self, task: &T, total: usize) -> Result<(Parameters, Run)> {
-        if self.header.task != task.fingerprint() {
-            let reason = "written by another kind of model, or on other examples";
+        let Fingerprint { model, data } = task.fingerprint();
+        self.expect_model(&model)?;
+        if self.header.task.data != data {
+            let reason = "written on other examples, of another number or other lengths";
             return Err(Error::checkpoint(&self.path, reason));
         }
         self.parameters(total)
     }
 
-    /// The language model that was being trained on `corpus`.
-    pub(super) fn model<M: TrainableModel>(
-        &self,
-        corpus: &Corpus,
-        device: &Device,
-    ) -> Result<(M, Parameters, Run)> {
+    pub(super) fn expect_model(&self, model: &str) -> Result<()> {
+        if self.header.task.model != model {
+            let reason = "written by another kind of model, or for a change of another model";
+            return Err(Error::checkpoint(&self.path, reason));
+        }
+        Ok(())
+    }
+
+    pub(super) fn expect_corpus(&self, corpus: &Corpus) -> Result<()> {
         if self.header.task.data != fingerprints(corpus) {
             let reason = "written while training on another corpus";
             return Err(Error::checkpoint(&self.path, reason));
         }
-        let (config, tokens): (M::Config, TokenKind) =
-            serde_json::from_str(&self.header.task.model)
-                .map_err(|e| Error::checkpoint(&self.path, e))?;
+        Ok(())
+    }
+
+    /// What the task's fingerprint says of the model.
+    pub(super) fn described<D: DeserializeOwned>(&self) -> Result<D> {
+        serde_json::from_str(&self.header.task.model).map_err(|e| Error::checkpoint(&self.path, e))
+    }
+
+    /// The language model that was being trained.
+    pub(super) fn model<M: TrainableModel>(&self, device: &Device) -> Result<(M, Parameters, Run)> {
+        let (config, tokens): (M::Config, TokenKind) = self.described()?;
         let vocabulary = Vocabulary::from_parts(tokens, self.file.ids("tokens")?);
         let (parameters, run) = self.parameters(M::count(&config, vocabulary.len())?)?;
         let model = M::with_flat(&config, vocabulary, parameters.weights.clone(), device)?;
         Ok((model, parameters, run))
+    }
+
+    /// The run as if it had ended here: the best of its `total` weights, or the last ones where nothing was
+    /// validated.
+    pub(super) fn ended<M>(
+        &self,
+        total: usize,
+        finish: impl FnOnce(Vec<f32>) -> Result<M>,
+    ) -> Result<Trained<M>> {
+        let (parameters, mut run) = self.parameters(total)?;
+        let trainer = serde_json::from_str(&self.header.trainer);
+        let trainer: Trainer = trainer.map_err(|e| Error::checkpoint(&self.path, e))?;
+        let best = run.best.take().or(run.average.take());
+        Ok(Trained {
+            model: finish(best.unwrap_or(parameters.weights))?,
+            stopped_early: run.out_of_patience(&trainer),
+            training_time: run.training_time,
+            tokens: run.tokens,
+            curve: run.curve,
+        })
     }
 }

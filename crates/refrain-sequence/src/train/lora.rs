@@ -162,7 +162,8 @@ impl Trainer {
     /// Continues an interrupted run of [`Trainer::fine_tune_low_rank_with`] from its checkpoint.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`](crate::Error::Checkpoint) when trainer, model, `lora` or corpus are not those that wrote it.
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) when trainer, model, `lora` or corpus are not those that
+    /// wrote it; the tokens of the corpus and the weights of the model are compared.
     pub fn resume_low_rank_with<M: TrainableModel>(
         &self,
         checkpoint: impl AsRef<Path>,
@@ -181,12 +182,37 @@ impl Trainer {
     }
 }
 
-const NAME: &str = "low rank";
+impl Trained<LowRank> {
+    /// The change in a checkpoint of [`Trainer::fine_tune_low_rank_with`] or
+    /// [`Trainer::fit_module_low_rank_with`], as [`Trained::from_checkpoint`] gives language models; merged,
+    /// it gives a model to go on from.
+    ///
+    /// # Errors
+    /// When the file is no checkpoint of a low-rank change, or is damaged.
+    pub fn from_low_rank_checkpoint(path: impl AsRef<Path>) -> Result<Self> {
+        let fits = |name: &str| name.starts_with(NAME);
+        let checkpoint = checkpoint::read(path.as_ref(), fits, NAME)?;
+        let (_, shape, _): Described = checkpoint.described()?;
+        let total = shape.entries()?.total;
+        checkpoint.ended(total, |weights| Ok(LowRank { shape, weights }))
+    }
+}
+
+/// In the name of every task that trains a change.
+pub(super) const NAME: &str = "low rank";
+
+/// What a checkpoint says of the model, of the change, and of the weights that it is a change of.
+type Described = (String, Shape, u64);
+
+pub(super) fn fingerprint(model: String, shape: &Shape, base_hash: u64) -> String {
+    serde_json::to_string(&(model, shape, base_hash)).unwrap_or_default()
+}
 
 /// A corpus with an engine that trains the change alone.
 struct LowRankTask<'a, M> {
     inner: CorpusTask<'a, M>,
     shape: Shape,
+    base_hash: u64,
 }
 
 impl<'a, M: TrainableModel> LowRankTask<'a, M> {
@@ -194,6 +220,7 @@ impl<'a, M: TrainableModel> LowRankTask<'a, M> {
         let shape = Shape::of(lora, model.entries());
         let engine = LowRankEngine::new(trainer, model, shape.clone())?;
         Ok(Self {
+            base_hash: engine.change.base_hash,
             inner: CorpusTask::with_engine(trainer, model, corpus, Box::new(engine))?,
             shape,
         })
@@ -209,7 +236,7 @@ impl<M: TrainableModel> Task for LowRankTask<'_, M> {
 
     fn fingerprint(&self) -> Fingerprint {
         let mut own = self.inner.fingerprint();
-        own.model += &format!("{:?}", self.shape);
+        own.model = fingerprint(own.model, &self.shape, self.base_hash);
         own
     }
 

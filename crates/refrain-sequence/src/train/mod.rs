@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use corpus_task::CorpusTask;
 pub(crate) use corpus_task::evaluate;
-pub use curve::{Fit, LearningCurve, LossPoint};
+pub use curve::{Fit, LearningCurve, LossPoint, Measure};
 pub use examples::{Examples, JsonLines};
 pub use lora::{Lora, LowRank};
 pub use module::{Learner, Learning};
@@ -130,14 +130,17 @@ pub struct Trainer {
     /// The largest global norm of a gradient.
     pub clip: Option<f64>,
     /// The share of each target's probability that is spread over all classes (Szegedy et al., 2016;
-    /// Müller et al., 2019); validation has none.
+    /// Müller et al., 2019); validation has none. Losses that are a softmax's of single targets have it:
+    /// language models, encoder-decoders, classifiers, and labellers without a CRF; a
+    /// [`Learner`] of one's own finds it in [`Learning::label_smoothing`].
     pub label_smoothing: f32,
     /// The decay of a running mean of the weights, `a ← d a + (1 - d) w` at every step (Polyak and
     /// Juditsky, 1992), say 0.999: validation judges the mean, and the run returns it. The mean is
     /// kept on the host.
     pub average: Option<f64>,
     /// How many batches' worth of examples [`Trainer::fit_module`] sorts by length together, so
-    /// that little is padded; 1 for none.
+    /// that little is padded; 1 for none. Documents of a language model are drawn as they come: the
+    /// kernels of a CPU pad nothing.
     pub bucket: usize,
     /// Steps between two validations; one more follows the last step.
     pub evaluate_every: usize,
@@ -145,14 +148,15 @@ pub struct Trainer {
     pub patience: Option<usize>,
     /// Which weights the run returns.
     pub keep: Keep,
-    /// Where to write checkpoints.
+    /// Where to write checkpoints, from which a run goes on ([`Trainer::resume`]), or which give the best
+    /// weights so far ([`Trained::from_checkpoint`]).
     #[serde(skip)]
     pub checkpoint: Option<PathBuf>,
     /// Steps between two checkpoints.
     #[serde(skip)]
     pub checkpoint_every: usize,
-    /// How a language model computes. Modules compute as they are made; [`Compute::CheckpointedProgram`] is
-    /// refused for them.
+    /// How a language model computes. Modules compute as they are made, and learn with gradient checkpointing
+    /// where this is [`Compute::CheckpointedProgram`].
     pub compute: Compute,
     /// Decides first weights, batches and dropout.
     pub seed: u64,
@@ -196,9 +200,9 @@ pub struct Trained<M = Transformer> {
     pub curve: LearningCurve,
     /// Whether [`Trainer::patience`] ran out.
     pub stopped_early: bool,
-    /// Time in training steps, without validation.
+    /// Time in training steps, without validation; after a resume that before the checkpoint too.
     pub training_time: Duration,
-    /// Targets trained on.
+    /// Targets trained on, as many times as they were drawn; after a resume those before the checkpoint too.
     pub tokens: u64,
 }
 
@@ -206,6 +210,52 @@ impl<M> Trained<M> {
     /// Targets trained on in one second.
     pub fn tokens_per_second(&self) -> f64 {
         self.tokens as f64 / self.training_time.as_secs_f64().max(1e-9)
+    }
+}
+
+impl<M: TrainableModel> Trained<M> {
+    /// The language model in a [checkpoint](Trainer::checkpoint), as if its run had ended there: the best
+    /// weights found before, or the last ones where nothing was held out. So a run that diverged or was
+    /// cancelled is not lost, and may go on with other settings, which [`resume`](Trainer::resume)
+    /// refuses. [`Trained::from_module_checkpoint`] and [`Trained::from_low_rank_checkpoint`] do it for
+    /// other runs.
+    ///
+    /// ```
+    /// use refrain_sequence::{Characters, Corpus, Error, Trained, Trainer, TransformerConfig};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("run.refrain");
+    /// # let device = refrain_core::device("cpu")?;
+    /// let text = "so long and thanks for all the fish. ".repeat(30);
+    /// let corpus = Corpus::text(&Characters::from_text(&text)?, &text)?.hold_out(0.1, 0)?;
+    /// let config = TransformerConfig { layers: 1, heads: 2, width: 16, context: 16, ..Default::default() };
+    /// let trainer = Trainer {
+    ///     steps: 20,
+    ///     evaluate_every: 5,
+    ///     checkpoint: Some(path.clone()),
+    ///     checkpoint_every: 5,
+    ///     ..Trainer::default()
+    /// };
+    /// let trained = match trainer.fit(&config, &corpus, &device) {
+    ///     Err(Error::Diverged { .. }) => {
+    ///         let best: Trained = Trained::from_checkpoint(&path, &device)?;
+    ///         let gentler = Trainer { learning_rate: trainer.learning_rate / 10.0, ..trainer };
+    ///         gentler.fine_tune(&best.model, &corpus)?
+    ///     }
+    ///     ended => ended?,
+    /// };
+    /// # let kept: Trained = Trained::from_checkpoint(&path, &device)?;
+    /// # assert_eq!(kept.curve, trained.curve);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the file is no checkpoint of such a model or is damaged; those of the device.
+    pub fn from_checkpoint(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let checkpoint = checkpoint::read(path.as_ref(), |name| name == M::NAME, M::NAME)?;
+        let (model, parameters, _) = checkpoint.model::<M>(device)?;
+        checkpoint.ended(parameters.weights.len(), |weights| {
+            model.reweighted(weights)
+        })
     }
 }
 
@@ -226,7 +276,7 @@ impl Trainer {
     /// Trains a new model.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field, [`Error::Diverged`] naming the step.
+    /// [`Error::Config`] naming the field, [`Error::Diverged`] and [`Error::Validation`] naming the step.
     pub fn fit<C: ModelConfig>(
         &self,
         config: &C,
@@ -304,7 +354,8 @@ impl Trainer {
     ) -> Result<Trained<M>> {
         self.validate()?;
         let checkpoint = checkpoint::open(checkpoint.as_ref(), self, M::NAME)?;
-        let (model, parameters, run) = checkpoint.model::<M>(corpus, device)?;
+        checkpoint.expect_corpus(corpus)?;
+        let (model, parameters, run) = checkpoint.model::<M>(device)?;
         let mut task = CorpusTask::new(self, &model, corpus)?;
         task.restore(parameters)?;
         self.run(task, run, monitor)

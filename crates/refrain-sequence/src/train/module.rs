@@ -3,13 +3,11 @@
 mod low_rank;
 
 use std::borrow::Borrow;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::path::Path;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::{GradientsAccumulator, GradientsParams};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, GradientCheckpointingStrategy, Tensor, TensorData};
 use refrain_core::Monitor;
 
 use super::buckets::Buckets;
@@ -19,6 +17,7 @@ use crate::adamw::{self, Moments};
 use crate::batch::Dropout;
 use crate::engine::{Parameters, Update};
 use crate::entries::{Entries, Init, Role};
+use crate::fnv::Fnv;
 use crate::rnn::DropoutDraw;
 use crate::{Compute, Error, Result};
 
@@ -136,7 +135,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`Error::Config`] naming the field, [`Error::TooShort`] without examples,
-    /// [`Error::Diverged`] naming step and examples, and whatever the module's loss refuses.
+    /// [`Error::Diverged`] naming step and examples, [`Error::Validation`] naming the step, and whatever the
+    /// module's loss refuses.
     pub fn fit_module<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         module: &M,
@@ -163,10 +163,12 @@ impl Trainer {
     }
 
     /// Continues an interrupted run of [`Trainer::fit_module_with`] from its checkpoint, as if it
-    /// had not stopped; `module` is of the same shape as the one that it began with.
+    /// had not stopped; `module` is of the same shape as the one that it began with. Of the examples their
+    /// number, lengths and targets ([`Learner::length`], [`Learner::targets`]) are compared, and nothing else.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`] when trainer, module or examples are not those that wrote it.
+    /// [`Error::Checkpoint`] when the trainer is not the one that wrote it, the module is of another shape, or
+    /// the examples are of another number or other lengths.
     pub fn resume_module_with<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         checkpoint: impl AsRef<Path>,
@@ -182,6 +184,36 @@ impl Trainer {
         task.restore(parameters)?;
         self.run(task, run, monitor)
     }
+}
+
+impl<M: Module> Trained<M> {
+    /// The module in a checkpoint of [`Trainer::fit_module_with`], as
+    /// [`Trained::from_checkpoint`] gives language models; `module` is of the same shape.
+    ///
+    /// # Errors
+    /// [`Error::Checkpoint`] when it is of another shape; when the file is no checkpoint of such a module or
+    /// is damaged.
+    pub fn from_module_checkpoint(path: impl AsRef<Path>, module: &M) -> Result<Self> {
+        let name = name::<M>();
+        let checkpoint = checkpoint::read(path.as_ref(), |found| found == name, name)?;
+        let entries = entries(module);
+        checkpoint.expect_model(&shapes(&entries))?;
+        checkpoint.ended(entries.total, |weights| {
+            Ok(with_weights(module.clone(), &weights))
+        })
+    }
+}
+
+/// The module's type, without its path.
+fn name<M>() -> &'static str {
+    let name = std::any::type_name::<M>();
+    name.rsplit("::").next().unwrap_or(name)
+}
+
+/// The name and the shape of every parameter.
+fn shapes(entries: &Entries) -> String {
+    let shapes = entries.list.iter().map(|e| (&e.name, &e.shape));
+    format!("{:?}", shapes.collect::<Vec<_>>())
 }
 
 /// What training must know of all examples.
@@ -201,12 +233,12 @@ impl Read {
     ) -> Result<Self> {
         let count = examples.count();
         let stage = (count > MANY).then(|| monitor.start("read examples", Some(count as u64)));
-        let mut hash = DefaultHasher::new();
+        let mut hash = Fnv::new();
         let (mut lengths, mut targets) = (Vec::with_capacity(count), 0);
         for number in 0..count {
             let held = examples.example(number)?;
             let own = (M::length(held.borrow()), M::targets(held.borrow()));
-            own.hash(&mut hash);
+            [own.0, own.1].iter().for_each(|&n| hash.eat(n as u64));
             lengths.push(own.0);
             targets += own.1;
             if let Some(stage) = stage.as_ref().filter(|_| (number + 1) % 1024 == 0) {
@@ -221,10 +253,35 @@ impl Read {
     }
 }
 
+/// The module on a device where it learns.
+fn taped<M: Module>(module: M, compute: Compute) -> M {
+    let module = module.train();
+    match compute {
+        Compute::CheckpointedProgram => module.map(&mut Checkpointed),
+        _ => module,
+    }
+}
+
+/// Has what a parameter enters into computed again on the way back.
+struct Checkpointed;
+
+impl ModuleMapper for Checkpointed {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|value| {
+            let learns = value.is_require_grad();
+            let value = value.inner().autodiff();
+            value
+                .with_gradient_checkpointing_strategy(GradientCheckpointingStrategy::Balanced)
+                .set_require_grad(learns)
+        })
+    }
+}
+
 struct ModuleTask<'a, M: Learner, X: ?Sized> {
-    name: String,
+    name: &'static str,
     /// With autodiff.
     module: M,
+    compute: Compute,
     entries: Entries,
     gradients: GradientsAccumulator<M>,
     moments: Moments,
@@ -252,10 +309,6 @@ impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> ModuleTask<'a, M, X> {
                 found: 0,
             });
         }
-        if trainer.compute == Compute::CheckpointedProgram {
-            let value = format_args!("{:?}", trainer.compute);
-            return Err(Error::config("compute", value, "for language models alone"));
-        }
         let entries = entries(module);
         let first = module.devices().into_iter().next();
         let device = first.ok_or(Error::TooShort {
@@ -263,11 +316,11 @@ impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> ModuleTask<'a, M, X> {
             needed: 1,
             found: 0,
         })?;
-        let name = std::any::type_name::<M>();
         let held = Read::all::<M, _>(validation, &Monitor::silent())?;
         Ok(Self {
-            name: name.rsplit("::").next().unwrap_or(name).to_string(),
-            module: module.clone().train(),
+            name: name::<M>(),
+            module: taped(module.clone(), trainer.compute),
+            compute: trainer.compute,
             moments: adamw::moments(&entries.list, None, &device),
             entries,
             gradients: GradientsAccumulator::new(),
@@ -281,7 +334,7 @@ impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> ModuleTask<'a, M, X> {
 
     /// Other weights, and no gradients.
     fn replace(&mut self, weights: &[f32]) {
-        self.module = with_weights(self.module.valid(), weights).train();
+        self.module = taped(with_weights(self.module.valid(), weights), self.compute);
         self.gradients = GradientsAccumulator::new();
     }
 
@@ -299,13 +352,12 @@ impl<M: Learner, X: Examples<M::Example> + ?Sized> Task for ModuleTask<'_, M, X>
     type Model = M;
 
     fn name(&self) -> &str {
-        &self.name
+        self.name
     }
 
     fn fingerprint(&self) -> Fingerprint {
-        let shapes = self.entries.list.iter().map(|e| (&e.name, &e.shape));
         Fingerprint {
-            model: format!("{:?}", shapes.collect::<Vec<_>>()),
+            model: shapes(&self.entries),
             data: self.fingerprints,
         }
     }

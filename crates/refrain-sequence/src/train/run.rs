@@ -21,6 +21,10 @@ pub(crate) struct Run {
     pub(crate) stale: usize,
     /// The running mean of the weights.
     pub(crate) average: Option<Vec<f32>>,
+    /// Time in training steps.
+    pub(crate) training_time: Duration,
+    /// Targets trained on.
+    pub(crate) tokens: u64,
 }
 
 impl Default for Run {
@@ -32,6 +36,8 @@ impl Default for Run {
             best_loss: f32::INFINITY,
             stale: 0,
             average: None,
+            training_time: Duration::ZERO,
+            tokens: 0,
         }
     }
 }
@@ -48,6 +54,11 @@ impl Run {
                 .for_each(|(a, w)| *a += (1.0 - decay) * (w - *a)),
             none => *none = Some(weights),
         }
+    }
+
+    pub(super) fn out_of_patience(&self, trainer: &Trainer) -> bool {
+        let patience = trainer.patience;
+        patience.is_some_and(|patience| self.stale >= patience.max(1))
     }
 
     /// The weights that a validation judges and a run returns.
@@ -84,32 +95,30 @@ impl Trainer {
     ) -> Result<Trained<T::Model>> {
         let stage = monitor.start(format!("train {}", task.name()), Some(self.steps as u64));
         stage.advance(run.step as u64, "")?;
-        let (mut training_time, mut tokens) = (Duration::ZERO, 0u64);
-        let out_of_patience = |run: &Run| self.patience.is_some_and(|p| run.stale >= p.max(1));
-        let mut stopped_early = out_of_patience(&run);
+        let mut stopped_early = run.out_of_patience(self);
         let mut validation = String::new();
         while run.step < self.steps && !stopped_early {
             let began = Instant::now();
             let (loss, count) = self.step(&mut task, &mut run)?;
-            training_time += began.elapsed();
-            tokens += count as u64;
+            run.training_time += began.elapsed();
+            run.tokens += count as u64;
 
             let last = run.step == self.steps;
             if (last || run.step.is_multiple_of(self.evaluate_every))
                 && let Some(score) = run.validate(self, &mut task)?
             {
-                validation = run.note(score);
+                validation = run.note(score)?;
                 if run.stale == 0 {
                     run.best = Some(run.judged(&task)?);
                 }
-                stopped_early = out_of_patience(&run);
+                stopped_early = run.out_of_patience(self);
             }
             if let Some(path) = &self.checkpoint
                 && (last || stopped_early || run.step.is_multiple_of(self.checkpoint_every))
             {
                 checkpoint::write(path, self, &task, &run)?;
             }
-            let rate = tokens as f64 / training_time.as_secs_f64().max(1e-9);
+            let rate = run.tokens as f64 / run.training_time.as_secs_f64().max(1e-9);
             stage.advance(
                 1,
                 format_args!("loss {loss:.3}{validation} · {:.1}k tokens/s", rate / 1e3),
@@ -123,8 +132,8 @@ impl Trainer {
             model: task.finish(weights)?,
             curve: run.curve,
             stopped_early,
-            training_time,
-            tokens,
+            training_time: run.training_time,
+            tokens: run.tokens,
         })
     }
 
@@ -156,8 +165,17 @@ impl Trainer {
 }
 
 impl Run {
-    /// Puts a validation on record, and tells of it in words.
-    fn note(&mut self, score: Score) -> String {
+    /// Puts a validation on record, and tells of it in words. What ranks weights must be a number; a loss
+    /// that does not may be infinite, as where a target is impossible.
+    fn note(&mut self, score: Score) -> Result<String> {
+        let ranked = score.error.unwrap_or(score.loss) as f32;
+        if !ranked.is_finite() || score.loss.is_nan() {
+            return Err(Error::Validation {
+                step: self.step,
+                loss: score.loss,
+                error: score.error,
+            });
+        }
         let point = |loss: f64| LossPoint {
             step: self.step,
             loss: loss as f32,
@@ -168,11 +186,10 @@ impl Run {
             self.curve.errors.push(point(error));
             words += &format!(" (error {error:.4})");
         }
-        let ranked = score.error.unwrap_or(score.loss) as f32;
         match ranked < self.best_loss {
             true => (self.best_loss, self.stale) = (ranked, 0),
             false => self.stale += 1,
         }
-        words
+        Ok(words)
     }
 }

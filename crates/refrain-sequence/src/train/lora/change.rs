@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Lora;
 use crate::engine::{Parameters, Update};
 use crate::entries::{Entries, Entry, Init, Role, initial};
+use crate::fnv::of_weights;
 use crate::kernels::adam;
 use crate::kernels::gemm::{Into, Mat, MatMut, product};
 use crate::{Error, Result};
@@ -130,6 +131,7 @@ pub(in crate::train) struct Change {
     model: Vec<Entry>,
     /// All weights of the model as it was.
     base: Vec<f32>,
+    pub(in crate::train) base_hash: u64,
     pub(in crate::train) shape: Shape,
     pub(in crate::train) own: Entries,
     /// `A` and `B` of all targets.
@@ -146,6 +148,7 @@ impl Change {
         let own = shape.entries()?;
         Ok(Self {
             model: model.to_vec(),
+            base_hash: of_weights(&base),
             base,
             parameters: Parameters {
                 weights: initial(&own.list, seed),

@@ -151,13 +151,21 @@ fn a_recurrent_model_is_adapted_too_and_resumes() {
     saving
         .fine_tune_low_rank_with(&model, &corpus, &lora, &monitor)
         .unwrap_err();
-    let resume =
-        |lora: &Lora| saving.resume_low_rank_with(&path, &model, &corpus, lora, &Monitor::silent());
+    let resume_of = |model, lora: &Lora| {
+        saving.resume_low_rank_with(&path, model, &corpus, lora, &Monitor::silent())
+    };
+    let resume = |lora: &Lora| resume_of(&model, lora);
+    let another = short.fine_tune(&model, &corpus).unwrap().model;
+    let refused = resume_of(&another, &lora).unwrap_err().to_string();
+    assert!(refused.contains("of another model"), "{refused}");
     let resumed = resume(&lora).unwrap();
     assert_eq!(resumed.curve, unbroken.curve);
     assert_eq!(resumed.model, unbroken.model);
     let other = Lora { alpha: 1.0, ..lora };
     assert!(resume(&other).unwrap_err().to_string().contains("another"));
+
+    let kept = Trained::from_low_rank_checkpoint(&path).unwrap();
+    assert_eq!((kept.model, kept.tokens), (unbroken.model, unbroken.tokens));
 
     // To a file and back; and to a model that has no such matrices.
     resumed.model.save(&path).unwrap();

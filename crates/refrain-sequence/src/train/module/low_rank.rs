@@ -8,7 +8,7 @@ use super::{Learner, ModuleTask};
 use crate::Result;
 use crate::adamw;
 use crate::engine::{Parameters, Update};
-use crate::train::lora::{Change, Lora, LowRank, Shape};
+use crate::train::lora::{Change, Lora, LowRank, NAME, Shape, fingerprint};
 use crate::train::task::{Fingerprint, Score, Task};
 use crate::train::{Examples, Run, Trained, Trainer, checkpoint};
 
@@ -51,11 +51,12 @@ impl Trainer {
         )
     }
 
-    /// Continues an interrupted run of [`Trainer::fit_module_low_rank_with`] from its checkpoint.
+    /// Continues an interrupted run of [`Trainer::fit_module_low_rank_with`] from its checkpoint. Of the
+    /// examples their number, lengths and targets are compared, of the module every weight.
     ///
     /// # Errors
-    /// [`Error::Checkpoint`](crate::Error::Checkpoint) when trainer, module, examples or `lora` are not
-    /// those that wrote it.
+    /// [`Error::Checkpoint`](crate::Error::Checkpoint) when trainer, module or `lora` are not those that wrote
+    /// it, or the examples are of another number or other lengths.
     pub fn resume_module_low_rank_with<M: Learner, X: Examples<M::Example> + ?Sized>(
         &self,
         checkpoint: impl AsRef<Path>,
@@ -93,7 +94,7 @@ impl<'a, M: Learner, X: Examples<M::Example> + ?Sized> LowRankTask<'a, M, X> {
         let model = &inner.entries.list;
         let shape = Shape::of(lora, model);
         let mut task = Self {
-            name: format!("low rank {}", inner.name),
+            name: format!("{NAME} {}", inner.name),
             change: Change::new(shape, model, inner.weights()?, trainer.seed)?,
             inner,
         };
@@ -123,7 +124,7 @@ impl<M: Learner, X: Examples<M::Example> + ?Sized> Task for LowRankTask<'_, M, X
 
     fn fingerprint(&self) -> Fingerprint {
         let mut own = self.inner.fingerprint();
-        own.model += &format!("{:?}", self.change.shape);
+        own.model = fingerprint(own.model, &self.change.shape, self.change.base_hash);
         own
     }
 

@@ -109,15 +109,26 @@ fn resuming_a_change_is_the_same_as_not_stopping() {
     saving
         .fit_module_low_rank_with(&module, training, validation, &LORA, &monitor)
         .unwrap_err();
-    let resume = |lora: &Lora| {
+    let resume_of = |module: &Bags, lora: &Lora| {
         let monitor = Monitor::silent();
-        saving.resume_module_low_rank_with(&path, &module, training, validation, lora, &monitor)
+        saving.resume_module_low_rank_with(&path, module, training, validation, lora, &monitor)
     };
+    let resume = |lora: &Lora| resume_of(&module, lora);
+    // Another base, by one value of the smallest difference.
+    let mut values = adamw::read(&module).unwrap();
+    values[5] = values[5].next_up();
+    let other = resume_of(&with_weights(module.clone(), &values), &LORA).unwrap_err();
+    assert!(other.to_string().contains("of another model"), "{other}");
     let resumed = resume(&LORA).unwrap();
     assert_eq!(resumed.curve, unbroken.curve);
     assert_eq!(resumed.model, unbroken.model);
     let other = Lora { alpha: 1.0, ..LORA };
     assert!(resume(&other).unwrap_err().to_string().contains("another"));
+    let kept = Trained::from_low_rank_checkpoint(&path).unwrap();
+    assert_eq!(
+        (kept.model, kept.curve),
+        (resumed.model.clone(), resumed.curve)
+    );
     // To a file and back.
     resumed.model.save(&path).unwrap();
     assert_eq!(LowRank::load(&path).unwrap(), resumed.model);

@@ -150,6 +150,66 @@ fn the_weights_of_the_lowest_error_are_kept() {
     assert_eq!(weights(&trained.model), weights(&until.model));
 }
 
+/// Bags with what validation says of each: something added to its loss, and an error.
+#[derive(Module, Debug)]
+struct Told {
+    bags: Bags,
+}
+
+impl Learner for Told {
+    type Example = (Bag, f32, Option<f64>);
+
+    fn length(example: &Self::Example) -> usize {
+        Bags::length(&example.0)
+    }
+
+    fn targets(_: &Self::Example) -> usize {
+        1
+    }
+
+    fn loss(&self, batch: &[&Self::Example], learning: &Learning<'_>) -> Result<Tensor<1>> {
+        let bags: Vec<&Bag> = batch.iter().map(|e| &e.0).collect();
+        let loss = self.bags.loss(&bags, learning)?;
+        Ok(match learning.dropout {
+            Some(_) => loss,
+            None => loss + batch.iter().map(|e| e.1).sum::<f32>(),
+        })
+    }
+
+    fn validation_error(&self, examples: &[Self::Example]) -> Result<Option<f64>> {
+        Ok(examples[0].2)
+    }
+}
+
+#[test]
+fn a_validation_that_finds_no_number_ends_the_run() {
+    let bags = bags(20);
+    let module = Told { bags: Bags::new() };
+    let training: Vec<_> = bags.iter().map(|b| (b.clone(), f32::NAN, None)).collect();
+    let fit = |added: f32, error: Option<f64>| {
+        let held = [(bags[0].clone(), added, error)];
+        trainer().fit_module(&module, &training, &held)
+    };
+    for (added, error) in [
+        (f32::NAN, None),
+        (f32::NAN, Some(0.5)),
+        (f32::INFINITY, None),
+        (0.0, Some(f64::NAN)),
+        (0.0, Some(f64::INFINITY)),
+    ] {
+        let told = fit(added, error).unwrap_err();
+        assert!(
+            told.to_string().starts_with("after 5 steps the validation"),
+            "{told}"
+        );
+        assert!(matches!(told, Error::Validation { step: 5, .. }), "{told}");
+    }
+    // What is ranked by something else may be impossible.
+    for (added, error) in [(0.0, None), (f32::INFINITY, Some(0.5))] {
+        assert_eq!(fit(added, error).unwrap().curve.validation.len(), 6);
+    }
+}
+
 #[test]
 fn resuming_a_module_is_the_same_as_not_stopping() {
     let folder = tempfile::tempdir().unwrap();
@@ -192,6 +252,20 @@ fn resuming_a_module_is_the_same_as_not_stopping() {
         ..module.clone()
     };
     assert!(refused(resume(&saving, &wider, training)).contains("another kind"));
+
+    // What it kept at its end is what it returned.
+    let kept = Trained::from_module_checkpoint(&path, &module).unwrap();
+    assert_eq!(weights(&kept.model), weights(&unbroken.model));
+    assert_eq!(kept.curve, unbroken.curve);
+    assert_eq!((kept.tokens, resumed.tokens), (30 * 2 * 8, unbroken.tokens));
+    let error = refused(Trained::from_module_checkpoint(&path, &wider));
+    assert!(error.contains("another kind"), "{error}");
+    let told = Told { bags: module };
+    let error = Trained::from_module_checkpoint(&path, &told).unwrap_err();
+    assert!(
+        error.to_string().contains("holds a model of kind"),
+        "{error}"
+    );
 }
 
 /// A file with these lines, and the bags in it; a bag of no words is refused.
@@ -370,6 +444,55 @@ proptest! {
         for (i, &number) in numbers.iter().enumerate() {
             let alone = drop(&[number], Tensor::ones([1, 2, 5], &cpu()));
             prop_assert_eq!(&all[i * 10..(i + 1) * 10], alone.as_slice());
+        }
+    }
+}
+
+/// What is computed again is what was forgotten; and each parameter is told so, as long as the run lasts.
+#[test]
+fn gradient_checkpointing_changes_no_number() {
+    struct All(Option<GradientCheckpointingStrategy>, usize);
+    impl ModuleVisitor for All {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            assert_eq!(param.val().gradient_checkpointing_strategy(), self.0);
+            self.1 += usize::from(param.val().is_require_grad());
+        }
+    }
+    let (bags, module) = (bags(40), Bags::new());
+    let (training, validation) = bags.split_at(30);
+    let frozen = Bags {
+        words: module.words.clone().no_grad(),
+        head: module.head.clone(),
+    };
+    for (module, learning) in [(module, 3), (frozen, 2)] {
+        let run = |compute| {
+            let trainer = Trainer {
+                compute,
+                average: Some(0.5),
+                ..trainer()
+            };
+            let fit = || trainer.fit_module(&module, training, validation).unwrap();
+            let adapt =
+                trainer.fit_module_low_rank(&module, training, validation, &Lora::default());
+            (fit().curve, adapt.unwrap().curve)
+        };
+        let (plain, again) = (Compute::Program, Compute::CheckpointedProgram);
+        assert_eq!(run(plain), run(again));
+
+        let trainer = Trainer {
+            compute: again,
+            ..trainer()
+        };
+        let silent = Monitor::silent();
+        let mut task = ModuleTask::new(&trainer, &module, training, validation, &silent).unwrap();
+        for step in 0..2 {
+            task.learn(&trainer, step).unwrap();
+            task.update(&trainer.update_at(step)).unwrap();
+            let mut all = All(Some(GradientCheckpointingStrategy::Balanced), 0);
+            task.module.visit(&mut all);
+            assert_eq!(all.1, learning);
+            let weights = task.weights().unwrap();
+            task.replace(&weights);
         }
     }
 }

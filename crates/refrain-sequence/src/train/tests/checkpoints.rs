@@ -104,6 +104,7 @@ fn resuming_is_the_same_as_not_stopping() {
             assert!(error.to_string().contains("cancelled"), "{error}");
             let resumed: Trained = saving.resume(&path, &corpus, &cpu()).unwrap();
             assert_eq!(resumed.curve, unbroken.curve, "{name} {compute:?}");
+            assert_eq!(resumed.tokens, unbroken.tokens);
             assert_eq!(
                 resumed.model.to_bytes().unwrap(),
                 unbroken.model.to_bytes().unwrap()
@@ -135,6 +136,83 @@ fn resuming_is_the_same_as_not_stopping() {
 }
 
 #[test]
+fn a_checkpoint_gives_what_a_run_stopped_there_would_have_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.refrain");
+    let corpus = corpus();
+    // Its losses go up and down.
+    let stopped = Trainer {
+        learning_rate: 0.3,
+        schedule: Schedule::Constant,
+        steps: 20,
+        evaluate_every: 2,
+        ..trainer()
+    };
+    let saving = Trainer {
+        steps: 40,
+        checkpoint: Some(path.clone()),
+        checkpoint_every: 10,
+        ..stopped.clone()
+    };
+    let read = || Trained::<Transformer>::from_checkpoint(&path, &cpu());
+    for average in [None, Some(0.5)] {
+        let with = |trainer: &Trainer| Trainer {
+            average,
+            ..trainer.clone()
+        };
+        let monitor = unplugged_at(25);
+        let broken = with(&saving).fit_with(&tiny(), &corpus, &cpu(), &monitor);
+        broken.unwrap_err();
+        let stopped = with(&stopped).fit(&tiny(), &corpus, &cpu()).unwrap();
+        let kept = read().unwrap();
+        assert_eq!(kept.curve, stopped.curve);
+        assert_eq!(flat(&kept.model), flat(&stopped.model));
+        assert_eq!((kept.tokens, kept.stopped_early), (20 * 4 * 12, false));
+        let best = kept.curve.best().unwrap();
+        assert!(best.step < 20 || average.is_some(), "{best:?}");
+        let loss = kept.model.loss(corpus.validation().unwrap()).unwrap() as f32;
+        assert!((loss - best.loss).abs() < 1e-5, "{loss} {best:?}");
+
+        // Without validation it is the last weights, or their mean.
+        let all = Corpus::stream(corpus.vocabulary().clone(), vec![1, 2, 3, 0].repeat(40)).unwrap();
+        let last = Trainer {
+            steps: 10,
+            ..with(&saving)
+        };
+        let last = last.fit(&tiny(), &all, &cpu()).unwrap();
+        assert_eq!(flat(&read().unwrap().model), flat(&last.model));
+    }
+    // From there a run goes on with other settings.
+    let gentle = Trainer {
+        learning_rate: 1e-3,
+        steps: 5,
+        ..trainer()
+    };
+    gentle.fine_tune(&read().unwrap().model, &corpus).unwrap();
+
+    // Patience that has run out is told.
+    let impatient = Trainer {
+        patience: Some(3),
+        steps: 400,
+        ..saving
+    };
+    let ended = impatient.fit(&tiny(), &corpus, &cpu()).unwrap();
+    let kept = read().unwrap();
+    assert!(ended.stopped_early && kept.stopped_early);
+    assert_eq!(flat(&kept.model), flat(&ended.model));
+    let other = Trained::<crate::RnnLm>::from_checkpoint(&path, &cpu()).unwrap_err();
+    assert!(
+        other.to_string().contains("holds a model of kind"),
+        "{other}"
+    );
+    let other = Trained::from_low_rank_checkpoint(&path).unwrap_err();
+    assert!(
+        other.to_string().contains("holds a model of kind"),
+        "{other}"
+    );
+}
+
+#[test]
 fn damaged_checkpoints_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.refrain");
@@ -155,6 +233,7 @@ fn damaged_checkpoints_are_refused() {
         std::fs::write(&path, &damaged).unwrap();
         // An error or, where the damage hit a number, a run: never a panic.
         let _ = saving.resume::<Transformer>(&path, &corpus(), &cpu());
+        let _ = Trained::<Transformer>::from_checkpoint(&path, &cpu());
     }
     // A model is no checkpoint.
     let model = Transformer::new(&tiny(), corpus().vocabulary().clone(), 0, &cpu()).unwrap();
