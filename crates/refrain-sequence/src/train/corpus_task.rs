@@ -71,6 +71,10 @@ impl<M: TrainableModel> Task for CorpusTask<'_, M> {
         M::NAME
     }
 
+    fn unit(&self) -> &'static str {
+        "tokens"
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         Fingerprint {
             model: serde_json::to_string(&(self.model.shape(), self.model.names().kind()))

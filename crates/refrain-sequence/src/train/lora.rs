@@ -234,6 +234,10 @@ impl<M: TrainableModel> Task for LowRankTask<'_, M> {
         NAME
     }
 
+    fn unit(&self) -> &'static str {
+        self.inner.unit()
+    }
+
     fn fingerprint(&self) -> Fingerprint {
         let mut own = self.inner.fingerprint();
         own.model = fingerprint(own.model, &self.shape, self.base_hash);

@@ -121,7 +121,11 @@ impl Trainer {
             let rate = run.tokens as f64 / run.training_time.as_secs_f64().max(1e-9);
             stage.advance(
                 1,
-                format_args!("loss {loss:.3}{validation} · {:.1}k tokens/s", rate / 1e3),
+                format_args!(
+                    "loss {loss:.3}{validation} · {} {}/s",
+                    told(rate),
+                    task.unit()
+                ),
             )?;
         }
         let weights = match (self.keep, run.best.take()) {
@@ -161,6 +165,15 @@ impl Trainer {
             run.average(decay, task.weights()?);
         }
         Ok((loss, count))
+    }
+}
+
+/// Three digits or so.
+fn told(rate: f64) -> String {
+    match rate {
+        ..10.0 => format!("{rate:.1}"),
+        ..1000.0 => format!("{rate:.0}"),
+        _ => format!("{:.1}k", rate / 1e3),
     }
 }
 

@@ -23,6 +23,11 @@ pub(crate) trait Task {
     /// In progress messages and in the kinds of checkpoints.
     fn name(&self) -> &str;
 
+    /// What its targets are called.
+    fn unit(&self) -> &'static str {
+        "targets"
+    }
+
     /// What a checkpoint must agree with to be continued.
     fn fingerprint(&self) -> Fingerprint;
 
