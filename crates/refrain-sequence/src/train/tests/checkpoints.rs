@@ -174,7 +174,7 @@ fn a_checkpoint_gives_what_a_run_stopped_there_would_have_given() {
         assert!((loss - best.loss).abs() < 1e-5, "{loss} {best:?}");
 
         // Without validation it is the last weights, or their mean.
-        let all = Corpus::stream(corpus.vocabulary().clone(), vec![1, 2, 3, 0].repeat(40)).unwrap();
+        let all = Corpus::stream(corpus.vocabulary().clone(), [1, 2, 3, 0].repeat(40)).unwrap();
         let last = Trainer {
             steps: 10,
             ..with(&saving)
