@@ -156,7 +156,7 @@ pub struct Trainer {
     #[serde(skip)]
     pub checkpoint_every: usize,
     /// How a language model computes. Modules compute as they are made, and learn with gradient checkpointing
-    /// where this is [`Compute::CheckpointedProgram`].
+    /// where this is [`Compute::CheckpointedProgram`], to the same numbers but for rounding.
     pub compute: Compute,
     /// Decides first weights, batches and dropout.
     pub seed: u64,
