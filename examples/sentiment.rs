@@ -50,8 +50,8 @@ struct Options {
     device: Option<String>,
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Judge what an earlier run with the same options has written (a file; with --encoder a folder), instead of
-    /// learning
+    /// Judge what an earlier run with the same options has written (a file; where the encoder is tuned, a folder),
+    /// instead of learning
     #[arg(long, value_name = "PATH")]
     model: Option<PathBuf>,
     /// Judge on the part to choose by: to choose settings without a look at the test part

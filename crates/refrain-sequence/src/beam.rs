@@ -9,7 +9,9 @@ use crate::{Error, Finish, Generated, LanguageModel, Prompt, Result};
 ///
 /// Finished texts are ranked by `log p / length^length_penalty` (after Wu et al., *Google's Neural Machine
 /// Translation System*, 2016): 0 prefers short texts, 1 is the mean per token. Ends when no text that is
-/// not finished can become better than the worst of `width` finished ones, or at `max_tokens`.
+/// not finished can become better than the worst of `width` finished ones, at `max_tokens`, or where a model
+/// that does not [slide](LanguageModel::slides) is full, one token later than a
+/// [`Sampler`](crate::Sampler), for the last is not read.
 ///
 /// What of a [`Sampler`](crate::Sampler) has no place here: temperature and its kin, penalties, biases, stop
 /// strings, a filter, alternatives.

@@ -43,8 +43,9 @@ pub enum Error {
         /// What there was.
         found: usize,
     },
-    /// The loss or the gradient stopped being a number. The best weights so far are in the checkpoint, where
-    /// one is written: see [`Trained::from_checkpoint`](crate::Trained::from_checkpoint).
+    /// The loss or the gradient stopped being a number. The last checkpoint, where
+    /// one was written, has the best weights until then: see
+    /// [`Trained::from_checkpoint`](crate::Trained::from_checkpoint).
     #[error(
         "step {step}: the loss is {loss} and the gradient's norm {gradient_norm}, at learning rate \
          {learning_rate:.2e}, on {batch}; try a lower learning rate"
@@ -61,7 +62,8 @@ pub enum Error {
         /// What it read, in words.
         batch: String,
     },
-    /// Validation found no number, though training went on.
+    /// Validation found no number, though training went on. As with [`Diverged`](Self::Diverged), the last
+    /// checkpoint has the best weights until then.
     #[error(
         "after {step} steps the validation loss is {loss}{}; try a lower learning rate, and look for \
          held-out examples that the model cannot judge",
@@ -96,6 +98,14 @@ pub enum Error {
     Device {
         /// What it said.
         reason: String,
+    },
+    /// A label that the model does not have.
+    #[error("{place}: no label is called {label:?}")]
+    Label {
+        /// Where it stands.
+        place: String,
+        /// The label.
+        label: String,
     },
     /// No token is left to choose from.
     #[error("position {position}: every token has been ruled out")]

@@ -43,6 +43,7 @@
 //! | a model that should lean towards a few favourites | [`Trainer::fine_tune`] with [`Trainer::fine_tuning`] |
 //! | a large model and a few megabytes to give away | [`Trainer::fine_tune_low_rank`], of modules [`Trainer::fit_module_low_rank`]: LoRA, merged or kept apart |
 //! | hours of training | [`Trainer::checkpoint`], then [`Trainer::resume`]: the same losses as an unbroken run |
+//! | a run that diverged or was cancelled, to go on with other settings | [`Trained::from_checkpoint`] |
 //! | your own idea of a valid next token | [`Sampler::generate_with`]: a filter on the logits |
 //! | text in, text out, as it is written | [`Sampler::write`], with stop strings |
 //! | many texts, or the best of them | [`Sampler::generate_many`], [`Sampler::best_of`], [`Sampler::generate_batch`] |

@@ -213,15 +213,15 @@ impl Recogniser {
     ///
     /// # Errors
     /// [`Error::Core`] for values that are no whole number of frames, [`Error::Tensor`] for one that
-    /// is not finite, [`Error::Symbol`] for a label that the model does not have,
+    /// is not finite, [`Error::Label`] for a label that the model does not have,
     /// [`Error::TooShort`] where there are too few steps for the labels.
     pub fn example(&self, frames: &[f32], labels: &[impl AsRef<str>]) -> Result<Utterance> {
         let mut utterance = self.listen(frames)?;
         for (at, label) in labels.iter().enumerate() {
             let number = self.labels.get(label.as_ref());
-            let number = number.ok_or_else(|| Error::Symbol {
-                symbol: label.as_ref().to_string(),
-                position: at,
+            let number = number.ok_or_else(|| Error::Label {
+                place: format!("label {at}"),
+                label: label.as_ref().to_string(),
             })?;
             utterance.labels.push(number + 1);
         }

@@ -44,6 +44,11 @@ impl Sampler {
             let value = draft.vocabulary_size();
             return Err(Error::config("draft", value, "as many tokens as the model"));
         }
+        let short = |context: usize| model.context().is_none_or(|own| own > context);
+        if let Some(context) = draft.context().filter(|&c| !draft.slides() && short(c)) {
+            let expected = "no less than the model's, as it does not slide";
+            return Err(Error::config("the draft's context", context, expected));
+        }
         let (large, small) = (Prompt::read(model, prompt)?, Prompt::read(draft, prompt)?);
         let (mut state, mut logits) = (large.state().fork(), large.logits().to_vec());
         let (mut guesser, mut guess) = (small.state().fork(), small.logits().to_vec());

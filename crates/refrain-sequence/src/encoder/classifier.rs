@@ -23,7 +23,8 @@ const FILE: &str = "classifier.refrain";
 ///
 /// Untrained it knows nothing of its labels: a [`Trainer`](crate::Trainer) fits its
 /// [`module`](Self::module), encoder and matrix together (Devlin et al., *BERT*, 2019, §4), or the matrix
-/// alone where the encoder is [frozen](EncoderClassifierModule::frozen).
+/// alone where the encoder is [frozen](EncoderClassifierModule::frozen). In training a fifth of the pooled
+/// values is dropped, and a tenth of the tokens [hidden](EncoderClassifierModule::with_hidden).
 ///
 /// ```no_run
 /// use refrain_sequence::{EncoderClassifier, TextEncoder, Trainer};
@@ -131,7 +132,7 @@ impl EncoderClassifier {
     /// Texts with their labels, as a trainer takes them.
     ///
     /// # Errors
-    /// [`Error::Symbol`] for a label that the classifier does not have, telling which text's; those of
+    /// [`Error::Label`] for a label that the classifier does not have, telling which text's; those of
     /// the tokenizer.
     pub fn examples<T: AsRef<str>, L: AsRef<str>>(
         &self,
@@ -145,13 +146,27 @@ impl EncoderClassifier {
             Ok(LabelledText {
                 tokens: text.tokens,
                 types: text.types,
-                label: number.ok_or_else(|| Error::Symbol {
-                    symbol: label.as_ref().to_string(),
-                    position: i,
+                label: number.ok_or_else(|| Error::Label {
+                    place: format!("text {i}"),
+                    label: label.as_ref().to_string(),
                 })?,
             })
         };
         examples.map(example).collect()
+    }
+
+    /// One of [`examples`](Self::examples), for those that come one by one, say from
+    /// [`JsonLines`](crate::JsonLines).
+    ///
+    /// # Errors
+    /// As [`examples`](Self::examples).
+    pub fn example(&self, text: &str, label: &str) -> Result<LabelledText> {
+        let mut one = self.examples(&[(text, label)])?;
+        one.pop().ok_or(Error::TooShort {
+            what: "tokenized texts".to_string(),
+            needed: 1,
+            found: 0,
+        })
     }
 
     /// The layers with a copy of the weights, on a plain device.
@@ -185,13 +200,14 @@ impl EncoderClassifier {
     /// [`Error::Config`] for a module of another size; those of the device.
     pub fn with_module(&self, module: &EncoderClassifierModule) -> Result<Self> {
         let head = crate::adamw::read(&module.head)?;
-        let same = module.encoder.config() == self.text.encoder().config();
+        let own = self.text.encoder().config();
+        let encoder = module.encoder.clone().with_dropout(own.dropout);
+        let same = encoder.config() == own && module.pooling == self.text.pooling();
         if !same || head.len() != self.head.len() {
-            let expected = "of this classifier's size";
+            let expected = "made by this classifier";
             return Err(Error::config("the module", "another", expected));
         }
-        let device = self.text.encoder().device();
-        let encoder = Encoder::from_module(&module.encoder, device)?;
+        let encoder = Encoder::from_module(&encoder, self.text.encoder().device())?;
         Ok(Self {
             text: self.text.with_encoder(encoder),
             labels: self.labels.clone(),
@@ -244,7 +260,7 @@ impl EncoderClassifier {
         let (width, labels) = (self.text.width(), self.labels.len());
         let (weight, bias) = self.head.split_at(width * labels);
         ModelWriter::new(KIND, VERSION)
-            .config(&())?
+            .config(&self.text.encoder().fingerprint())?
             .ids("labels", &self.labels)?
             .f32("head.weight", &[width, labels], weight)?
             .f32("head.bias", &[labels], bias)?
@@ -264,6 +280,11 @@ impl EncoderClassifier {
         let labels = file.ids("labels")?;
         let text = TextEncoder::load(folder, device)?;
         let mut read = Self::new(text, labels.iter(), 0)?;
+        let made_for: String = file.config()?;
+        if made_for != read.text.encoder().fingerprint() {
+            let reason = "was written for another encoder than the one beside it";
+            return Err(Error::file(file.origin(), reason));
+        }
         let (width, labels) = (read.text.width(), read.labels.len());
         let weight = file.f32("head.weight")?;
         let weight = weight.expect_shape("head.weight", &[width, labels])?.data;
@@ -282,8 +303,9 @@ impl EncoderClassifier {
 const BATCH: usize = 32;
 
 impl EncoderClassifierModule {
-    /// How many tokens stand hidden behind the encoder's mask in training: so a few thousand texts are not
-    /// soon known by heart. A tenth at first; none where the tokenizer has no mask.
+    /// How many tokens stand hidden behind the encoder's mask in training, the first and the last of a text
+    /// never: so a few thousand texts are not soon known by heart. A tenth at first; none where the tokenizer
+    /// has no mask.
     #[must_use]
     pub fn with_hidden(self, rate: f32) -> Self {
         let hiding = Hiding {
@@ -293,14 +315,15 @@ impl EncoderClassifierModule {
         Self { hiding, ..self }
     }
 
-    /// The module with an encoder that stays as it is: its states are features, and the matrix alone
-    /// learns.
+    /// The module with an encoder that stays as it is, hides and drops nothing: its states are features, and
+    /// the matrix alone learns.
     #[must_use]
     pub fn frozen(self) -> Self {
         Self {
-            encoder: self.encoder.no_grad(),
+            encoder: self.encoder.no_grad().with_dropout(0.0),
             ..self
         }
+        .with_hidden(0.0)
     }
 
     /// `[texts, labels]`.
@@ -318,10 +341,10 @@ impl EncoderClassifierModule {
             for (text, &number) in shown.iter_mut().zip(draw.sequences) {
                 let mut factors = vec![1.0; text.tokens.len()];
                 dropout.fill_number(1, number, &mut factors);
-                for (token, &factor) in text.tokens.iter_mut().zip(&factors) {
-                    if factor == 0.0 {
-                        *token = self.hiding.mask;
-                    }
+                let inner = text.tokens.len().saturating_sub(2);
+                let inner = text.tokens.iter_mut().zip(&factors).skip(1).take(inner);
+                for (token, _) in inner.filter(|(_, factor)| **factor == 0.0) {
+                    *token = self.hiding.mask;
                 }
             }
         }
@@ -462,6 +485,14 @@ mod tests {
         assert_eq!(again.classify(&texts).unwrap(), judged);
         assert!(TextEncoder::load(folder.path(), &cpu()).is_ok());
 
+        // The parts of two classifiers do not mix.
+        let other = tempfile::tempdir().unwrap();
+        before.save(other.path()).unwrap();
+        let weights = "model.safetensors";
+        std::fs::copy(folder.path().join(weights), other.path().join(weights)).unwrap();
+        let mixed = EncoderClassifier::load(other.path(), &cpu()).unwrap_err();
+        assert!(mixed.to_string().contains("for another encoder"), "{mixed}");
+
         let refused = |folder: &Path| {
             EncoderClassifier::load(folder, &cpu())
                 .unwrap_err()
@@ -476,8 +507,53 @@ mod tests {
     }
 
     #[test]
+    fn tokens_are_hidden_in_training_but_for_the_first_and_the_last() {
+        let module = untrained().module(&cpu());
+        let module = EncoderClassifierModule {
+            encoder: module.encoder.with_dropout(0.0),
+            ..module
+        };
+        let text = |tokens: Vec<u32>| LabelledText {
+            types: Vec::new(),
+            label: 0,
+            tokens,
+        };
+        let logs = |module: &EncoderClassifierModule, tokens: Vec<u32>, training: bool| {
+            let draw = crate::rnn::DropoutDraw {
+                seed: 1,
+                sequences: &[3],
+            };
+            let learning = Learning {
+                dropout: training.then_some(draw),
+                ..Learning::default()
+            };
+            let logs = module.log_probabilities(&[&text(tokens)], &learning);
+            logs.unwrap().try_into_vec_as::<f32>().unwrap()
+        };
+        let (all, none) = (module.clone().with_hidden(0.99), module.with_hidden(0.0));
+        let (long, other) = (
+            vec![7, 10, 11, 12, 13, 14, 15, 9],
+            vec![7, 20, 21, 22, 23, 24, 25, 9],
+        );
+        // Almost every token within is hidden, so that two texts look alike; the ends are not.
+        assert_eq!(
+            logs(&all, long.clone(), true),
+            logs(&all, other.clone(), true)
+        );
+        assert_ne!(
+            logs(&none, long.clone(), true),
+            logs(&none, other.clone(), true)
+        );
+        let mut ends = long.clone();
+        ends[7] = 8;
+        assert_ne!(logs(&all, long.clone(), true), logs(&all, ends, true));
+        assert_ne!(logs(&all, long.clone(), false), logs(&all, other, false));
+        assert_eq!(logs(&all, long.clone(), false), logs(&none, long, false));
+    }
+
+    #[test]
     fn a_frozen_encoder_stays() {
-        let module = untrained().module(&cpu()).frozen().with_hidden(0.0);
+        let module = untrained().module(&cpu()).frozen();
         let (before, after) = trained(module);
         let vector = |of: &EncoderClassifier| of.encoder().encode(&["rain"]).unwrap();
         assert_eq!(vector(&before), vector(&after));
@@ -497,6 +573,7 @@ mod tests {
             let pooled = way.pool_batch(batch.clone(), &[4, 2]);
             let pooled = pooled.try_into_vec_as::<f32>().unwrap();
             let expected = [way.pool(&states[..12], 3), way.pool(&states[12..18], 3)].concat();
+            assert_eq!(pooled.len(), expected.len());
             for (a, b) in pooled.iter().zip(&expected) {
                 assert!((a - b).abs() < 1e-6, "{way:?}: {a} and {b}");
             }
@@ -507,7 +584,10 @@ mod tests {
     fn what_does_not_fit_is_told() {
         let classifier = untrained();
         let told = classifier.examples(&[("rain", "wet"), ("rain", "damp")]);
-        assert!(matches!(told, Err(Error::Symbol { position: 1, .. })));
+        assert_eq!(
+            told.unwrap_err().to_string(),
+            "text 1: no label is called \"damp\""
+        );
         let text = TextEncoder::load(golden("bert"), &cpu()).unwrap();
         assert!(EncoderClassifier::new(text.clone(), ["one"], 0).is_err());
         let three = EncoderClassifier::new(text, ["a", "b", "c"], 0).unwrap();

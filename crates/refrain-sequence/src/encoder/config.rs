@@ -94,7 +94,8 @@ pub struct EncoderConfig {
     pub pooler: bool,
     /// The token that others pad with. It never enters the computation.
     pub padding: u32,
-    /// How much [`EncoderModule::forward`](super::EncoderModule::forward) drops in training.
+    /// How much [`EncoderModule::forward`](super::EncoderModule::forward) drops in training: of the attention as
+    /// much as of the rest, where a `config.json` may tell two rates (`hidden_dropout_prob` is read).
     pub dropout: f32,
 }
 

@@ -220,6 +220,12 @@ impl Encoder {
         &self.config
     }
 
+    /// What tells its weights from others.
+    #[cfg(feature = "tokenizers")]
+    pub(crate) fn fingerprint(&self) -> String {
+        format!("{:016x}", crate::fnv::of_weights(&self.weights))
+    }
+
     /// Where it computes.
     #[cfg(feature = "tokenizers")]
     pub(crate) fn device(&self) -> &Device {

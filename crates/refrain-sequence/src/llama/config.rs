@@ -98,17 +98,22 @@ impl LlamaConfig {
     fn factors(&self, file: &GgufFile, scaling: &str) -> Result<Vec<f32>> {
         let (kind, factor) = (format!("{scaling}type"), format!("{scaling}factor"));
         let told = |key: &str| file.metadata().contains_key(key);
+        let number = |key: &str| told(key).then(|| file.float(key)).transpose();
+        let older = scaling.replace("scaling.", "scale_linear");
+        let attention = number(&format!("{scaling}attn_factor"))?;
         let all = match told(&kind).then(|| file.text(&kind)).transpose()? {
-            Some("linear") => file.float(&factor)? as f32,
-            None if !told(&factor) => 1.0,
+            None | Some("linear") => number(&factor)?.or(number(&older)?).unwrap_or(1.0) as f32,
             Some("none") => 1.0,
-            other => {
-                let other = other.unwrap_or("of no kind");
+            Some(other) => {
                 let reason =
                     format_args!("rotary positions are scaled {other:?}; known: linear, none");
                 return Err(file.bad(reason));
             }
         };
+        if let Some(attention) = attention.filter(|&attention| attention != 1.0) {
+            let reason = format_args!("rotary positions scale attention by {attention}; known: 1");
+            return Err(file.bad(reason));
+        }
         let mut factors = vec![all; self.rotated / 2];
         let each = file.names().any(|name| name == FACTORS);
         if each {

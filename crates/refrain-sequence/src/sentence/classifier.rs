@@ -130,7 +130,7 @@ impl SentenceClassifier {
     ///
     /// # Errors
     /// [`Error::TooShort`] for a sentence without words, [`Error::Core`] for other numbers of features
-    /// than it needs, [`Error::Symbol`] for a label that the model does not have.
+    /// than it needs, [`Error::Label`] for a label that the model does not have.
     pub fn examples(&self, labelled: &[(Sentence, String)]) -> Result<Vec<(EncodedSentence, u32)>> {
         let numbered = labelled.iter().enumerate();
         numbered.map(|(i, one)| self.numbered(i, one)).collect()
@@ -150,9 +150,9 @@ impl SentenceClassifier {
         (sentence, label): &(Sentence, String),
     ) -> Result<(EncodedSentence, u32)> {
         let number = self.labels.get(label.as_str());
-        let number = number.ok_or_else(|| Error::Symbol {
-            symbol: label.clone(),
-            position,
+        let number = number.ok_or_else(|| Error::Label {
+            place: format!("sentence {position}"),
+            label: label.clone(),
         })?;
         Ok((self.known.encode(&self.config, sentence)?, number))
     }

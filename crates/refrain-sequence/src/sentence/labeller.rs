@@ -170,12 +170,12 @@ impl Labeller {
     /// which fewer are right. Held-out sentences tell how much is best.
     ///
     /// # Errors
-    /// [`Error::Symbol`] for a label that the model does not have, [`Error::Tensor`] where `by` is not
+    /// [`Error::Label`] for a label that the model does not have, [`Error::Tensor`] where `by` is not
     /// finite.
     pub fn with_bias(mut self, label: &str, by: f32) -> Result<Self> {
-        let number = self.labels.get(label).ok_or_else(|| Error::Symbol {
-            symbol: label.to_string(),
-            position: 0,
+        let number = self.labels.get(label).ok_or_else(|| Error::Label {
+            place: "bias".to_string(),
+            label: label.to_string(),
         })?;
         if !by.is_finite() {
             return Err(Error::tensor("bias", format_args!("of {by} is not finite")));
@@ -202,7 +202,7 @@ impl Labeller {
     ///
     /// # Errors
     /// [`Error::TooShort`] for a sentence without words, [`Error::Core`] for other numbers of labels or
-    /// features than it needs, [`Error::Symbol`] for a label that the model does not have, and
+    /// features than it needs, [`Error::Label`] for a label that the model does not have, and
     /// [`Error::Config`] for one that the scheme forbids where it stands.
     pub fn examples(&self, labelled: &[(Sentence, Vec<String>)]) -> Result<Vec<LabelledSentence>> {
         let numbered = labelled.iter().enumerate();
@@ -233,9 +233,9 @@ impl Labeller {
             }
             before = Some(label.as_str());
             let number = self.labels.get(label.as_str());
-            numbers.push(number.ok_or_else(|| Error::Symbol {
-                symbol: label.clone(),
-                position: at,
+            numbers.push(number.ok_or_else(|| Error::Label {
+                place: format!("sentence {i}, word {at}"),
+                label: label.clone(),
             })?);
         }
         Ok(LabelledSentence {

@@ -15,7 +15,7 @@ use crate::tokenizer::TokenKind;
 use crate::trainable::TrainableModel;
 use crate::{Corpus, Error, Result, Vocabulary};
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -141,7 +141,7 @@ impl Checkpoint {
     }
 
     /// What a model of `total` weights goes on with, and where its run stood.
-    fn parameters(&self, total: usize) -> Result<(Parameters, Run)> {
+    pub(super) fn parameters(&self, total: usize) -> Result<(Parameters, Run)> {
         let parameters = Parameters {
             weights: self.values("weights", total)?,
             first: self.values("first", total)?,
@@ -210,14 +210,13 @@ impl Checkpoint {
         Ok((model, parameters, run))
     }
 
-    /// The run as if it had ended here: the best of its `total` weights, or the last ones where nothing was
+    /// The run as if it had ended here: the best of its weights, or the last ones where nothing was
     /// validated.
     pub(super) fn ended<M>(
         &self,
-        total: usize,
+        (parameters, mut run): (Parameters, Run),
         finish: impl FnOnce(Vec<f32>) -> Result<M>,
     ) -> Result<Trained<M>> {
-        let (parameters, mut run) = self.parameters(total)?;
         let trainer = serde_json::from_str(&self.header.trainer);
         let trainer: Trainer = trainer.map_err(|e| Error::checkpoint(&self.path, e))?;
         let best = run.best.take().or(run.average.take());

@@ -233,7 +233,7 @@ impl LearningCurve {
             return Fit::StillImproving { by, last, fell };
         }
         let last = last_loss;
-        match train < 0.9 * last.loss {
+        match train < 0.9 * last.loss && last.loss.is_finite() {
             true => Fit::Gap { by, train, last },
             false => Fit::Settled { by, train, last },
         }

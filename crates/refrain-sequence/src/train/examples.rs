@@ -75,6 +75,30 @@ impl<E, const N: usize> Examples<E> for [E; N] {
     }
 }
 
+/// Examples behind a reference or a pointer.
+macro_rules! behind {
+    ($pointer:ty) => {
+        impl<E, X: Examples<E> + ?Sized> Examples<E> for $pointer {
+            type Held<'a>
+                = X::Held<'a>
+            where
+                Self: 'a;
+
+            fn count(&self) -> usize {
+                (**self).count()
+            }
+
+            fn example(&self, number: usize) -> Result<Self::Held<'_>> {
+                (**self).example(number)
+            }
+        }
+    };
+}
+
+behind!(&X);
+behind!(Box<X>);
+behind!(std::sync::Arc<X>);
+
 fn missing(number: usize, found: usize) -> Error {
     Error::TooShort {
         what: format!("examples, of which number {number} is asked for"),
@@ -83,7 +107,7 @@ fn missing(number: usize, found: usize) -> Error {
     }
 }
 
-/// Examples in a file of [JSON Lines](https://jsonlines.org): a record in each line, from which a function
+/// Records in a file of [JSON Lines](https://jsonlines.org): a record in each line, from which a function
 /// makes the example whenever it is drawn. The file is mapped, and eight bytes for each line are in memory.
 ///
 /// The file must not be changed while it is open; replacing it is safe.
@@ -149,8 +173,12 @@ impl<'m, E> JsonLines<'m, E> {
         make: impl Fn(R) -> Result<E> + Send + Sync + 'm,
     ) -> Result<Self> {
         let path = path.as_ref();
-        let empty = std::fs::metadata(path).map_err(|e| refrain_core::Error::io(path, e))?;
-        let file = match empty.len() {
+        let file = std::fs::metadata(path).map_err(|e| refrain_core::Error::io(path, e))?;
+        if !file.is_file() {
+            let reason = "is no file that can be mapped";
+            return Err(Error::file(&path.display().to_string(), reason));
+        }
+        let file = match file.len() {
             0 => MappedFile::from(Vec::new()), // There is nothing to map.
             _ => MappedFile::open(path)?,
         };

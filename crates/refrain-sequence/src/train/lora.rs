@@ -194,7 +194,9 @@ impl Trained<LowRank> {
         let checkpoint = checkpoint::read(path.as_ref(), fits, NAME)?;
         let (_, shape, _): Described = checkpoint.described()?;
         let total = shape.entries()?.total;
-        checkpoint.ended(total, |weights| Ok(LowRank { shape, weights }))
+        checkpoint.ended(checkpoint.parameters(total)?, |weights| {
+            Ok(LowRank { shape, weights })
+        })
     }
 }
 

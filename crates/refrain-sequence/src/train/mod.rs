@@ -149,7 +149,8 @@ pub struct Trainer {
     /// Which weights the run returns.
     pub keep: Keep,
     /// Where to write checkpoints, from which a run goes on ([`Trainer::resume`]), or which give the best
-    /// weights so far ([`Trained::from_checkpoint`]).
+    /// weights until then ([`Trained::from_checkpoint`]). A file of an earlier run stays there until the first
+    /// is written.
     #[serde(skip)]
     pub checkpoint: Option<PathBuf>,
     /// Steps between two checkpoints.
@@ -215,7 +216,7 @@ impl<M> Trained<M> {
 
 impl<M: TrainableModel> Trained<M> {
     /// The language model in a [checkpoint](Trainer::checkpoint), as if its run had ended there: the best
-    /// weights found before, or the last ones where nothing was held out. So a run that diverged or was
+    /// weights found before, whatever [`Trainer::keep`] says, or the last ones where nothing was held out. So a run that diverged or was
     /// cancelled is not lost, and may go on with other settings, which [`resume`](Trainer::resume)
     /// refuses. [`Trained::from_module_checkpoint`] and [`Trained::from_low_rank_checkpoint`] do it for
     /// other runs.
@@ -236,7 +237,7 @@ impl<M: TrainableModel> Trained<M> {
     ///     ..Trainer::default()
     /// };
     /// let trained = match trainer.fit(&config, &corpus, &device) {
-    ///     Err(Error::Diverged { .. }) => {
+    ///     Err(Error::Diverged { .. } | Error::Validation { .. }) => {
     ///         let best: Trained = Trained::from_checkpoint(&path, &device)?;
     ///         let gentler = Trainer { learning_rate: trainer.learning_rate / 10.0, ..trainer };
     ///         gentler.fine_tune(&best.model, &corpus)?
@@ -252,10 +253,8 @@ impl<M: TrainableModel> Trained<M> {
     /// When the file is no checkpoint of such a model or is damaged; those of the device.
     pub fn from_checkpoint(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
         let checkpoint = checkpoint::read(path.as_ref(), |name| name == M::NAME, M::NAME)?;
-        let (model, parameters, _) = checkpoint.model::<M>(device)?;
-        checkpoint.ended(parameters.weights.len(), |weights| {
-            model.reweighted(weights)
-        })
+        let (model, parameters, run) = checkpoint.model::<M>(device)?;
+        checkpoint.ended((parameters, run), |weights| model.reweighted(weights))
     }
 }
 

@@ -107,7 +107,8 @@ impl Learning<'_> {
 
     /// Dropout (Srivastava et al., 2014): multiplies values by 0, or by `1 / (1 - rate)`. `x` is
     /// `[batch, …]`. What is dropped is a function of the run's seed, the example's number and
-    /// `site`, which should differ from place to place in a module: a resumed run drops what an
+    /// `site`, which should differ from place to place in a module and be below 32,768 (an
+    /// [`EncoderModule`](crate::EncoderModule) takes those from there on): a resumed run drops what an
     /// unbroken one would have. Nothing is dropped outside of training.
     pub fn drop<const D: usize>(&self, x: Tensor<D>, rate: f32, site: usize) -> Tensor<D> {
         let Some(draw) = self.dropout.filter(|_| rate > 0.0) else {
@@ -131,7 +132,7 @@ impl Learning<'_> {
 
 impl Trainer {
     /// Trains a module, which lies on a plain device, on examples of its own, in memory or
-    /// [in a file](super::JsonLines); the given module stays as it is. Parameters without gradients ([`Module::no_grad`]) keep their values.
+    /// [in a file](super::JsonLines); what is held out is in memory. The given module stays as it is. Parameters without gradients ([`Module::no_grad`]) keep their values.
     ///
     /// # Errors
     /// [`Error::Config`] naming the field, [`Error::TooShort`] without examples,
@@ -198,9 +199,8 @@ impl<M: Module> Trained<M> {
         let checkpoint = checkpoint::read(path.as_ref(), |found| found == name, name)?;
         let entries = entries(module);
         checkpoint.expect_model(&shapes(&entries))?;
-        checkpoint.ended(entries.total, |weights| {
-            Ok(with_weights(module.clone(), &weights))
-        })
+        let found = checkpoint.parameters(entries.total)?;
+        checkpoint.ended(found, |weights| Ok(with_weights(module.clone(), &weights)))
     }
 }
 
@@ -241,8 +241,10 @@ impl Read {
             [own.0, own.1].iter().for_each(|&n| hash.eat(n as u64));
             lengths.push(own.0);
             targets += own.1;
-            if let Some(stage) = stage.as_ref().filter(|_| (number + 1) % 1024 == 0) {
-                stage.advance(1024, "")?;
+            if let Some(stage) = stage.as_ref()
+                && (number % 1024 == 1023 || number + 1 == count)
+            {
+                stage.advance(number as u64 % 1024 + 1, "")?;
             }
         }
         Ok(Self {
@@ -434,7 +436,10 @@ impl<M: Learner, X: Examples<M::Example> + ?Sized> Task for ModuleTask<'_, M, X>
         let passes = self.passes(trainer, step);
         let examples = passes.into_iter().flat_map(|(_, pass)| pass);
         let numbers: Vec<String> = examples.take(8).map(|i| i.to_string()).collect();
-        format!("training examples {}, …", numbers.join(", "))
+        format!(
+            "training examples {}, … (counted from 0)",
+            numbers.join(", ")
+        )
     }
 
     fn weights(&self) -> Result<Vec<f32>> {
