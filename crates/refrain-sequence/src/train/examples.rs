@@ -116,7 +116,8 @@ fn missing(number: usize, found: usize) -> Error {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("reviews.jsonl");
 /// # std::fs::write(&path, r#"{"text": "a fine film", "label": "good"}
-/// # {"text": "a dull film", "label": "bad"}"#).unwrap();
+/// # {"text": "a dull film", "label": "bad"}
+/// # "#.repeat(4)).unwrap();
 /// use refrain_sequence::{
 ///     Examples, JsonLines, Sentence, SentenceClassifier, SentenceConfig, Trainer,
 /// };
@@ -136,9 +137,10 @@ fn missing(number: usize, found: usize) -> Error {
 /// let model = SentenceClassifier::new(&config, &known, 0, &refrain_core::device("cpu")?)?;
 ///
 /// let encoded = JsonLines::open(&path, |review| model.example(&labelled(review)?))?;
-/// let trainer = Trainer { steps: 20, batch: 2, learning_rate: 1e-2, warm_up: 5, ..Trainer::default() };
+/// let trainer = Trainer { steps: 100, batch: 2, learning_rate: 1e-2, warm_up: 5, ..Trainer::default() };
 /// let trained = trainer.fit_module(&model, &encoded, &[])?;
-/// # assert!(trained.curve.train.last().unwrap().loss < trained.curve.train[0].loss);
+/// let judged = trained.model.classify(&[Sentence::new(["a", "fine", "film"])])?;
+/// assert_eq!(judged[0][0].label, "good");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct JsonLines<'m, E> {
