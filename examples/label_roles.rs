@@ -130,7 +130,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let model = Labeller::new(&config, &roles_of(&learn, &known), &device)?
         .with_vectors(|word| words.embed(word).map(|v| v.into_owned()))?;
     let (examples, held_out) = (model.examples(&learn)?, model.examples(&validation)?);
-    let epochs = options.epochs.unwrap_or(if options.quick { 3 } else { 8 });
+    let epochs = options.epochs.unwrap_or(if options.quick { 3 } else { 12 });
     let mut trainer = support::trainer(examples.len(), 32, epochs, 3e-3);
     trainer.seed = options.seed;
     let trained = trainer.fit_module_with(&model, &examples, &held_out, &Monitor::bars())?;
