@@ -9,8 +9,8 @@
 //! Learns the 32×32 tiles of Dungeon Crawl Stone Soup (`crawl/tiles`, CC0) in `$REFRAIN_DATA/dcss-tiles`,
 //! or the PNG and JPEG files of any folder, or, without either, tiles made up of shapes. They are few, so
 //! real and painted tiles alike are changed a little before they are judged (DiffAugment). Writes the
-//! sheets painted while it learns (sixty passes take two hours of one core; look at the first few) as an animated GIF, and tells how near the painted tiles come to real
-//! ones that were held out.
+//! sheets painted while it learns as an animated GIF, and tells how near the painted tiles come to real
+//! ones that were held out. All sixty passes take two hours of one core: look at the first few sheets.
 
 mod support;
 
