@@ -186,7 +186,9 @@ impl BeamSearch {
         match prompt.room.context.filter(|_| !prompt.room.slides) {
             Some(context) => {
                 // The last token is not read any more.
-                let left = (context + 1).saturating_sub(prompt.tokens().len());
+                let left = context
+                    .saturating_add(1)
+                    .saturating_sub(prompt.tokens().len());
                 self.max_tokens.min(left)
             }
             None => self.max_tokens,
